@@ -1,0 +1,1 @@
+//! Descriptors of databases, schemas, tables and indexes, and their storage.

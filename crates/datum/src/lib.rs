@@ -1,0 +1,1 @@
+//! SQL values and types: casts, arithmetic, text and binary formats, SQLSTATEs.

@@ -1,0 +1,1 @@
+//! The keyspace: every key prefix and its ordered encoding.

@@ -1,0 +1,1 @@
+//! The transactional key-value seam that SQL is written against.

@@ -1,0 +1,1 @@
+//! The gateway: routing, write buffer, two-phase commit driver, snapshot reads.

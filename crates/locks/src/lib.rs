@@ -1,0 +1,1 @@
+//! The lock table: shared, exclusive and span locks under wound-wait.

@@ -1,0 +1,1 @@
+//! Multi-version reads and writes over a storage reader.

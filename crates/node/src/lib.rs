@@ -1,0 +1,1 @@
+//! Drivers around the cores: event loops, group commit, timers, transport.

@@ -1,0 +1,1 @@
+//! Leader Multi-Paxos with timed leases as a sans-IO state machine.

@@ -1,0 +1,1 @@
+//! Wiring: a whole node, the demo cluster, HTTP.

@@ -1,0 +1,1 @@
+//! Sessions: transaction blocks, prepared statements, retries.

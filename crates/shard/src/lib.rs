@@ -1,0 +1,1 @@
+//! One replica of a shard: locks, transactions and safe time over a Paxos group.

@@ -1,0 +1,1 @@
+//! Deterministic simulation of the cores with checkers and planted bugs.

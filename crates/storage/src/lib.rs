@@ -1,0 +1,1 @@
+//! The storage engine seam and its in-memory engine.

@@ -1,0 +1,1 @@
+//! TrueTime: interval algebra, Marzullo, the disciplined clock.
