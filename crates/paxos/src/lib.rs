@@ -1,1 +1,5 @@
 //! Leader Multi-Paxos with timed leases as a sans-IO state machine.
+
+mod message;
+
+pub use message::*;

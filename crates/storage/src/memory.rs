@@ -1,0 +1,1 @@
+//! The in-memory engine (to be written by its owner).
