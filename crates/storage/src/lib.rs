@@ -12,11 +12,15 @@
 //! The seam knows nothing of versions, transactions or SQL. Implementations: [`MemoryEngine`] here and
 //! `meridian-storage-rocksdb`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod batch;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod memory;
 
 pub use batch::{Mutation, WriteBatch};
-pub use memory::{CrashPoint, MemoryEngine};
+pub use memory::{CrashPoint, Fault, MemoryEngine};
 
 use bytes::Bytes;
 use meridian_types::Span;
@@ -34,6 +38,26 @@ pub enum Family {
     Data = 3,
     /// Either engine: what the node knows of itself (cluster id, node id, format version).
     Node = 4,
+}
+
+impl Family {
+    /// How many families there are; ordinals lie below it.
+    pub const COUNT: usize = 5;
+
+    /// Every family, by ordinal.
+    pub const ALL: [Family; Family::COUNT] =
+        [Family::Log, Family::State, Family::Staged, Family::Data, Family::Node];
+
+    /// The name on disk; frozen like the ordinal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Log => "log",
+            Family::State => "state",
+            Family::Staged => "staged",
+            Family::Data => "data",
+            Family::Node => "node",
+        }
+    }
 }
 
 /// What a write waits for.
