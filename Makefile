@@ -1,0 +1,28 @@
+# The public commands. CARGO_TARGET_DIR is honoured everywhere.
+CARGO  ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+
+.PHONY: setup demo test release check fmt bench
+
+setup:
+	@./deploy/setup
+
+release: setup
+	$(CARGO) build --release --locked --bin meridian
+
+demo: release
+	$(TARGET)/release/meridian demo
+
+# One profile for everything: RocksDB is compiled once, and the simulation wants optimised code.
+test: release
+	$(CARGO) test --release --locked --workspace
+
+check: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all
+
+bench: setup
+	$(CARGO) bench --locked -p meridian-benches
