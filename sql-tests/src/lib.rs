@@ -1,1 +1,11 @@
-//! Test-only crate.
+//! What the tests that need a running server share: a client for sqllogictest, and real clusters as child processes.
+//!
+//! The crate drives the product from outside only: it starts the `meridian` binary and speaks the Postgres protocol.
+
+#![allow(clippy::unwrap_used, reason = "a test harness stops at the first surprise")]
+
+mod client;
+mod cluster;
+
+pub use client::{SltClient, SltError, run_file};
+pub use cluster::{Cluster, ClusterKind, connect, eventually, meridian_binary};

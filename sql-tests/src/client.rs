@@ -1,0 +1,110 @@
+//! sqllogictest over the Postgres protocol.
+
+use std::path::Path;
+
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+/// An error with its SQLSTATE, so that test files can name the code.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct SltError {
+    /// The SQLSTATE, or `?????` where the connection failed.
+    pub code: String,
+    /// The primary message.
+    pub message: String,
+}
+
+impl From<tokio_postgres::Error> for SltError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(db) => SltError { code: db.code().code().to_string(), message: db.message().to_string() },
+            None => SltError { code: "?????".into(), message: error.to_string() },
+        }
+    }
+}
+
+/// A connection of the runner. It reports the engine name `postgresql`, so that files written for several engines run
+/// the records that apply to PostgreSQL.
+pub struct SltClient {
+    client: Client,
+}
+
+impl SltClient {
+    /// Connects; `url` is a tokio-postgres connection string.
+    pub async fn connect(url: &str) -> Result<Self, SltError> {
+        Ok(SltClient { client: crate::connect(url).await? })
+    }
+}
+
+#[async_trait::async_trait]
+impl AsyncDB for SltClient {
+    type Error = SltError;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, SltError> {
+        let mut rows = Vec::new();
+        let mut types = None;
+        let mut count = 0;
+        for message in self.client.simple_query(sql).await? {
+            match message {
+                SimpleQueryMessage::RowDescription(columns) => {
+                    types = Some(vec![DefaultColumnType::Any; columns.len()]);
+                    rows.clear();
+                }
+                SimpleQueryMessage::Row(row) => {
+                    let values = (0..row.len()).map(|i| match row.get(i) {
+                        None => "NULL".to_string(),
+                        Some("") => "(empty)".to_string(),
+                        Some(text) => text.to_string(),
+                    });
+                    rows.push(values.collect());
+                }
+                SimpleQueryMessage::CommandComplete(n) => count = n,
+                _ => {}
+            }
+        }
+        Ok(match types {
+            Some(types) => DBOutput::Rows { types, rows },
+            None => DBOutput::StatementComplete(count),
+        })
+    }
+
+    async fn shutdown(&mut self) {}
+
+    fn engine_name(&self) -> &str {
+        "postgresql"
+    }
+
+    async fn sleep(duration: std::time::Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    fn error_sql_state(error: &SltError) -> Option<String> {
+        Some(error.code.clone())
+    }
+}
+
+/// Runs one file and returns how many records it had.
+///
+/// # Errors
+/// The first record that failed, with its place in the file.
+pub async fn run_file(url: &str, path: &Path) -> Result<usize, String> {
+    let records = sqllogictest::parse_file::<DefaultColumnType>(path).map_err(|e| e.to_string())?;
+    let url = url.to_string();
+    let mut runner = Runner::new(move || {
+        let url = url.clone();
+        async move { SltClient::connect(&url).await }
+    });
+    let mut count = 0;
+    for record in records {
+        let counted =
+            matches!(record, sqllogictest::Record::Statement { .. } | sqllogictest::Record::Query { .. });
+        if matches!(record, sqllogictest::Record::Halt { .. }) {
+            break;
+        }
+        runner.run_async(record).await.map_err(|e| e.display(false).to_string())?;
+        count += usize::from(counted);
+    }
+    Ok(count)
+}

@@ -1,0 +1,235 @@
+//! Real clusters as child processes on loopback.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, NoTls};
+
+/// Where the server under test is: beside the test's own artefacts, or where `MERIDIAN_BIN` says.
+pub fn meridian_binary() -> PathBuf {
+    if let Ok(path) = std::env::var("MERIDIAN_BIN") {
+        return path.into();
+    }
+    let exe = std::env::current_exe().unwrap();
+    let profile = exe.ancestors().find(|dir| dir.join("meridian").is_file());
+    profile.expect("build the binary first: cargo build --release --bin meridian").join("meridian")
+}
+
+/// Connects with tokio-postgres and drives the connection in the background.
+pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(async move {
+        // An error here reaches the client as a failed call.
+        let _ = connection.await;
+    });
+    Ok(client)
+}
+
+/// Polls `check` until it holds.
+///
+/// # Panics
+/// When it does not within `limit`, naming `what`.
+pub async fn eventually<F, Fut>(what: &str, limit: Duration, mut check: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let start = Instant::now();
+    while !check().await {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How the nodes run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClusterKind {
+    /// `meridian demo`: all nodes in one process.
+    Demo,
+    /// `meridian start` for each node, and time masters as processes of their own.
+    Processes,
+}
+
+/// A three-node cluster. Ends its processes when dropped.
+pub struct Cluster {
+    children: Vec<Option<Child>>,
+    commands: Vec<Vec<String>>,
+    pg_ports: Vec<u16>,
+    http_ports: Vec<u16>,
+    data: PathBuf,
+}
+
+const NODES: usize = 3;
+
+impl Cluster {
+    /// Starts a cluster and waits until every node serves SQL.
+    pub async fn start(kind: ClusterKind, name: &str) -> Cluster {
+        let data = std::env::temp_dir().join(format!("meridian-test-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&data);
+        std::fs::create_dir_all(&data).unwrap();
+        let mut cluster = match kind {
+            ClusterKind::Demo => Self::demo(data),
+            ClusterKind::Processes => Self::processes(data),
+        };
+        for i in 0..cluster.commands.len() {
+            cluster.restart(i);
+        }
+        if kind == ClusterKind::Processes {
+            cluster.init().await;
+        }
+        for node in 0..NODES {
+            cluster.wait_ready(node).await;
+        }
+        cluster
+    }
+
+    fn demo(data: PathBuf) -> Cluster {
+        let pg = consecutive_ports(NODES);
+        let http = consecutive_ports(NODES);
+        let command = vec![
+            "demo".into(),
+            "--pg-port".into(),
+            pg[0].to_string(),
+            "--http-port".into(),
+            http[0].to_string(),
+            "--data".into(),
+            data.join("demo").display().to_string(),
+        ];
+        Cluster { children: vec![None], commands: vec![command], pg_ports: pg, http_ports: http, data }
+    }
+
+    fn processes(data: PathBuf) -> Cluster {
+        let (pg, http) = (consecutive_ports(NODES), consecutive_ports(NODES));
+        let (rpc, masters) = (consecutive_ports(NODES), consecutive_ports(NODES));
+        let list =
+            |ports: &[u16]| ports.iter().map(|p| format!("127.0.0.1:{p}")).collect::<Vec<_>>().join(",");
+        let mut commands = Vec::new();
+        for i in 0..NODES {
+            let flags = [
+                ("--data", data.join(format!("n{}", i + 1)).display().to_string()),
+                ("--listen", format!("127.0.0.1:{}", rpc[i])),
+                ("--pg", format!("127.0.0.1:{}", pg[i])),
+                ("--http", format!("127.0.0.1:{}", http[i])),
+                ("--join", list(&rpc)),
+                ("--time-masters", list(&masters)),
+            ];
+            let mut command = vec!["start".to_string(), "--insecure".to_string()];
+            command.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]));
+            commands.push(command);
+        }
+        for port in &masters {
+            commands.push(vec!["time-master".into(), "--listen".into(), format!("127.0.0.1:{port}")]);
+        }
+        let children = commands.iter().map(|_| None).collect();
+        Cluster { children, commands, pg_ports: pg, http_ports: http, data }
+    }
+
+    async fn init(&mut self) {
+        let listen = self.commands[0].iter().position(|a| a == "--listen").unwrap() + 1;
+        let host = self.commands[0][listen].clone();
+        eventually("init", Duration::from_secs(30), || {
+            let host = host.clone();
+            async move {
+                let out = Command::new(meridian_binary()).args(["init", "--host", &host]).output().unwrap();
+                out.status.success()
+            }
+        })
+        .await;
+    }
+
+    /// Waits until node `node` (from 0) answers SQL.
+    pub async fn wait_ready(&self, node: usize) {
+        let url = self.url(node);
+        eventually("node serves SQL", Duration::from_secs(60), || async {
+            match connect(&url).await {
+                Ok(client) => client.simple_query("SELECT 1").await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await;
+    }
+
+    /// The connection string of node `node` (from 0).
+    pub fn url(&self, node: usize) -> String {
+        format!("host=127.0.0.1 port={} user=root dbname=defaultdb connect_timeout=5", self.pg_ports[node])
+    }
+
+    /// The SQL port of node `node` (from 0).
+    pub fn pg_port(&self, node: usize) -> u16 {
+        self.pg_ports[node]
+    }
+
+    /// The HTTP port of node `node` (from 0).
+    pub fn http_port(&self, node: usize) -> u16 {
+        self.http_ports[node]
+    }
+
+    /// Where the nodes keep their data.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The command line of process `i`: the nodes in order, then the time masters.
+    pub fn command(&self, i: usize) -> &[String] {
+        &self.commands[i]
+    }
+
+    /// SIGKILL to process `i`.
+    pub fn kill(&mut self, i: usize) {
+        if let Some(mut child) = self.children[i].take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts process `i`, which must not run.
+    pub fn restart(&mut self, i: usize) {
+        assert!(self.children[i].is_none(), "process {i} runs already");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.data.join(format!("process-{i}.log")))
+            .unwrap();
+        let mut child = Command::new(meridian_binary())
+            .args(&self.commands[i])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        // Drained so that the child never blocks on a full pipe.
+        std::thread::spawn(move || for _ in BufReader::new(stdout).lines() {});
+        self.children[i] = Some(child);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for i in 0..self.children.len() {
+            self.kill(i);
+        }
+        if std::thread::panicking() {
+            eprintln!("logs and data of the failed test are in {}", self.data.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.data);
+        }
+    }
+}
+
+/// Free ports in a row: `demo` numbers its nodes' ports upwards.
+fn consecutive_ports(n: usize) -> Vec<u16> {
+    for _ in 0..100 {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let start = first.local_addr().unwrap().port();
+        let Some(end) = start.checked_add(n as u16) else { continue };
+        let rest: Vec<_> = (start + 1..end).map(|p| TcpListener::bind(("127.0.0.1", p))).collect();
+        if rest.iter().all(Result::is_ok) {
+            return (start..end).collect();
+        }
+    }
+    panic!("no {n} free ports in a row");
+}
