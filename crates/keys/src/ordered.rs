@@ -203,7 +203,8 @@ impl KeyBuilder {
     pub fn push_float(&mut self, value: f64, direction: Direction) {
         let value = match value {
             v if v.is_nan() => f64::NAN.abs(),
-            v if v == 0.0 => 0.0,
+            // Matches -0 as well, which PostgreSQL holds equal.
+            0.0 => 0.0,
             v => v,
         };
         let bits = value.to_bits();
