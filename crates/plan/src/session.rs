@@ -1,0 +1,163 @@
+//! Statements that the session carries out itself.
+
+use std::sync::Arc;
+
+use meridian_catalog::TableRef;
+use meridian_datum::DataType;
+
+use crate::ddl::Copy;
+use crate::expr::Expr;
+use crate::planned::AsOf;
+use crate::statement::ParsedStatement;
+
+/// A statement of the session.
+#[derive(Clone, Debug)]
+pub enum SessionStatement {
+    /// `BEGIN`, `START TRANSACTION`
+    Begin(TransactionModes),
+    /// `COMMIT`, `END`
+    Commit {
+        /// `AND CHAIN`
+        chain: bool,
+    },
+    /// `ROLLBACK`, `ABORT`
+    Rollback {
+        /// `AND CHAIN`
+        chain: bool,
+    },
+    /// `SAVEPOINT`
+    Savepoint(String),
+    /// `RELEASE SAVEPOINT`
+    Release(String),
+    /// `ROLLBACK TO SAVEPOINT`
+    RollbackTo(String),
+    /// `SET TRANSACTION`
+    SetTransaction(TransactionModes),
+    /// `SET SESSION CHARACTERISTICS AS TRANSACTION`
+    SetSessionCharacteristics(TransactionModes),
+    /// `SET [LOCAL] name = value`; `None` is DEFAULT.
+    Set {
+        /// The setting.
+        name: String,
+        /// The value as text; lists are joined by ", ".
+        value: Option<String>,
+        /// Until the end of the transaction.
+        local: bool,
+    },
+    /// `SET CLUSTER SETTING name = value`
+    SetCluster {
+        /// The setting.
+        name: String,
+        /// The value; `None` is DEFAULT.
+        value: Option<String>,
+    },
+    /// `RESET name`, `RESET ALL`
+    Reset(Option<String>),
+    /// `SHOW name`
+    Show(String),
+    /// `SHOW ALL`
+    ShowAll,
+    /// `PREPARE`
+    Prepare {
+        /// Its name.
+        name: String,
+        /// Declared parameter types.
+        types: Vec<DataType>,
+        /// The statement, to be planned with these types.
+        statement: Arc<ParsedStatement>,
+    },
+    /// `EXECUTE`
+    Execute {
+        /// Its name.
+        name: String,
+        /// The arguments without input row; to be cast to the parameters' types by assignment.
+        args: Vec<Expr>,
+        /// Each argument came with this type.
+        types: Vec<DataType>,
+    },
+    /// `DEALLOCATE`; `None` is ALL.
+    Deallocate(Option<String>),
+    /// `DISCARD`
+    Discard(Discard),
+    /// `LISTEN`, `UNLISTEN`, `NOTIFY` are not here: they are 0A000.
+    /// `LOCK TABLE`: what it protects is held by the table's span.
+    LockTable {
+        /// The tables.
+        tables: Vec<TableRef>,
+        /// Writers and readers are kept out, not only writers.
+        exclusive: bool,
+        /// `NOWAIT`
+        nowait: bool,
+    },
+    /// `VACUUM`, `ANALYZE`, `CHECKPOINT`, `CLUSTER`, `REINDEX`: old versions are collected by the store on its own
+    /// account. ANALYZE refreshes row counts of the tables (all when empty).
+    Maintenance {
+        /// The command's first word.
+        command: &'static str,
+        /// Gather statistics.
+        analyze: bool,
+        /// Of which tables.
+        tables: Vec<TableRef>,
+    },
+    /// `COPY`
+    Copy(Box<Copy>),
+    /// `KILL`-like control of jobs: `PAUSE JOB`, `RESUME JOB`, `CANCEL JOB`.
+    Job {
+        /// What.
+        action: JobAction,
+        /// Which.
+        job: i64,
+    },
+    /// An empty query string.
+    Empty,
+}
+
+/// What is done to a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JobAction {
+    /// `PAUSE JOB`
+    Pause,
+    /// `RESUME JOB`
+    Resume,
+    /// `CANCEL JOB`
+    Cancel,
+}
+
+/// `DISCARD`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Discard {
+    /// Everything.
+    All,
+    /// Cached plans.
+    Plans,
+    /// Cached sequence values.
+    Sequences,
+    /// Temporary tables.
+    Temp,
+}
+
+/// Modes of a transaction; `None` is the session's default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TransactionModes {
+    /// `READ ONLY`, `READ WRITE`
+    pub read_only: Option<bool>,
+    /// `ISOLATION LEVEL`; all of them run strictly serializable.
+    pub isolation: Option<Isolation>,
+    /// `[NOT] DEFERRABLE`
+    pub deferrable: Option<bool>,
+    /// `AS OF SYSTEM TIME`
+    pub as_of: Option<AsOf>,
+}
+
+/// An isolation level by name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isolation {
+    /// `READ UNCOMMITTED`
+    ReadUncommitted,
+    /// `READ COMMITTED`
+    ReadCommitted,
+    /// `REPEATABLE READ`
+    RepeatableRead,
+    /// `SERIALIZABLE`
+    Serializable,
+}
