@@ -1,1 +1,30 @@
-//! The Postgres wire protocol edge.
+//! The edge where Postgres clients connect.
+//!
+//! The crate accepts connections, speaks protocol v3 and drives one [`meridian_session::Session`] per connection. It
+//! knows nothing of SQL, transactions or storage. Message formats are the `pgwire` crate's; buffering and flushing are
+//! ours, because its stock handlers flush after every message: here everything up to Sync (or the end of a simple
+//! query) goes out in one packet.
+//!
+//! ```text
+//!  socket -> Frames (length-checked, UTF-8-checked, decoded)
+//!              -> Connection: one match over messages
+//!                   -> Session::{simple_query, parse, bind, execute, sync, ...}
+//!                        -> WireSink (ResultSink): DataRows written straight into the output buffer
+//!  socket <- flush at Sync, Flush, end of a simple query, or when the buffer is full
+//! ```
+//!
+//! In the extended protocol an error makes the connection skip messages until Sync, as the protocol demands. A
+//! malformed message is a protocol violation (08P01): it is answered and the connection closed, since the stream can't
+//! be trusted any more; nothing else is harmed.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cancel;
+mod connection;
+mod encode;
+mod errors;
+mod frames;
+mod server;
+mod sink;
+mod startup;
+
+pub use server::{PgServer, PgServerOptions};
