@@ -11,15 +11,19 @@
 //!
 //! Strict serializability is the promise of both.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod buffer;
 mod cluster;
 mod error;
 mod memory;
 
+pub use buffer::{TXN_BYTES_MAX, WriteBuffer, write_bytes};
 pub use cluster::{
     ClockInfo, ClockSourceInfo, Cluster, LeaseInfo, LockInfo, NodeInfo, ShardInfo, TransactionInfo,
 };
 pub use error::{KvError, RetryReason};
-pub use memory::MemoryKv;
+pub use memory::{MemoryClock, MemoryKv};
 
 use async_trait::async_trait;
 use bytes::Bytes;
