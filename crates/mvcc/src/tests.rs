@@ -24,7 +24,10 @@ fn load(model: &Model) -> MemoryEngine {
     engine
 }
 
-fn model(rows: &[(&str, &[(u64, Option<&str>)])]) -> Model {
+/// A row of a test: its key, and its versions with their timestamps.
+type Row<'a> = (&'a str, &'a [(u64, Option<&'a str>)]);
+
+fn model(rows: &[Row<'_>]) -> Model {
     let version = |(at, value): &(u64, Option<&str>)| (*at, value.map(|v| v.as_bytes().to_vec()));
     rows.iter()
         .map(|(key, versions)| (key.as_bytes().to_vec(), versions.iter().map(version).collect()))
@@ -75,7 +78,7 @@ fn a_read_sees_the_newest_version_at_or_below_its_timestamp() {
 
 #[test]
 fn pages_resume_where_they_ended() {
-    let rows: &[(&str, &[(u64, Option<&str>)])] = &[
+    let rows: &[Row<'_>] = &[
         ("a", &[(1, Some("1"))]),
         ("b", &[(1, Some("1")), (2, None)]),
         ("c", &[(1, Some("1"))]),
