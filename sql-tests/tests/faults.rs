@@ -1,0 +1,375 @@
+//! Real processes under kill -9, and bad input: nothing acknowledged is lost, nothing else is harmed.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use meridian_sql_tests::{Cluster, ClusterKind, connect, eventually, meridian_binary};
+use tokio_postgres::{Client, Error};
+
+const ACCOUNTS: i32 = 20;
+const OPENING: i64 = 1_000;
+
+async fn single_i64(client: &Client, sql: &str) -> Result<i64, Error> {
+    Ok(client.query_one(sql, &[]).await?.get(0))
+}
+
+/// Tables of the bank: accounts, and a journal with one row per acknowledged transfer.
+async fn create_bank(client: &Client) {
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE account (id int PRIMARY KEY, balance bigint NOT NULL);
+             CREATE TABLE journal (id bigint PRIMARY KEY, source int, target int, amount bigint);
+             INSERT INTO account SELECT x, {OPENING} FROM generate_series(0, {}) g(x)",
+            ACCOUNTS - 1
+        ))
+        .await
+        .unwrap();
+}
+
+/// One transfer with its journal row. The id makes a repeated attempt visible.
+async fn transfer(client: &mut Client, id: i64) -> Result<(), Error> {
+    let source = (id * 7 % i64::from(ACCOUNTS)) as i32;
+    let target = (id * 13 + 1) as i32 % ACCOUNTS;
+    let txn = client.transaction().await?;
+    txn.execute("UPDATE account SET balance = balance - 5 WHERE id = $1", &[&source]).await?;
+    txn.execute("UPDATE account SET balance = balance + 5 WHERE id = $1", &[&target]).await?;
+    txn.execute("INSERT INTO journal VALUES ($1, $2, $3, 5)", &[&id, &source, &target]).await?;
+    txn.commit().await
+}
+
+/// Writers against all nodes that note every acknowledged transfer.
+struct Load {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<parking::Acknowledged>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+mod parking {
+    use std::sync::Mutex;
+
+    /// The ids whose commit was answered.
+    #[derive(Default)]
+    pub struct Acknowledged(Mutex<Vec<i64>>);
+
+    impl Acknowledged {
+        pub fn add(&self, id: i64) {
+            self.0.lock().unwrap().push(id);
+        }
+        pub fn all(&self) -> Vec<i64> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+}
+
+impl Load {
+    fn start(urls: Vec<String>) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(parking::Acknowledged::default());
+        let next = Arc::new(AtomicI64::new(1));
+        let writer = |url: String| {
+            let (stop, acknowledged, next) = (stop.clone(), acknowledged.clone(), next.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok(mut client) = connect(&url).await else {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    };
+                    while !stop.load(Ordering::Relaxed) && !client.is_closed() {
+                        let id = next.fetch_add(1, Ordering::Relaxed);
+                        if transfer(&mut client, id).await.is_ok() {
+                            acknowledged.add(id);
+                        }
+                    }
+                }
+            })
+        };
+        let tasks = urls.into_iter().map(writer).collect();
+        Load { stop, acknowledged, tasks }
+    }
+
+    fn count(&self) -> usize {
+        self.acknowledged.all().len()
+    }
+
+    async fn stop(self) -> Vec<i64> {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        self.acknowledged.all()
+    }
+}
+
+/// The sum of the accounts is what it was, every account agrees with the journal, and every acknowledged transfer is in
+/// the journal.
+async fn check_bank(client: &Client, acknowledged: &[i64]) {
+    let sum = single_i64(client, "SELECT sum(balance)::bigint FROM account").await.unwrap();
+    assert_eq!(sum, OPENING * i64::from(ACCOUNTS), "money was made or lost");
+    let rows = client.query("SELECT id FROM journal", &[]).await.unwrap();
+    let journal: std::collections::BTreeSet<i64> = rows.iter().map(|row| row.get(0)).collect();
+    let lost: Vec<i64> = acknowledged.iter().copied().filter(|id| !journal.contains(id)).collect();
+    assert!(lost.is_empty(), "acknowledged transfers are lost: {lost:?}");
+    let wrong = client
+        .query(
+            "SELECT a.id, a.balance,
+                    (SELECT coalesce(sum(amount), 0) FROM journal WHERE target = a.id)
+                  - (SELECT coalesce(sum(amount), 0) FROM journal WHERE source = a.id) AS moved
+             FROM account a",
+            &[],
+        )
+        .await
+        .unwrap();
+    for row in wrong {
+        let (id, balance): (i32, i64) = (row.get(0), row.get(1));
+        let moved = single_i64(
+            client,
+            &format!(
+                "SELECT (coalesce(sum(CASE WHEN target = {id} THEN amount ELSE 0 END), 0)
+                       - coalesce(sum(CASE WHEN source = {id} THEN amount ELSE 0 END), 0))::bigint FROM journal"
+            ),
+        )
+        .await
+        .unwrap();
+        assert_eq!(balance, OPENING + moved, "account {id} disagrees with the journal");
+    }
+}
+
+/// Each node is killed in turn under load, the leader of everything first; the others go on, and it comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_any_node_under_load_loses_nothing() {
+    let mut cluster = Cluster::start(ClusterKind::Processes, "kill").await;
+    create_bank(&connect(&cluster.url(0)).await.unwrap()).await;
+    let load = Load::start((0..3).map(|i| cluster.url(i)).collect());
+    for victim in 0..3 {
+        let before = load.count();
+        eventually("load is under way", Duration::from_secs(30), || async { load.count() > before + 20 })
+            .await;
+        cluster.kill(victim);
+        let at_kill = load.count();
+        eventually("writes go on without the node", Duration::from_secs(30), || async {
+            load.count() > at_kill + 20
+        })
+        .await;
+        cluster.restart(victim);
+        cluster.wait_ready(victim).await;
+    }
+    let acknowledged = load.stop().await;
+    for node in 0..3 {
+        check_bank(&connect(&cluster.url(node)).await.unwrap(), &acknowledged).await;
+    }
+}
+
+/// All nodes are killed at once, and started again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_all_nodes_loses_nothing() {
+    let mut cluster = Cluster::start(ClusterKind::Processes, "killall").await;
+    create_bank(&connect(&cluster.url(0)).await.unwrap()).await;
+    let load = Load::start((0..3).map(|i| cluster.url(i)).collect());
+    eventually("load is under way", Duration::from_secs(30), || async { load.count() > 100 }).await;
+    for node in 0..3 {
+        cluster.kill(node);
+    }
+    let acknowledged = load.stop().await;
+    for node in 0..3 {
+        cluster.restart(node);
+    }
+    for node in 0..3 {
+        cluster.wait_ready(node).await;
+    }
+    check_bank(&connect(&cluster.url(1)).await.unwrap(), &acknowledged).await;
+}
+
+fn raw(cluster: &Cluster) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", cluster.pg_port(0))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+fn startup_packet() -> Vec<u8> {
+    let body = b"\0\x03\0\0user\0root\0database\0defaultdb\0\0";
+    let mut packet = ((body.len() + 4) as u32).to_be_bytes().to_vec();
+    packet.extend_from_slice(body);
+    packet
+}
+
+/// Reads until ReadyForQuery or the end of the stream.
+fn read_answer(stream: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => return all,
+            Ok(n) => all.extend_from_slice(&chunk[..n]),
+        }
+        if all.len() >= 6 && all[all.len() - 6..all.len() - 1] == *b"Z\0\0\0\x05" {
+            return all;
+        }
+    }
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    out.extend_from_slice(&((body.len() + 4) as u32).to_be_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|w| w == needle)
+}
+
+fn bad_input_leaves_others_alone(cluster: &Cluster) {
+    // Garbage instead of a start-up packet, and lengths that lie.
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\0\0\0\x01",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\0\0\0\x08\0\0\0\0",
+    ] {
+        let mut stream = raw(cluster);
+        stream.write_all(bytes).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        read_answer(&mut stream);
+    }
+    let open = || {
+        let mut stream = raw(cluster);
+        stream.write_all(&startup_packet()).unwrap();
+        assert!(read_answer(&mut stream).ends_with(b"I"), "no ReadyForQuery after start-up");
+        stream
+    };
+    // Invalid UTF-8 is refused, and the connection stays usable.
+    let mut stream = open();
+    stream.write_all(&message(b'Q', b"SELECT '\xff'\0")).unwrap();
+    assert!(contains(&read_answer(&mut stream), b"C22021\0"));
+    stream.write_all(&message(b'Q', b"SELECT 41 + 1\0")).unwrap();
+    assert!(contains(&read_answer(&mut stream), b"42"));
+    // A NUL inside of a Bind, counts that lie, an unknown message type: a protocol violation ends the connection.
+    for bytes in [
+        message(b'B', b"\0\0\0\x7f"),
+        message(b'B', b"\0\0\0\0\x7f\xff"),
+        message(b'P', b"x"),
+        message(b'!', b"what"),
+        vec![b'Q', 0, 0, 0, 1],
+    ] {
+        let mut stream = open();
+        stream.write_all(&bytes).unwrap();
+        assert!(contains(&read_answer(&mut stream), b"C08P01\0"), "{}", bytes.escape_ascii());
+    }
+    // An announced gigabyte is refused before it is read.
+    let mut stream = open();
+    stream.write_all(b"Q\x3f\xff\xff\xff").unwrap();
+    assert!(contains(&read_answer(&mut stream), b"C54000\0"));
+    // A deep expression and a long statement.
+    let mut stream = open();
+    let deep = format!("SELECT {}1{}\0", "(".repeat(100_000), ")".repeat(100_000));
+    stream.write_all(&message(b'Q', deep.as_bytes())).unwrap();
+    assert!(contains(&read_answer(&mut stream), b"C54001\0"));
+    let long = format!("SELECT length('{}')\0", "x".repeat(8 << 20));
+    stream.write_all(&message(b'Q', long.as_bytes())).unwrap();
+    assert!(contains(&read_answer(&mut stream), b"8388608"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_input_and_many_connections() {
+    let cluster = Cluster::start(ClusterKind::Demo, "bad-input").await;
+    bad_input_leaves_others_alone(&cluster);
+    // Ten thousand connections in all, a thousand at a time; each either works or is refused with 53300.
+    let (mut served, mut refused) = (0, 0);
+    for _ in 0..10 {
+        let attempts = (0..1_000).map(|i| {
+            let url = cluster.url(i % 3);
+            tokio::spawn(async move {
+                match connect(&url).await {
+                    Ok(client) => client.simple_query("SELECT 1").await.map(|_| true),
+                    Err(error) if error.code().is_some_and(|c| c.code() == "53300") => Ok(false),
+                    Err(error) => Err(error),
+                }
+            })
+        });
+        for attempt in attempts.collect::<Vec<_>>() {
+            match attempt.await.unwrap() {
+                Ok(true) => served += 1,
+                Ok(false) => refused += 1,
+                Err(error) => panic!("a connection failed: {error}"),
+            }
+        }
+    }
+    assert_eq!(served + refused, 10_000);
+    assert!(served > 0, "nobody was served");
+    let client = connect(&cluster.url(0)).await.unwrap();
+    assert_eq!(single_i64(&client, "SELECT 1::bigint").await.unwrap(), 1);
+}
+
+/// Wrong flags, a taken port, a locked and a foreign data folder: one line, exit status 1 (2 for usage).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_refuses_what_it_must() {
+    let cluster = Cluster::start(ClusterKind::Processes, "refuse").await;
+    let run = |args: &[String]| {
+        let out = Command::new(meridian_binary()).args(args).output().unwrap();
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let strings = |args: &[&str]| args.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(run(&strings(&["start", "--nonsense"])).0, Some(2));
+    assert_eq!(run(&strings(&["demo", "--nodes", "0"])).0, Some(2));
+    // The same command line again: its folder is locked and its ports are taken.
+    let (code, stderr) = run(cluster.command(0));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(stderr.trim().lines().filter(|l| l.starts_with("meridian: ")).count(), 1, "{stderr}");
+    // A file where the folder should be.
+    let file = cluster.data().join("a-file");
+    std::fs::write(&file, "x").unwrap();
+    let mut command = cluster.command(0).to_vec();
+    let data = command.iter().position(|a| a == "--data").unwrap() + 1;
+    command[data] = file.display().to_string();
+    assert_eq!(run(&command).0, Some(1));
+}
+
+/// What a psql user types first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn psql_backslash_commands() {
+    if Command::new("psql").arg("--version").output().is_err() {
+        println!("skipped: psql is not installed");
+        return;
+    }
+    let cluster = Cluster::start(ClusterKind::Demo, "psql").await;
+    let psql = |command: &str| {
+        let out = Command::new("psql")
+            .args(["-h", "127.0.0.1", "-U", "root", "-d", "defaultdb", "-X", "-v", "ON_ERROR_STOP=1"])
+            .args(["-p", &cluster.pg_port(0).to_string(), "-c", command])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.status.success(), "{command}: {text}{}", String::from_utf8_lossy(&out.stderr));
+        text
+    };
+    psql(
+        "CREATE TABLE person (id int PRIMARY KEY, name text NOT NULL, mail varchar(50) UNIQUE, age int DEFAULT 7 CHECK (age > 0))",
+    );
+    psql("CREATE INDEX person_name ON person (name)");
+    let describe = psql("\\d person");
+    for part in [
+        "Table \"public.person\"",
+        "id     | integer               |           | not null | ",
+        "name   | text                  |           | not null | ",
+        "mail   | character varying(50) |           |          | ",
+        "\"person_pkey\" PRIMARY KEY, btree (id)",
+        "\"person_mail_key\" UNIQUE CONSTRAINT, btree (mail)",
+        "\"person_name\" btree (name)",
+        "\"person_age_check\" CHECK (age > 0)",
+    ] {
+        assert!(describe.contains(part), "no {part:?} in\n{describe}");
+    }
+    assert!(psql("\\dt").contains("public | person | table | root"));
+    let indexes = psql("\\di");
+    assert!(indexes.contains("public | person_pkey     | index | root  | person"), "{indexes}");
+    assert!(psql("\\l").contains("defaultdb"));
+    assert!(psql("\\du").contains("root"));
+    assert!(psql("\\dn").contains("public"));
+    assert!(psql("\\d").contains("person"));
+}

@@ -1,0 +1,100 @@
+//! The SQL test files against a real three-node cluster, over the wire.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use meridian_sql_tests::{Cluster, ClusterKind, connect, run_file};
+
+/// Drops every table, so that each file starts from nothing.
+async fn clean(url: &str) {
+    let client = connect(url).await.unwrap();
+    let tables = client
+        .simple_query("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = 'public'")
+        .await
+        .unwrap();
+    for message in tables {
+        if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+            let table = row.get(1).unwrap().replace('"', "\"\"");
+            client.simple_query(&format!("DROP TABLE public.\"{table}\"")).await.unwrap();
+        }
+    }
+}
+
+async fn run_all(url: &str, files: &[PathBuf]) -> (usize, Vec<String>) {
+    let mut records = 0;
+    let mut failures = Vec::new();
+    for file in files {
+        let start = Instant::now();
+        match run_file(url, file).await {
+            Ok(n) => {
+                records += n;
+                println!("{}: {n} records in {:?}", file.display(), start.elapsed());
+            }
+            Err(error) => failures.push(format!("{}: {error}", file.display())),
+        }
+        clean(url).await;
+    }
+    (records, failures)
+}
+
+fn files_in(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "slt"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn sql_files_answer_as_postgresql() {
+    let cluster = Cluster::start(ClusterKind::Demo, "sql").await;
+    let files = files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"));
+    assert!(files.len() >= 10, "the SQL files are missing");
+    // Not the node that leads, so that requests cross the transport.
+    let (records, failures) = run_all(&cluster.url(1), &files).await;
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    assert!(records >= 2_500, "only {records} records were run");
+}
+
+/// SQLite's corpus, where it is unpacked: `SQLITE_CORPUS` names the folder with `select1.test`.
+#[tokio::test]
+async fn sqlite_select_files() {
+    let Some(dir) = sqlite_corpus() else {
+        println!("skipped: SQLite's corpus is not here (set SQLITE_CORPUS)");
+        return;
+    };
+    let cluster = Cluster::start(ClusterKind::Demo, "sqlite").await;
+    let files: Vec<PathBuf> = (1..=4).map(|i| dir.join(format!("select{i}.test"))).collect();
+    let start = Instant::now();
+    let (records, failures) = run_all(&cluster.url(0), &files).await;
+    let elapsed = start.elapsed();
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    println!("{records} records, {:.0} a second", records as f64 / elapsed.as_secs_f64());
+}
+
+/// The corpus named by the environment, or unpacked from the archive beside the project into a temporary folder.
+fn sqlite_corpus() -> Option<PathBuf> {
+    if let Some(dir) = std::env::var_os("SQLITE_CORPUS") {
+        return Some(dir.into());
+    }
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora/sqlite.tar.xz");
+    if !archive.is_file() {
+        return None;
+    }
+    let target = std::env::temp_dir().join("meridian-sqlite-corpus");
+    std::fs::create_dir_all(&target).unwrap();
+    let unpacked = std::process::Command::new("tar")
+        .arg("xJf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(&target)
+        .args((1..=4).map(|i| format!("sqlite-sqllogictest/test/select{i}.test")))
+        .status()
+        .unwrap();
+    assert!(unpacked.success(), "cannot unpack {}", archive.display());
+    Some(target.join("sqlite-sqllogictest/test"))
+}
