@@ -5,8 +5,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meridian_sql_tests::{Cluster, ClusterKind, connect, eventually, meridian_binary};
@@ -46,31 +46,28 @@ async fn transfer(client: &mut Client, id: i64) -> Result<(), Error> {
 /// Writers against all nodes that note every acknowledged transfer.
 struct Load {
     stop: Arc<AtomicBool>,
-    acknowledged: Arc<parking::Acknowledged>,
+    acknowledged: Arc<Acknowledged>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
-mod parking {
-    use std::sync::Mutex;
+/// The ids whose commit was answered.
+#[derive(Default)]
+struct Acknowledged(Mutex<Vec<i64>>);
 
-    /// The ids whose commit was answered.
-    #[derive(Default)]
-    pub struct Acknowledged(Mutex<Vec<i64>>);
+impl Acknowledged {
+    fn add(&self, id: i64) {
+        self.0.lock().unwrap().push(id);
+    }
 
-    impl Acknowledged {
-        pub fn add(&self, id: i64) {
-            self.0.lock().unwrap().push(id);
-        }
-        pub fn all(&self) -> Vec<i64> {
-            self.0.lock().unwrap().clone()
-        }
+    fn all(&self) -> Vec<i64> {
+        self.0.lock().unwrap().clone()
     }
 }
 
 impl Load {
     fn start(urls: Vec<String>) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(parking::Acknowledged::default());
+        let acknowledged = Arc::new(Acknowledged::default());
         let next = Arc::new(AtomicI64::new(1));
         let writer = |url: String| {
             let (stop, acknowledged, next) = (stop.clone(), acknowledged.clone(), next.clone());
