@@ -1,0 +1,154 @@
+//! Frames between nodes.
+
+use meridian_paxos::Envelope;
+use meridian_shard::ClosedTimestamp;
+use meridian_types::{GroupId, Slot, Timestamp};
+
+use super::proto::peer_message as p;
+use super::{WireError, all, each, need, proto};
+use crate::peer::{GroupClosed, PeerMessage, SnapshotRow, SnapshotVerdict};
+
+/// The frame that carries these messages.
+pub(crate) fn frame_of(hello: Option<proto::Hello>, messages: Vec<PeerMessage>) -> proto::Frame {
+    proto::Frame { hello, messages: each(messages) }
+}
+
+impl From<GroupClosed> for p::GroupClosed {
+    fn from(g: GroupClosed) -> Self {
+        p::GroupClosed {
+            group: g.group.get(),
+            ballot: Some(g.closed.ballot.into()),
+            closed: g.closed.closed.as_nanos(),
+            through: g.closed.through.get(),
+        }
+    }
+}
+
+impl TryFrom<p::GroupClosed> for GroupClosed {
+    type Error = WireError;
+    fn try_from(g: p::GroupClosed) -> Result<Self, WireError> {
+        Ok(GroupClosed {
+            group: GroupId::new(g.group),
+            closed: ClosedTimestamp {
+                ballot: need(g.ballot, "closed.ballot")?.into(),
+                closed: Timestamp::from_nanos(g.closed),
+                through: Slot::new(g.through),
+            },
+        })
+    }
+}
+
+impl From<SnapshotRow> for p::SnapshotRow {
+    fn from(row: SnapshotRow) -> Self {
+        p::SnapshotRow { family: row.family, key: row.key, value: row.value }
+    }
+}
+
+impl From<p::SnapshotRow> for SnapshotRow {
+    fn from(row: p::SnapshotRow) -> Self {
+        SnapshotRow { family: row.family, key: row.key, value: row.value }
+    }
+}
+
+impl From<SnapshotVerdict> for p::snapshot_reply::Verdict {
+    fn from(v: SnapshotVerdict) -> Self {
+        use p::snapshot_reply::Verdict as V;
+        match v {
+            SnapshotVerdict::Received(next) => V::Received(next),
+            SnapshotVerdict::Refused => V::Refused(proto::Empty {}),
+            SnapshotVerdict::Installed => V::Installed(proto::Empty {}),
+        }
+    }
+}
+
+impl From<p::snapshot_reply::Verdict> for SnapshotVerdict {
+    fn from(v: p::snapshot_reply::Verdict) -> Self {
+        use p::snapshot_reply::Verdict as V;
+        match v {
+            V::Received(next) => SnapshotVerdict::Received(next),
+            V::Refused(_) => SnapshotVerdict::Refused,
+            V::Installed(_) => SnapshotVerdict::Installed,
+        }
+    }
+}
+
+impl From<PeerMessage> for proto::PeerMessage {
+    fn from(message: PeerMessage) -> Self {
+        use p::Kind as K;
+        let kind = match message {
+            PeerMessage::Paxos(envelope) => K::Paxos(envelope.into()),
+            PeerMessage::Call { id, group, request } => {
+                K::Call(p::Call { id, group: group.get(), request: Some(request.into()) })
+            }
+            PeerMessage::Answer { id, result } => {
+                let result = match result {
+                    Ok(response) => p::answer::Result::Response(response.into()),
+                    Err(error) => p::answer::Result::Error(error.into()),
+                };
+                K::Answer(p::Answer { id, result: Some(result) })
+            }
+            PeerMessage::Cancel { id } => K::Cancel(id),
+            PeerMessage::Closed(groups) => K::Closed(p::Closed { groups: each(groups) }),
+            PeerMessage::UnknownGroup { group } => K::UnknownGroup(group.get()),
+            PeerMessage::SnapshotOffer { id, descriptor, applied } => K::SnapshotOffer(p::SnapshotOffer {
+                id,
+                descriptor: Some(descriptor.into()),
+                applied: applied.get(),
+            }),
+            PeerMessage::SnapshotChunk { id, group, sequence, rows, last } => {
+                K::SnapshotChunk(p::SnapshotChunk {
+                    id,
+                    group: group.get(),
+                    sequence,
+                    rows: each(rows),
+                    last,
+                })
+            }
+            PeerMessage::SnapshotReply { id, verdict } => {
+                K::SnapshotReply(p::SnapshotReply { id, verdict: Some(verdict.into()) })
+            }
+        };
+        proto::PeerMessage { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<proto::PeerMessage> for PeerMessage {
+    type Error = WireError;
+    fn try_from(message: proto::PeerMessage) -> Result<Self, WireError> {
+        use p::Kind as K;
+        Ok(match need(message.kind, "peer_message.kind")? {
+            K::Paxos(envelope) => PeerMessage::Paxos(Envelope::try_from(envelope)?),
+            K::Call(c) => PeerMessage::Call {
+                id: c.id,
+                group: GroupId::new(c.group),
+                request: need(c.request, "call.request")?.try_into()?,
+            },
+            K::Answer(a) => PeerMessage::Answer {
+                id: a.id,
+                result: match need(a.result, "answer.result")? {
+                    p::answer::Result::Response(response) => Ok(response.try_into()?),
+                    p::answer::Result::Error(error) => Err(error.try_into()?),
+                },
+            },
+            K::Cancel(id) => PeerMessage::Cancel { id },
+            K::Closed(c) => PeerMessage::Closed(all(c.groups)?),
+            K::UnknownGroup(group) => PeerMessage::UnknownGroup { group: GroupId::new(group) },
+            K::SnapshotOffer(o) => PeerMessage::SnapshotOffer {
+                id: o.id,
+                descriptor: need(o.descriptor, "snapshot_offer.descriptor")?.try_into()?,
+                applied: Slot::new(o.applied),
+            },
+            K::SnapshotChunk(c) => PeerMessage::SnapshotChunk {
+                id: c.id,
+                group: GroupId::new(c.group),
+                sequence: c.sequence,
+                rows: each(c.rows),
+                last: c.last,
+            },
+            K::SnapshotReply(r) => PeerMessage::SnapshotReply {
+                id: r.id,
+                verdict: need(r.verdict, "snapshot_reply.verdict")?.into(),
+            },
+        })
+    }
+}
