@@ -9,6 +9,7 @@ use meridian_types::Span;
 use rocksdb::{ColumnFamily, DB, DBPinnableSlice, Snapshot, WriteOptions};
 
 use crate::cursor::{RocksCursor, Source};
+use crate::space::SpaceGuard;
 use crate::{Options, open_error, storage_error};
 
 /// Stands for "beyond every key" where RocksDB wants an end. Keyspaces start with bytes far below `ff`, and
@@ -21,6 +22,7 @@ pub struct RocksEngine {
     families: [bool; Family::COUNT],
     synced: WriteOptions,
     buffered: WriteOptions,
+    space: SpaceGuard,
     /// A synced write or a sync failed: what is on disk is not known, and no write may succeed any more.
     failed: AtomicBool,
 }
@@ -57,7 +59,8 @@ impl RocksEngine {
             families[*family as usize] = true;
         }
         let buffered = WriteOptions::default();
-        Ok(RocksEngine { db, families, synced, buffered, failed: AtomicBool::new(false) })
+        let space = SpaceGuard::of_folder(path.to_owned(), options.reserve_bytes);
+        Ok(RocksEngine { db, families, synced, buffered, space, failed: AtomicBool::new(false) })
     }
 
     /// True once a synced write has failed; only a new process may go on.
@@ -156,6 +159,7 @@ impl RocksEngine {
 impl Engine for RocksEngine {
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StorageError> {
         self.refuse_after_failure()?;
+        self.space.admit(&batch)?;
         let batch = self.rocks_batch(batch);
         match durability {
             Durability::Buffered => self.db.write_opt(batch, &self.buffered).map_err(storage_error),

@@ -21,6 +21,10 @@
 //! may have dropped the dirty pages that an fsync failed to write, and a second fsync would then report success
 //! ("fsyncgate"). Only a new process, which reads back what is there, may go on.
 //!
+//! **A full device.** Puts are refused while less than [`Options::reserve_bytes`] is free. Without that reserve RocksDB
+//! could not flush its memtables, neither to go on nor to open the folder again. Reads and deletions pass. Should the
+//! device fill up all the same, RocksDB refuses writes and tries every few seconds whether it can go on.
+//!
 //! **Garbage.** Old versions go in the compactions of the Data family, by a [`GarbagePolicy`] that knows the replicated
 //! horizons; without one nothing goes.
 
@@ -30,6 +34,7 @@ mod cursor;
 mod engine;
 mod garbage;
 mod options;
+mod space;
 
 pub use engine::{EngineMetrics, RocksEngine};
 pub use garbage::{GarbagePolicy, VersionFilter};

@@ -41,6 +41,8 @@ pub struct Options {
     pub background_jobs: i32,
     /// Bytes of a memtable of the Data family.
     pub data_memtable_bytes: usize,
+    /// Puts are refused while less than this is free on the device (or, on a small one, less than a sixteenth of it).
+    pub reserve_bytes: u64,
     /// What may be dropped from the Data family.
     pub garbage: Option<Arc<dyn GarbagePolicy>>,
 }
@@ -53,6 +55,7 @@ impl Options {
             cache,
             background_jobs: 2,
             data_memtable_bytes: 64 * MIB,
+            reserve_bytes: 256 * MIB as u64,
             garbage: None,
         }
     }
