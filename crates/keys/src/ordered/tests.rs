@@ -3,6 +3,7 @@ use std::cmp::Ordering;
 use proptest::prelude::*;
 
 use super::*;
+use crate::KeyError;
 
 const ASC: Direction = Direction::Ascending;
 const DESC: Direction = Direction::Descending;
