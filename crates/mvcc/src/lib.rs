@@ -15,7 +15,7 @@
 //! or below `t` can come any more (I-8), and not below the garbage-collection horizon.
 //!
 //! Cost: a point read is one seek, bounded to its row so that an engine can ask its bloom filter. A scan steps over the
-//! versions it does not want, and seeks past them where there are many ([`STEPS_BEFORE_SEEK`]), so that its cost grows
+//! versions it does not want, and seeks past them where there are many (`STEPS_BEFORE_SEEK`), so that its cost grows
 //! with the rows, not with their history. All rows of a page share one allocation.
 //!
 //! Versioned storage as in Spanner (OSDI 2012), section 4; the layout of keys in `meridian-keys`.
