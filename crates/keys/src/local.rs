@@ -22,6 +22,7 @@
 //! | Node | `01` | [`NODE_IDENTITY`]: cluster id, node id | when the node joins |
 //! | Node | `02` | [`NODE_FORMAT`]: version of the disk format | when the folder is created |
 //! | Node | `03` | [`NODE_INCARNATION`]: counts starts of the process | at start |
+//! | Node | `04` | [`NODE_PEERS`]: the address book as last known | when it changes |
 //! | Node | `10 group` | [`node_replica`]: a replica lives here | when it is created |
 
 use bytes::Bytes;
@@ -50,6 +51,8 @@ pub const NODE_IDENTITY: &[u8] = &[0x01];
 pub const NODE_FORMAT: &[u8] = &[0x02];
 /// Node: how often the process has started on this folder.
 pub const NODE_INCARNATION: &[u8] = &[0x03];
+/// Node: the address book as last known, so that a restarted node finds the others before it has SQL.
+pub const NODE_PEERS: &[u8] = &[0x04];
 const NODE_REPLICA: u8 = 0x10;
 
 fn group_kind(group: GroupId, kind: u8, room: usize) -> Vec<u8> {

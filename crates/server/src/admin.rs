@@ -1,0 +1,259 @@
+//! A node's answers to operators, to joining nodes and to gateways.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meridian_rpc::AdminClient;
+use meridian_rpc::admin::{
+    AdminError, AdminHandler, BootstrapRequest, InitReply, JoinReply, JoinRequest, NodeAddress, NodeStatus,
+    TransactionStatus,
+};
+use meridian_shard::LockStatus;
+use meridian_types::{ClusterId, NodeId};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::bootstrap;
+use crate::identity::{Folder, Identity};
+use crate::peers::Peers;
+
+/// `init` waits this long for the nodes of its list to make themselves known.
+const GATHER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a running node adds to the answers: everything that needs shards or sessions.
+#[async_trait]
+pub(crate) trait Running: Send + Sync {
+    /// Fills in all but address and cluster.
+    fn status(&self, status: &mut NodeStatus);
+    fn locks(&self, limit: usize) -> Vec<LockStatus>;
+    fn transactions(&self, limit: usize) -> Vec<TransactionStatus>;
+    async fn publish_catalog(&self, version: u64) -> Result<(), AdminError>;
+    async fn admit(&self, node: NodeAddress) -> Result<NodeId, AdminError>;
+    async fn drain(&self) -> Result<u64, AdminError>;
+    fn peers_changed(&self);
+}
+
+/// What a node knows once it is a member.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    pub(crate) identity: Identity,
+    /// Replicas to create, and those that campaign at once; empty after a restart.
+    pub(crate) request: Option<BootstrapRequest>,
+}
+
+/// The handler. Lives from the first moment, gets its running part later.
+pub(crate) struct Admin {
+    /// Itself, for the address book.
+    this: Weak<Admin>,
+    me: Mutex<NodeAddress>,
+    join: Vec<String>,
+    folder: Arc<Folder>,
+    peers: Arc<Peers>,
+    gathered: watch::Sender<BTreeMap<String, NodeAddress>>,
+    membership: watch::Sender<Option<Membership>>,
+    initialising: tokio::sync::Mutex<()>,
+    running: OnceLock<Arc<dyn Running>>,
+}
+
+impl Admin {
+    pub(crate) fn new(me: NodeAddress, join: Vec<String>, folder: Arc<Folder>, peers: Arc<Peers>) -> Arc<Admin> {
+        Arc::new_cyclic(|this| Admin {
+            this: this.clone(),
+            me: Mutex::new(me),
+            join,
+            folder,
+            peers,
+            gathered: watch::Sender::new(BTreeMap::new()),
+            membership: watch::Sender::new(None),
+            initialising: tokio::sync::Mutex::new(()),
+            running: OnceLock::new(),
+        })
+    }
+
+    /// The parts behind the answers are up.
+    pub(crate) fn set_running(&self, running: Arc<dyn Running>) {
+        assert!(self.running.set(running).is_ok(), "a node starts once");
+    }
+
+    /// This node's own record.
+    pub(crate) fn me(&self) -> NodeAddress {
+        self.me.lock().clone()
+    }
+
+    /// Takes on an identity that the folder remembers.
+    pub(crate) fn resume(&self, identity: Identity, known: Vec<NodeAddress>) {
+        self.become_member(identity, known);
+        self.membership.send_replace(Some(Membership { identity, request: None }));
+    }
+
+    /// Waits until the node is a member.
+    pub(crate) async fn member(&self) -> Membership {
+        let mut membership = self.membership.subscribe();
+        let known = membership.wait_for(Option::is_some).await.expect("the sender lives in self");
+        known.clone().expect("waited for")
+    }
+
+    /// Learns of nodes, from an answer of a peer.
+    pub(crate) fn learn(&self, nodes: Vec<NodeAddress>) {
+        let me = self.me.lock().node;
+        for node in nodes {
+            if node.node != me && node.node != NodeId::default() {
+                self.peers.put(node, None);
+            }
+        }
+        if let Err(error) = self.folder.set_peers(&self.peers.addresses()) {
+            tracing::error!(%error, "cannot remember the address book");
+        }
+        if let Some(running) = self.running.get() {
+            running.peers_changed();
+        }
+    }
+
+    fn become_member(&self, identity: Identity, nodes: Vec<NodeAddress>) {
+        let me = {
+            let mut me = self.me.lock();
+            me.node = identity.node;
+            me.clone()
+        };
+        self.peers.set_me(identity.node);
+        let handler: Weak<dyn AdminHandler> = self.this.clone();
+        self.peers.put(me, Some(handler));
+        self.learn(nodes);
+    }
+
+    fn cluster(&self) -> Option<ClusterId> {
+        self.membership.borrow().as_ref().map(|m| m.identity.cluster)
+    }
+
+    fn running(&self) -> Result<&Arc<dyn Running>, AdminError> {
+        self.running.get().ok_or(AdminError::NotInitialised)
+    }
+
+    /// The nodes of the `--join` list in its order, this one among them, once all have made themselves known.
+    async fn gather(&self) -> Result<Vec<NodeAddress>, AdminError> {
+        let me = self.me();
+        let mut wanted = self.join.clone();
+        if !wanted.contains(&me.address) {
+            wanted.insert(0, me.address.clone());
+        }
+        let others: Vec<String> = wanted.iter().filter(|a| **a != me.address).cloned().collect();
+        let mut gathered = self.gathered.subscribe();
+        let all_here = gathered.wait_for(|known| others.iter().all(|a| known.contains_key(a)));
+        match tokio::time::timeout(GATHER_TIMEOUT, all_here).await {
+            Ok(Ok(known)) => Ok(wanted
+                .iter()
+                .map(|address| known.get(address).cloned().unwrap_or_else(|| me.clone()))
+                .collect()),
+            Ok(Err(_)) | Err(_) => {
+                let known = self.gathered.borrow().clone();
+                let missing: Vec<_> = others.into_iter().filter(|a| !known.contains_key(a)).collect();
+                Err(AdminError::Failed {
+                    detail: format!("nodes have not made themselves known: {}", missing.join(", ")),
+                })
+            }
+        }
+    }
+
+    /// Becomes a member. Idempotent.
+    pub(crate) fn take_bootstrap(&self, request: BootstrapRequest) -> Result<(), AdminError> {
+        let identity = Identity { cluster: request.cluster, node: request.node };
+        if let Some(known) = self.membership.borrow().as_ref() {
+            let same = known.identity == identity;
+            return if same { Ok(()) } else { Err(AdminError::WrongCluster) };
+        }
+        self.folder.set_identity(identity).map_err(|e| AdminError::Failed { detail: e.to_string() })?;
+        self.become_member(identity, request.nodes.clone());
+        self.membership.send_replace(Some(Membership { identity, request: Some(request) }));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl AdminHandler for Admin {
+    async fn init(&self) -> Result<InitReply, AdminError> {
+        let _one_at_a_time = self.initialising.lock().await;
+        if self.cluster().is_some() {
+            return Err(AdminError::AlreadyInitialised);
+        }
+        let nodes = self.gather().await?;
+        let cluster = ClusterId::new(rand::random());
+        let plan = bootstrap::plan(cluster, nodes);
+        let me = self.me();
+        for request in plan.values() {
+            let address = &request.nodes[request.node.get() as usize - 1].address;
+            if *address != me.address {
+                AdminClient::new(address, GATHER_TIMEOUT)?.bootstrap(request.clone()).await?;
+            }
+        }
+        // Itself last: until then a failed attempt can be repeated.
+        let mine = plan.into_values().find(|r| r.nodes[r.node.get() as usize - 1].address == me.address);
+        let mine = mine.expect("this node is in its own list");
+        let nodes = mine.nodes.clone();
+        self.take_bootstrap(mine)?;
+        Ok(InitReply { cluster, nodes })
+    }
+
+    async fn join(&self, request: JoinRequest) -> Result<JoinReply, AdminError> {
+        let cluster = self.cluster();
+        let Some(mine) = cluster else {
+            if request.cluster.is_none() {
+                let address = request.node.address.clone();
+                self.gathered.send_modify(|known| drop(known.insert(address, request.node)));
+            }
+            return Ok(JoinReply { cluster: None, node: None, nodes: Vec::new() });
+        };
+        if request.cluster.is_some_and(|theirs| theirs != mine) {
+            return Err(AdminError::WrongCluster);
+        }
+        let known = self.peers.addresses().into_iter().find(|n| n.address == request.node.address);
+        let node = match (request.node.node, known) {
+            (id, _) if id != NodeId::default() => Some(id),
+            (_, Some(known)) => Some(known.node),
+            (_, None) => match self.running.get() {
+                Some(running) => Some(running.admit(request.node.clone()).await?),
+                None => None,
+            },
+        };
+        if let Some(id) = node
+            && id != self.me.lock().node
+        {
+            self.learn(vec![NodeAddress { node: id, ..request.node }]);
+        }
+        Ok(JoinReply { cluster, node, nodes: self.peers.addresses() })
+    }
+
+    async fn bootstrap(&self, request: BootstrapRequest) -> Result<(), AdminError> {
+        self.take_bootstrap(request)
+    }
+
+    async fn set_peers(&self, nodes: Vec<NodeAddress>) -> Result<(), AdminError> {
+        self.learn(nodes);
+        Ok(())
+    }
+
+    async fn node_status(&self) -> Result<NodeStatus, AdminError> {
+        let mut status = NodeStatus { node: self.me(), cluster: self.cluster(), ..NodeStatus::default() };
+        if let Some(running) = self.running.get() {
+            running.status(&mut status);
+        }
+        Ok(status)
+    }
+
+    async fn locks(&self, limit: usize) -> Result<Vec<LockStatus>, AdminError> {
+        Ok(self.running()?.locks(limit))
+    }
+
+    async fn transactions(&self, limit: usize) -> Result<Vec<TransactionStatus>, AdminError> {
+        Ok(self.running()?.transactions(limit))
+    }
+
+    async fn publish_catalog(&self, version: u64) -> Result<(), AdminError> {
+        self.running()?.publish_catalog(version).await
+    }
+
+    async fn drain(&self) -> Result<u64, AdminError> {
+        self.running()?.drain().await
+    }
+}
