@@ -1,0 +1,80 @@
+//! A follower waits for its leader, and canvasses when there is none.
+
+use std::collections::BTreeSet;
+
+use meridian_types::{Ballot, Duration, NodeId};
+
+use crate::core::Core;
+use crate::{LeaseRequest, Message, Now, Outputs};
+
+#[derive(Debug, Default)]
+pub(crate) struct Follower {
+    canvass: Option<Canvass>,
+}
+
+/// Who would vote for this replica, were it to ask.
+#[derive(Debug)]
+struct Canvass {
+    ballot: Ballot,
+    yes: BTreeSet<NodeId>,
+}
+
+impl Follower {
+    pub(crate) fn stop_canvass(&mut self) {
+        self.canvass = None;
+    }
+
+    pub(crate) fn tick(&mut self, core: &mut Core, now: Now, out: &mut Outputs) {
+        if core.is_voter() && now.mono >= core.election_at {
+            match core.must_wait(now) {
+                Some(wait) => core.election_at = now.mono + wait,
+                None => self.start_canvass(core, now, out),
+            }
+        }
+    }
+
+    pub(crate) fn start_canvass(&mut self, core: &mut Core, now: Now, out: &mut Outputs) {
+        let Some(tt) = now.tt else { return };
+        let ballot = core.next_ballot();
+        let from_slot = core.log.chosen().next();
+        let lease = LeaseRequest { leader_earliest: tt.earliest(), length: Duration::ZERO };
+        for peer in core.membership.voting().filter(|n| *n != core.node()) {
+            core.send(peer, Message::Prepare { ballot, from_slot, lease }, out);
+        }
+        self.canvass = Some(Canvass { ballot, yes: BTreeSet::from([core.node()]) });
+        core.election_at = now.mono + core.config.retransmit + core.jitter();
+    }
+
+    /// A voter would vote for this replica.
+    pub(crate) fn encouraged(&mut self, from: NodeId, ballot: Ballot) {
+        if let Some(canvass) = &mut self.canvass
+            && canvass.ballot == ballot
+        {
+            canvass.yes.insert(from);
+        }
+    }
+
+    /// A voter has promised as high a ballot: canvass again with a higher one.
+    pub(crate) fn outbid(&mut self, core: &mut Core, ballot: Ballot, now: Now) {
+        if self.canvass.take_if(|c| c.ballot == ballot).is_some() {
+            core.election_at = now.mono + core.jitter();
+        }
+    }
+
+    pub(crate) fn is_canvass_won(&self, core: &Core) -> bool {
+        self.canvass.as_ref().is_some_and(|c| core.membership.has_quorum(|n| c.yes.contains(&n)))
+    }
+}
+
+impl Core {
+    /// How long this replica must not ask for votes: it could not vote for itself.
+    pub(crate) fn must_wait(&mut self, now: Now) -> Option<Duration> {
+        let jitter = self.jitter();
+        let Some(tt) = now.tt.filter(|_| !self.voter.abstains()) else {
+            return Some(self.config.retry());
+        };
+        self.blocked_by(self.node(), now)?;
+        let (_, end) = self.voter.blocked_by(self.node(), now.tt)?;
+        Some(end.since(tt.earliest()) + jitter + Duration::from_millis(1))
+    }
+}

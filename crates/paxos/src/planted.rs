@@ -1,0 +1,22 @@
+//! Bugs that are compiled in under the feature `planted-bugs` only, so that the simulation can prove that it would
+//! find them. Without the feature every question is answered `false` at compile time.
+
+/// One wrong behaviour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public only under the feature"))]
+pub enum Planted {
+    /// Promises and accepts are answered before they are durable (breaks I-3).
+    AnswerBeforeDurable,
+    /// The leader counts its own accept before it is durable (breaks I-3).
+    CountOwnBeforeDurable,
+    /// A voter votes for a second leader while its vote for the first runs (breaks I-4).
+    IgnoreLeaseVote,
+    /// Phase 1 adopts the value of the lowest ballot (breaks I-2).
+    AdoptLowestBallot,
+    /// A restarted voter grants lease votes at once (breaks I-4).
+    NoAbstention,
+    /// A follower takes whatever it holds below the commit index for chosen, whatever its ballot (breaks I-2).
+    CommitAnyBallot,
+    /// A released lease vote may go to anybody, not only to the successor that knows the floor (breaks I-5).
+    ReleaseToAnybody,
+}
