@@ -135,6 +135,11 @@ impl WriteBuffer {
         self.map.iter()
     }
 
+    /// The writes in ascending order, taken out.
+    pub fn into_writes(self) -> impl Iterator<Item = (Key, Option<Bytes>)> {
+        self.map.into_iter()
+    }
+
     /// The writes in a span, in ascending order.
     pub fn range(&self, span: &Span) -> Range<'_, Key, Option<Bytes>> {
         if span.is_empty() {

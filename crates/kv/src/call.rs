@@ -1,0 +1,304 @@
+//! One request to one shard: find its leader, follow redirects, pause, give up.
+//!
+//! ```text
+//!          +--------- NotLeader(hint), at most a few times --------+
+//!          v                                                       |
+//!   ask leader ----> answer                                        |
+//!          |                                                       |
+//!          +-- NotLeader(nobody), Unreachable, Unfit --> search ---+   one search per shard at a time
+//!          +-- WrongShard, UnknownGroup everywhere --> Moved           the caller groups its keys again
+//!          +-- Overloaded --> pause
+//!          +-- anything else --> Refused
+//! ```
+//! Time without an answer of a shard that works on the request (waits for a lock, say) is not limited here; time spent
+//! without finding anybody who works on it is.
+
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use meridian_kv_api::{KvError, RetryReason};
+use meridian_rpc::{Call, CallError};
+use meridian_shard::{AbortReason, Outcome, Request, Response, ShardError};
+use meridian_types::{Key, NodeId};
+use tokio::time::Instant;
+
+use crate::gateway::Core;
+use crate::limits;
+use crate::router::Shard;
+
+/// Why a shard did not answer what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The keys are not where the cache said. It was corrected; group the keys again.
+    Moved,
+    /// The request was sent and the connection broke: it may have been carried out.
+    Unanswered,
+    /// The shard's last word.
+    Refused(ShardError),
+    /// Nobody was found who would answer.
+    GaveUp(KvError),
+}
+
+/// Whether a request may be sent again after a connection broke.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Resend {
+    /// Doing it twice is the same as doing it once.
+    Always,
+    /// Only when it was certainly not carried out.
+    IfRefused,
+}
+
+impl From<Failure> for KvError {
+    fn from(failure: Failure) -> KvError {
+        match failure {
+            Failure::Moved => KvError::Retry { reason: RetryReason::LocksLost },
+            Failure::Unanswered => KvError::Ambiguous,
+            Failure::Refused(error) => error_of(error),
+            Failure::GaveUp(error) => error,
+        }
+    }
+}
+
+/// What a shard's refusal means above the seam.
+pub(crate) fn error_of(error: ShardError) -> KvError {
+    match error {
+        ShardError::Aborted { reason } => KvError::Retry { reason: reason_of(reason) },
+        ShardError::AlreadyDecided { outcome: Outcome::Aborted } => {
+            KvError::Retry { reason: RetryReason::Recovered }
+        }
+        ShardError::WouldBlock => KvError::LockNotAvailable,
+        ShardError::BelowHorizon { at, horizon } => KvError::SnapshotTooOld { at, horizon },
+        ShardError::InFuture { at } => KvError::InFuture { at },
+        ShardError::OutcomeUnknown => KvError::Ambiguous,
+        ShardError::Overloaded
+        | ShardError::Unfit { .. }
+        | ShardError::NotLeader { .. }
+        | ShardError::UnknownGroup { .. }
+        | ShardError::WrongShard { .. } => KvError::Unavailable { detail: error.to_string() },
+        ShardError::AlreadyDecided { outcome: Outcome::Committed(ts) } => {
+            KvError::Internal { detail: format!("a transaction was used after it had committed at {ts}") }
+        }
+    }
+}
+
+/// True for a refusal that no other replica, and no later attempt at the same one, would take back.
+pub(crate) fn is_final(error: &ShardError) -> bool {
+    match error {
+        ShardError::Aborted { .. }
+        | ShardError::WouldBlock
+        | ShardError::AlreadyDecided { .. }
+        | ShardError::OutcomeUnknown
+        | ShardError::BelowHorizon { .. }
+        | ShardError::InFuture { .. } => true,
+        ShardError::NotLeader { .. }
+        | ShardError::WrongShard { .. }
+        | ShardError::UnknownGroup { .. }
+        | ShardError::Overloaded
+        | ShardError::Unfit { .. } => false,
+    }
+}
+
+fn reason_of(reason: AbortReason) -> RetryReason {
+    match reason {
+        AbortReason::Wounded { .. } => RetryReason::Wounded,
+        AbortReason::LocksLost => RetryReason::LocksLost,
+        AbortReason::WouldDeadlock => RetryReason::WouldDeadlock,
+        AbortReason::NoTimestamp => RetryReason::NoTimestamp,
+        AbortReason::ByRecovery => RetryReason::Recovered,
+    }
+}
+
+/// An answer of the wrong kind: a bug of the shard, which must not take the gateway down.
+pub(crate) fn unexpected(request: &str, answer: &impl std::fmt::Debug) -> KvError {
+    KvError::Internal { detail: format!("unexpected answer to {request}: {answer:?}") }
+}
+
+/// How long something has been tried in vain.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    within: Duration,
+    /// When the present row of failures began, and when its last one was.
+    failing: Option<(Instant, Instant)>,
+    count: u32,
+}
+
+impl Tries {
+    pub(crate) fn new() -> Self {
+        Tries::within(limits::GIVE_UP_AFTER)
+    }
+
+    pub(crate) fn within(within: Duration) -> Self {
+        Tries { within, failing: None, count: 0 }
+    }
+
+    /// Waits a little, longer each time, or gives up.
+    pub(crate) async fn pause(&mut self, core: &Core, detail: &'static str) -> Result<(), KvError> {
+        let pause = limits::PAUSE_MIN.saturating_mul(1 << self.count.min(16)).min(limits::PAUSE_MAX);
+        self.pause_for(core, pause, detail).await
+    }
+
+    async fn pause_for(&mut self, core: &Core, pause: Duration, detail: &'static str) -> Result<(), KvError> {
+        let now = Instant::now();
+        // A shard that worked on the request in between has not failed since then.
+        let began = match self.failing {
+            Some((began, last)) if now - last < self.within / 4 => began,
+            _ => now,
+        };
+        self.failing = Some((began, now));
+        self.count += 1;
+        if now - began >= self.within {
+            return Err(KvError::Unavailable { detail: detail.into() });
+        }
+        tokio::time::sleep(core.jitter(pause)).await;
+        Ok(())
+    }
+}
+
+impl Core {
+    /// Waits for a call. A node that is not heard from any more counts as unreachable.
+    pub(crate) async fn answer(&self, node: NodeId, call: Call) -> Result<Response, CallError> {
+        match call {
+            Call::Ready(answer) => answer.expect("a call that was just made is not taken yet"),
+            mut pending => loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut pending => return answer,
+                    () = tokio::time::sleep(limits::LIVENESS_CHECK) => {
+                        if node != self.node && !self.client.is_live(node) {
+                            return Err(CallError::Unreachable { node });
+                        }
+                    }
+                }
+            },
+        }
+    }
+
+    /// Whom to ask first: the leader where it is known, else the replica on this node, else any voter.
+    pub(crate) fn leader_or_guess(&self, shard: &Shard) -> NodeId {
+        if let Some(leader) = shard.leader() {
+            return leader;
+        }
+        let mut voters = shard.voters();
+        let first = voters.next().unwrap_or(self.node);
+        if first == self.node || voters.any(|node| node == self.node) { self.node } else { first }
+    }
+
+    /// Asks the leader of a shard, whoever that is by the time that it answers.
+    pub(crate) async fn ask(
+        &self,
+        shard: &Shard,
+        tries: &mut Tries,
+        resend: Resend,
+        make: &(dyn Fn() -> Request + Sync),
+    ) -> Result<Response, Failure> {
+        let mut redirects = 0;
+        loop {
+            let node = self.leader_or_guess(shard);
+            let answer = self.answer(node, self.client.call(node, shard.group(), make())).await;
+            let error = match answer {
+                Ok(response) => {
+                    shard.set_leader(node);
+                    return Ok(response);
+                }
+                Err(CallError::Unreachable { .. }) => {
+                    shard.not_leader(node);
+                    if resend == Resend::IfRefused {
+                        return Err(Failure::Unanswered);
+                    }
+                    self.search(shard, tries).await?;
+                    continue;
+                }
+                Err(CallError::Shard(error)) => error,
+            };
+            match error {
+                ShardError::NotLeader { leader: Some(leader), .. }
+                    if leader != node && redirects < limits::REDIRECTS_MAX =>
+                {
+                    redirects += 1;
+                    shard.set_leader(leader);
+                }
+                ShardError::NotLeader { .. } | ShardError::UnknownGroup { .. } | ShardError::Unfit { .. } => {
+                    shard.not_leader(node);
+                    self.search(shard, tries).await?;
+                    redirects = 0;
+                }
+                ShardError::WrongShard { descriptor } => {
+                    self.router.learn_moved(shard, &descriptor);
+                    return Err(Failure::Moved);
+                }
+                ShardError::Overloaded => {
+                    let waited = tries.pause_for(self, limits::OVERLOAD_PAUSE, "a shard is overloaded").await;
+                    waited.map_err(Failure::GaveUp)?;
+                }
+                ShardError::Aborted { .. }
+                | ShardError::WouldBlock
+                | ShardError::AlreadyDecided { .. }
+                | ShardError::OutcomeUnknown
+                | ShardError::BelowHorizon { .. }
+                | ShardError::InFuture { .. } => {
+                    shard.set_leader(node);
+                    return Err(Failure::Refused(error));
+                }
+            }
+        }
+    }
+
+    /// Asks the leader of the shard that holds `key`, wherever it moves.
+    pub(crate) async fn ask_key(
+        &self,
+        key: &Key,
+        tries: &mut Tries,
+        resend: Resend,
+        make: &(dyn Fn() -> Request + Sync),
+    ) -> Result<Response, Failure> {
+        loop {
+            let shard = self.route(key, tries).await.map_err(Failure::GaveUp)?.shard;
+            match self.ask(&shard, tries, resend, make).await {
+                Err(Failure::Moved) => {
+                    tries.pause(self, "the shard of a key keeps moving").await.map_err(Failure::GaveUp)?;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Finds out who leads a shard by asking all of its voters at once, again and again until one says that it does.
+    /// One search per shard runs at a time, so that thousands of transactions that wait for a new leader do not
+    /// flood the nodes.
+    async fn search(&self, shard: &Shard, tries: &mut Tries) -> Result<(), Failure> {
+        let _only_one = shard.search.lock().await;
+        while shard.leader().is_none() {
+            let mut probes: FuturesUnordered<_> =
+                shard.voters().map(|node| self.probe(node, shard)).collect();
+            let mut unknown = 0;
+            let voters = probes.len();
+            while let Some((node, answer)) = probes.next().await {
+                match answer {
+                    Ok(()) => {
+                        shard.set_leader(node);
+                        return Ok(());
+                    }
+                    Err(CallError::Shard(ShardError::UnknownGroup { .. })) => unknown += 1,
+                    Err(_) => {}
+                }
+            }
+            if unknown == voters {
+                self.router.forget(shard);
+                tries
+                    .pause(self, "no replica of a shard is where it should be")
+                    .await
+                    .map_err(Failure::GaveUp)?;
+                return Err(Failure::Moved);
+            }
+            tries.pause(self, "a shard has no leader").await.map_err(Failure::GaveUp)?;
+        }
+        Ok(())
+    }
+
+    /// Asks a replica whether it leads. A heartbeat of nobody is answered by leaders only and costs nothing.
+    async fn probe(&self, node: NodeId, shard: &Shard) -> (NodeId, Result<(), CallError>) {
+        let call = self.client.call(node, shard.group(), Request::Heartbeat { ids: Vec::new() });
+        let answer = tokio::time::timeout(limits::PROBE_TIMEOUT, self.answer(node, call)).await;
+        (node, answer.unwrap_or(Err(CallError::Unreachable { node })).map(|_| ()))
+    }
+}

@@ -1,0 +1,8 @@
+//! Traces of what the gateway says to the shards, and properties of what it answers.
+
+mod admin;
+mod commit;
+mod fake;
+mod overlay;
+mod routing;
+mod snapshot;

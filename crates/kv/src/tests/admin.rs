@@ -1,0 +1,207 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meridian_kv_api::{ClockInfo, Cluster, KvError, Locking, NodeInfo};
+use meridian_shard::{LockStatus, Outcome, Recovery, ReplicaStatus};
+use meridian_types::{Ballot, NodeId, Slot, Timestamp, TxnId};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::fake::*;
+use crate::{ClusterAdmin, Gateway, NodeAdmin, Recoverer};
+
+/// The nodes of the fake cluster.
+struct Nodes {
+    fake: Arc<Fake>,
+    published: Mutex<Vec<(NodeId, u64)>>,
+}
+
+fn info(n: u32) -> NodeInfo {
+    NodeInfo {
+        node: node(n),
+        address: String::new(),
+        sql_address: String::new(),
+        http_address: String::new(),
+        region: String::new(),
+        zone: String::new(),
+        is_live: true,
+        version: String::new(),
+    }
+}
+
+impl Nodes {
+    fn check(&self, node: NodeId) -> Result<(), KvError> {
+        match self.fake.state.lock().dead.contains(&node) {
+            true => Err(KvError::Unavailable { detail: "dead".into() }),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl NodeAdmin for Nodes {
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, KvError> {
+        Ok([1, 2, 3].map(info).to_vec())
+    }
+
+    async fn replicas(&self, node: NodeId) -> Result<Vec<ReplicaStatus>, KvError> {
+        self.check(node)?;
+        let state = self.fake.state.lock();
+        let status = |d: &meridian_shard::ShardDescriptor| {
+            let leader = state.leaders.get(&d.group).copied();
+            ReplicaStatus {
+                descriptor: d.clone(),
+                leader,
+                is_leader: leader == Some(node),
+                lease_end: (leader == Some(node)).then_some(Timestamp::MAX),
+                ballot: Ballot::new(1, node),
+                committed: Slot::ZERO,
+                applied: Slot::ZERO,
+                safe_time: Timestamp::ZERO,
+                prepared: 0,
+                lock_holders: 0,
+                lock_waiters: 0,
+            }
+        };
+        Ok(state.shards.iter().map(status).collect())
+    }
+
+    async fn locks(&self, node: NodeId, _limit: usize) -> Result<Vec<LockStatus>, KvError> {
+        self.check(node).map(|()| Vec::new())
+    }
+
+    async fn transactions(&self, node: NodeId, _limit: usize) -> Result<Vec<(TxnId, u64)>, KvError> {
+        self.check(node).map(|()| Vec::new())
+    }
+
+    async fn clock(&self, node: NodeId) -> Result<ClockInfo, KvError> {
+        self.check(node)?;
+        Ok(ClockInfo { node, interval: None, unsure: String::new(), sources: Vec::new() })
+    }
+
+    async fn publish_catalog(&self, node: NodeId, version: u64) -> Result<(), KvError> {
+        self.check(node)?;
+        self.published.lock().push((node, version));
+        Ok(())
+    }
+}
+
+async fn admin() -> (Arc<Fake>, Gateway, Arc<Nodes>, ClusterAdmin) {
+    let (fake, gateway) = warm_cluster().await;
+    let nodes = Arc::new(Nodes { fake: Arc::clone(&fake), published: Mutex::default() });
+    let admin = ClusterAdmin::new(gateway.clone(), Arc::clone(&nodes) as _, Duration::from_secs(7));
+    (fake, gateway, nodes, admin)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_split_takes_an_id_splits_and_writes_the_map() {
+    let (fake, gateway, _, admin) = admin().await;
+    admin.split_at(k("m")).await.unwrap();
+    settle().await;
+    let trace = fake.trace();
+    let split = trace.find("n2 g3 Split at m into g100").expect(&trace);
+    assert!(trace[..split].contains("g1 Commit"), "an id first: {trace}");
+    assert!(trace[split..].contains("g1 Commit"), "and the map afterwards: {trace}");
+    let shards = admin.shards().await.unwrap();
+    let starts: Vec<_> = shards.iter().map(|s| (s.group, s.start.clone())).collect();
+    assert_eq!(starts, [(1, k("")), (2, k("a")), (3, k("h")), (100, k("m")), (4, k("p"))]);
+    assert_eq!(shards[3].leader, Some(node(2)));
+    fake.trace();
+    admin.split_at(k("m")).await.unwrap();
+    assert_eq!(fake.trace(), "", "it is split there already");
+    begin(&gateway).get(k("n"), Locking::SHARED).await.unwrap();
+    assert!(
+        fake.trace().starts_with("n2 g100 Read")
+            || gateway.core.router.shard(&k("n")).unwrap().group() == group(100)
+    );
+    assert!(admin.split_at(k("\x08\x01\x01x")).await.is_err(), "the map stays whole");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_split_is_found_out() {
+    let (fake, _, _, admin) = admin().await;
+    fake.lose_answer("Split");
+    admin.split_at(k("m")).await.unwrap();
+    settle().await;
+    let shards = admin.shards().await.unwrap();
+    assert!(shards.iter().any(|s| s.start == k("m")), "repair has written the map: {shards:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_notices_a_stale_map_repairs_it() {
+    let (fake, gateway, _, admin) = admin().await;
+    fake.split(3, "m", 77);
+    assert_eq!(admin.shards().await.unwrap().len(), 4, "the map does not know");
+    let txn = begin(&gateway);
+    txn.get(k("n"), Locking::SHARED).await.unwrap();
+    settle().await;
+    let groups: Vec<_> = admin.shards().await.unwrap().iter().map(|s| s.group).collect();
+    assert_eq!(groups, [1, 2, 3, 77, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_are_unique_and_come_in_blocks() {
+    let (fake, gateway, nodes, admin) = admin().await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(admin.allocate_id("descriptor").await.unwrap());
+    }
+    assert_eq!(ids, (100..120).collect::<Vec<u64>>());
+    assert_eq!(fake.trace().matches("Commit").count(), 2);
+    let other = ClusterAdmin::new(gateway, nodes, Duration::ZERO);
+    assert_eq!(other.allocate_id("descriptor").await.unwrap(), 132, "another node takes the next block");
+    assert!(other.allocate_id("nonsense").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaders_are_transferred_and_listed() {
+    let (fake, _, _, admin) = admin().await;
+    admin.transfer_leader(3, node(3)).await.unwrap();
+    assert_eq!(fake.state.lock().leaders[&group(3)], node(3));
+    let leases = admin.leases().await.unwrap();
+    assert_eq!(
+        leases.iter().map(|l| (l.group, l.leader.get())).collect::<Vec<_>>(),
+        [(1, 1), (2, 1), (3, 3), (4, 3)]
+    );
+    assert!(admin.transfer_leader(3, node(8)).await.is_err());
+    assert!(admin.transfer_leader(99, node(1)).await.is_err());
+    fake.state.lock().dead.insert(node(3));
+    assert_eq!(admin.leases().await.unwrap().len(), 2, "what the dead node led is not known");
+    assert_eq!(admin.clocks().await.unwrap()[2].unsure, "node is unreachable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_catalog_version_waits_for_acks_or_for_the_lease_of_the_silent() {
+    let (fake, _, nodes, admin) = admin().await;
+    let began = Instant::now();
+    admin.publish_catalog(4).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO, "virtual time");
+    assert_eq!(nodes.published.lock().len(), 3);
+    fake.state.lock().dead.insert(node(2));
+    admin.publish_catalog(5).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(7), "virtual time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn recovery_asks_and_tells() {
+    let (fake, gateway) = warm_cluster().await;
+    let id = TxnId { first_start: Timestamp::from_nanos(1), node: node(9), seq: 1 };
+    gateway.recover(Recovery::AskOutcome { id, coordinator: k("b"), here: k("i") }).await;
+    let outcome = Outcome::Committed(Timestamp::from_nanos(5));
+    let participants = vec![k("i"), k("q")];
+    gateway
+        .recover(Recovery::TellParticipants { id, outcome, participants: participants.clone(), here: k("b") })
+        .await;
+    let expected = [
+        "n1 g2 QueryOutcome t4 at b abort=true",
+        "n2 g3 Resolve t4 aborted",
+        "n2 g3 Resolve t4 committed",
+        "n3 g4 Resolve t4 committed",
+        "n1 g2 Forget t4",
+    ];
+    assert_eq!(fake.trace().lines().collect::<Vec<_>>(), expected);
+    fake.state.lock().leaders.remove(&group(4));
+    gateway.recover(Recovery::TellParticipants { id, outcome, participants, here: k("b") }).await;
+    assert!(!fake.trace().contains("Forget"), "one participant has not applied it yet");
+}
