@@ -7,8 +7,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 setup:
 	@./deploy/setup
 
+# --workspace although one binary is wanted: cargo unifies features over what is selected, and a selection of its own
+# would compile RocksDB once more than the tests do.
 release: setup
-	$(CARGO) build --release --locked --bin meridian
+	$(CARGO) build --release --locked --workspace --bin meridian
 
 demo: release
 	$(TARGET)/release/meridian demo

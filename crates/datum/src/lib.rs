@@ -3,6 +3,7 @@
 
 pub mod agg;
 pub mod array;
+pub mod calendar;
 pub mod cast;
 pub mod column;
 pub mod compare;

@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use meridian_paxos::{Envelope, HardState, LogEntry, MemberKind, Message, Persist, PersistToken};
+use meridian_paxos::{Envelope, HardState, LogEntry, Message, Persist, PersistToken};
 use meridian_storage::WriteBatch;
 use meridian_types::{Ballot, GroupId, Key, NodeId, Slot, Span, Timestamp, TxnId};
 
@@ -65,9 +65,12 @@ pub enum Input {
 }
 
 /// No commit at or below `closed` is in a slot above `through`.
+///
+/// That stays true whoever leads later: a later leader proposes again what may have been chosen in the same slots, and
+/// its own timestamps lie above the lease in which this was promised (I-4, I-5). So the ballot is told for display only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClosedTimestamp {
-    /// The leader that closed it; a replica believes only the ballot that it has promised.
+    /// The leader that closed it.
     pub ballot: Ballot,
     /// The timestamp.
     pub closed: Timestamp,
@@ -157,6 +160,9 @@ pub struct Outputs {
     pub create: Vec<CreateReplica>,
     /// Cross-shard work.
     pub recovery: Vec<Recovery>,
+    /// Timestamps that readers wait for here: send `CloseTimestamp` to the leader, and feed a positive answer back as
+    /// [`Input::Closed`] (the ballot in it is only a hint, see there).
+    pub close_requests: Vec<Timestamp>,
     /// Members that need a snapshot, streamed by the driver from the data engine at the applied slot.
     pub snapshot_to: Vec<NodeId>,
     /// The node now leads (`Some(true)`), or stopped leading (`Some(false)`) this group.
@@ -178,12 +184,18 @@ pub struct Recovered {
     pub descriptor: ShardDescriptor,
     /// From the data engine: the greatest commit timestamp applied.
     pub last_commit: Timestamp,
+    /// From the data engine: no leader assigns a timestamp at or below this one.
+    pub floor: Timestamp,
+    /// From the data engine: the greatest timestamp of any decision.
+    pub decided: Timestamp,
     /// From the data engine: reads below are refused.
     pub gc_horizon: Timestamp,
     /// From the data engine: encoded prepare records by transaction.
     pub prepared: Vec<(TxnId, bytes::Bytes)>,
     /// From the data engine: encoded outcome records of this group that wait for acknowledgements.
     pub outcomes: Vec<(TxnId, bytes::Bytes)>,
+    /// From the data engine: the locked spans of staged chunks.
+    pub staged: Vec<(TxnId, u32, Span)>,
 }
 
 /// What an operator sees of a replica (`meridian.shards`, `meridian.leases`, `meridian.locks`).

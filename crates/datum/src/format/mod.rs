@@ -1,38 +1,28 @@
 //! Values as the wire has them: PostgreSQL's text format (its type input and output functions with ISO dates) and its
 //! binary format (the send and receive functions).
+//!
+//! Writers append to any [`BufMut`] without intermediate strings for the types that rows are full of. The one thing
+//! the formats do not know is names of objects: `regclass` and its kin are numbers here, and whoever has a catalog
+//! replaces them.
 
-use bytes::BufMut;
+mod array;
+mod binary;
+mod datetime_in;
+mod datetime_out;
+mod input;
+mod interval_in;
+mod number;
+mod output;
 
-use crate::context::EvalContext;
-use crate::datum::Datum;
-use crate::error::{Result, SqlError};
-use crate::types::DataType;
+pub(crate) use array::natural_type;
+pub use binary::{parse_binary, write_binary};
+pub(crate) use datetime_in::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
+pub(crate) use datetime_out::write_offset;
+pub use input::parse_text;
+pub(crate) use input::{decode_escape, decode_hex};
+pub(crate) use interval_in::parse_interval;
+pub use number::{write_f32, write_f64, write_i64};
+pub use output::{to_text, write_text};
 
-/// Reads the text form of a type. Lengths and precisions of the type are not applied: see [`crate::cast::cast`].
-pub fn parse_text(ctx: &EvalContext, text: &str, data_type: &DataType) -> Result<Datum> {
-    let _ = (ctx, text);
-    Err(SqlError::unsupported(data_type))
-}
-
-/// Writes the text form. NULL writes nothing: the wire has a length of -1 for it.
-pub fn write_text<B: BufMut>(ctx: &EvalContext, value: &Datum, data_type: &DataType, out: &mut B) {
-    let _ = (ctx, value, data_type, out);
-}
-
-/// The text form as a string.
-pub fn to_text(ctx: &EvalContext, value: &Datum, data_type: &DataType) -> String {
-    let mut out = Vec::new();
-    write_text(ctx, value, data_type, &mut out);
-    String::from_utf8(out).expect("text output is UTF-8")
-}
-
-/// Reads the binary form of a type.
-pub fn parse_binary(bytes: &[u8], data_type: &DataType) -> Result<Datum> {
-    let _ = bytes;
-    Err(SqlError::unsupported(data_type))
-}
-
-/// Writes the binary form. NULL writes nothing.
-pub fn write_binary<B: BufMut>(value: &Datum, data_type: &DataType, out: &mut B) {
-    let _ = (value, data_type, out);
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! Bugs that are compiled in under the feature `planted-bugs` only, so that the simulation can prove that it would
+//! find them. Without the feature every question is answered `false` at compile time.
+
+/// One wrong behaviour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public only under the feature"))]
+pub enum Planted {
+    /// Entries apply, and commits are answered, before their timestamp has passed (breaks I-7).
+    SkipCommitWait,
+    /// Reads do not wait for prepared transactions (breaks I-8).
+    ReadBelowPrepared,
+    /// Followers serve reads whatever was closed (breaks I-8).
+    IgnoreClosed,
+    /// Prepared transactions are wounded like others (breaks two-phase commit).
+    WoundPrepared,
+    /// A commit does not ask whether its locks still stand (breaks two-phase locking).
+    ForgetRegistration,
+    /// A late decision overrides a recorded abort (breaks I-9).
+    LateDecide,
+}
+
+impl crate::Config {
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn has(&self, bug: Planted) -> bool {
+        self.planted == Some(bug)
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "the question is the same with and without the feature")]
+    pub(crate) const fn has(&self, _bug: Planted) -> bool {
+        false
+    }
+}

@@ -1,0 +1,507 @@
+//! Every request against a shard of one replica, with a driver that does each output at once and a clock under the
+//! test's control. What several replicas, lost messages and crashes do is the simulation's business.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use meridian_paxos::MemberKind;
+use meridian_shard::*;
+use meridian_storage::{Durability, Engine, MemoryEngine};
+use meridian_types::{Duration, GroupId, Key, NodeId, Slot, Span, Timestamp, TtInterval, TxnId};
+
+const NODE: NodeId = NodeId::new(1);
+const GROUP: GroupId = GroupId::new(7);
+const EPSILON: Duration = Duration::from_millis(2);
+
+struct Shard {
+    replica: Replica,
+    engine: MemoryEngine,
+    time: Timestamp,
+    next_request: u64,
+    answers: BTreeMap<RequestId, Result<Response, ShardError>>,
+    recovery: Vec<Recovery>,
+    created: Vec<CreateReplica>,
+    out: Outputs,
+}
+
+fn key(text: &str) -> Key {
+    Key::copy_from(text.as_bytes())
+}
+
+fn put(k: &str, v: &str) -> Write {
+    Write { key: key(k), value: Some(Bytes::copy_from_slice(v.as_bytes())) }
+}
+
+fn txn(age: u64) -> TxnId {
+    TxnId { first_start: Timestamp::from_nanos(age), node: NODE, seq: age }
+}
+
+fn blind(age: u64) -> TxnRef {
+    TxnRef { id: txn(age), registration: None }
+}
+
+fn descriptor() -> ShardDescriptor {
+    ShardDescriptor {
+        group: GROUP,
+        span: Span::ALL,
+        generation: 1,
+        replicas: vec![(NODE, MemberKind::Voter)],
+    }
+}
+
+impl Shard {
+    fn new() -> Self {
+        let engine = MemoryEngine::new();
+        engine.write(initial_state(&descriptor(), Timestamp::ZERO), Durability::Synced).unwrap();
+        let time = Timestamp::from_nanos(1_000_000_000_000);
+        let recovered = recover(&engine, GROUP).unwrap().unwrap();
+        let replica = Replica::new(Config::new(GROUP, NODE, 1), recovered, Self::now_at(time));
+        let mut shard = Shard {
+            replica,
+            engine,
+            time,
+            next_request: 0,
+            answers: BTreeMap::new(),
+            recovery: Vec::new(),
+            created: Vec::new(),
+            out: Outputs::default(),
+        };
+        shard.step(Input::Campaign);
+        shard.pass(Duration::from_millis(10));
+        assert!(shard.replica.status(shard.now()).is_leader, "a group of one elects itself");
+        shard
+    }
+
+    fn now_at(time: Timestamp) -> Now {
+        let tt = TtInterval::new(time.saturating_sub(EPSILON), time + EPSILON);
+        Now { mono: time, tt: Some(tt) }
+    }
+
+    fn now(&self) -> Now {
+        Self::now_at(self.time)
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let now = self.now();
+            self.replica.step(input, now, &self.engine, &mut self.out);
+            let out = std::mem::take(&mut self.out);
+            self.replica.check_invariants();
+            assert!(out.send.is_empty() && out.send_after_persist.is_empty(), "there is nobody to send to");
+            if !out.persist.is_empty() {
+                inputs.push(Input::Persisted(out.token));
+            }
+            if let Some(last) = out.apply.last().map(|a| a.slot) {
+                inputs.push(Input::Applied(last));
+            }
+            for apply in out.apply {
+                self.engine.write(apply.batch, Durability::Buffered).unwrap();
+            }
+            for read in &out.serve {
+                let answer = serve(&self.engine, read).unwrap();
+                assert!(self.answers.insert(read.id, Ok(answer)).is_none(), "answered twice");
+            }
+            for (id, answer) in out.replies {
+                assert!(self.answers.insert(id, answer).is_none(), "{id:?} is answered twice");
+            }
+            self.recovery.extend(out.recovery);
+            self.created.extend(out.create);
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.time + time;
+        while let Some(wake) = self.replica.next_wake().filter(|w| *w <= end) {
+            self.time = self.time.max(wake) + Duration::from_nanos(1);
+            self.step(Input::Tick);
+        }
+        self.time = self.time.max(end);
+        self.step(Input::Tick);
+    }
+
+    fn ask(&mut self, request: Request) -> RequestId {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.step(Input::Request { id, request });
+        id
+    }
+
+    fn answer(&mut self, id: RequestId) -> Result<Response, ShardError> {
+        self.answers.remove(&id).expect("answered")
+    }
+
+    /// Asks, lets time pass until commit wait is over, and takes the answer.
+    fn call(&mut self, request: Request) -> Result<Response, ShardError> {
+        let id = self.ask(request);
+        self.pass(Duration::from_millis(20));
+        self.answer(id)
+    }
+
+    fn commit(&mut self, txn: TxnRef, writes: Vec<Write>) -> Result<Timestamp, ShardError> {
+        let max_ts = Timestamp::MAX;
+        match self.call(Request::Commit { txn, writes, staged_chunks: 0, max_ts })? {
+            Response::Committed { commit_ts } => Ok(commit_ts),
+            other => panic!("a commit was answered with {other:?}"),
+        }
+    }
+
+    fn prepare(&mut self, txn: TxnRef, writes: Vec<Write>) -> Result<Vote, ShardError> {
+        let (coordinator, max_ts) = (key("zz"), Timestamp::MAX);
+        match self.call(Request::Prepare { txn, writes, staged_chunks: 0, coordinator, max_ts })? {
+            Response::Voted(vote) => Ok(vote),
+            other => panic!("a prepare was answered with {other:?}"),
+        }
+    }
+
+    fn lock(&mut self, txn: TxnRef, mode: LockMode, ops: Vec<ReadOp>) -> RequestId {
+        self.ask(Request::Read { mode: ReadMode::Locking { txn, mode, wait: WaitPolicy::Wait }, ops })
+    }
+
+    fn locked(&mut self, id: RequestId) -> (Vec<ReadResult>, Registration) {
+        match self.answer(id) {
+            Ok(Response::Read { results, registration: Some(r), .. }) => (results, r),
+            other => panic!("a locking read was answered with {other:?}"),
+        }
+    }
+
+    fn strong(&mut self, k: &str) -> (Option<Bytes>, Timestamp) {
+        let ops = vec![ReadOp::Get(key(k))];
+        match self.call(Request::Read { mode: ReadMode::Strong, ops }) {
+            Ok(Response::Read { mut results, read_ts, .. }) => match results.remove(0) {
+                ReadResult::Value(value) => (value, read_ts),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("a strong read was answered with {other:?}"),
+        }
+    }
+}
+
+fn get(k: &str) -> Vec<ReadOp> {
+    vec![ReadOp::Get(key(k))]
+}
+
+fn aborted(reason: AbortReason) -> ShardError {
+    ShardError::Aborted { reason }
+}
+
+#[test]
+fn a_commit_is_answered_after_its_timestamp_has_passed() {
+    let mut shard = Shard::new();
+    let writes = vec![put("a", "1")];
+    let id = shard.ask(Request::Commit { txn: blind(1), writes, staged_chunks: 0, max_ts: Timestamp::MAX });
+    assert!(!shard.answers.contains_key(&id), "commit wait takes at least two epsilons");
+    shard.pass(Duration::from_millis(3));
+    assert!(!shard.answers.contains_key(&id), "commit wait takes at least two epsilons");
+    let now = shard.now();
+    assert_eq!(
+        shard.replica.try_strong_read(&get("a"), now),
+        Some(Timestamp::ZERO),
+        "it is not answered yet"
+    );
+    shard.pass(Duration::from_millis(3));
+    let Ok(Response::Committed { commit_ts }) = shard.answer(id) else { panic!("not committed") };
+    assert!(shard.now().tt.unwrap().after(commit_ts));
+    assert_eq!(shard.strong("a"), (Some(Bytes::from_static(b"1")), commit_ts));
+    let now = shard.now();
+    assert_eq!(shard.replica.try_strong_read(&get("a"), now), Some(commit_ts));
+}
+
+#[test]
+fn a_repeated_commit_is_answered_alike() {
+    let mut shard = Shard::new();
+    let first = shard.commit(blind(1), vec![put("a", "1")]).unwrap();
+    assert!(shard.commit(blind(2), vec![put("a", "2")]).unwrap() > first);
+    assert_eq!(shard.commit(blind(1), vec![put("a", "1")]), Ok(first));
+    assert_eq!(shard.strong("a").0.as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
+fn an_older_transaction_wounds_and_the_victim_learns_of_it() {
+    let mut shard = Shard::new();
+    let young = shard.lock(blind(20), LockMode::Exclusive, get("a"));
+    let (_, registration) = shard.locked(young);
+    let old = shard.lock(blind(10), LockMode::Shared, get("a"));
+    shard.locked(old);
+    let victim = TxnRef { id: txn(20), registration: Some(registration) };
+    assert_eq!(shard.commit(victim, vec![put("a", "1")]), Err(aborted(AbortReason::LocksLost)));
+    let end = Request::EndReads { txn: blind(10) };
+    assert_eq!(shard.call(end), Ok(Response::Done));
+}
+
+#[test]
+fn a_younger_transaction_waits_and_reads_what_the_older_wrote() {
+    let mut shard = Shard::new();
+    let old = shard.lock(blind(10), LockMode::Exclusive, get("a"));
+    let (_, registration) = shard.locked(old);
+    let young = shard.lock(blind(20), LockMode::Shared, vec![scan("a", "c")]);
+    assert!(!shard.answers.contains_key(&young));
+    let older = TxnRef { id: txn(10), registration: Some(registration) };
+    shard.commit(older, vec![put("a", "1")]).unwrap();
+    let (results, _) = shard.locked(young);
+    let rows = vec![(key("a"), Bytes::from_static(b"1"))];
+    assert_eq!(results, vec![ReadResult::Rows { rows, resume: None }]);
+}
+
+fn scan(from: &str, to: &str) -> ReadOp {
+    let span = Span::new(key(from), Some(key(to)));
+    ReadOp::Scan { span, reverse: false, limit_rows: 10, limit_bytes: 1 << 20 }
+}
+
+#[test]
+fn a_scan_under_locks_keeps_phantoms_out() {
+    let mut shard = Shard::new();
+    let old = shard.lock(blind(10), LockMode::Shared, vec![scan("a", "c")]);
+    shard.locked(old);
+    let insert = Request::Commit {
+        txn: blind(20),
+        writes: vec![put("b", "1")],
+        staged_chunks: 0,
+        max_ts: Timestamp::MAX,
+    };
+    let insert = shard.ask(insert);
+    shard.pass(Duration::from_millis(50));
+    assert!(!shard.answers.contains_key(&insert), "the insert waits for the scan's lock");
+    assert_eq!(shard.call(Request::Rollback { id: txn(10) }), Ok(Response::Done));
+    assert!(shard.answer(insert).is_ok());
+}
+
+#[test]
+fn two_phase_commit_at_a_participant() {
+    let mut shard = Shard::new();
+    shard.commit(blind(1), vec![put("a", "0")]).unwrap();
+    let vote = shard.prepare(blind(10), vec![put("a", "1")]).unwrap();
+    assert_eq!(vote.max_ts, Timestamp::MAX);
+    // A strong read must not guess.
+    let strong = shard.ask(Request::Read { mode: ReadMode::Strong, ops: get("a") });
+    shard.pass(Duration::from_millis(20));
+    assert!(!shard.answers.contains_key(&strong));
+    let below = Request::Read { mode: ReadMode::At(vote.prepare_ts.prev()), ops: get("a") };
+    assert!(shard.call(below).is_ok(), "below the prepare timestamp nothing can come");
+    // An older transaction waits for a prepared one.
+    let older = shard.lock(blind(5), LockMode::Shared, get("a"));
+    assert!(!shard.answers.contains_key(&older));
+    let s = vote.prepare_ts + Duration::from_millis(1);
+    let resolve = Request::Resolve { id: txn(10), outcome: Outcome::Committed(s) };
+    assert_eq!(shard.call(resolve.clone()), Ok(Response::Done));
+    assert_eq!(shard.locked(older).0, vec![ReadResult::Value(Some(Bytes::from_static(b"1")))]);
+    let Ok(Response::Read { read_ts, results, .. }) = shard.answer(strong) else { panic!("not read") };
+    assert_eq!((read_ts, results), (s, vec![ReadResult::Value(Some(Bytes::from_static(b"1")))]));
+    assert_eq!(shard.call(resolve), Ok(Response::Done), "telling again does no harm");
+}
+
+#[test]
+fn a_vote_over_read_locks_ends_with_the_lease() {
+    let mut shard = Shard::new();
+    let read = shard.lock(blind(10), LockMode::Shared, get("r"));
+    let (_, registration) = shard.locked(read);
+    let txn = TxnRef { id: txn(10), registration: Some(registration) };
+    let vote = shard.prepare(txn, vec![]).unwrap();
+    let lease_end = shard.replica.status(shard.now()).lease_end.unwrap();
+    assert!(vote.max_ts < lease_end);
+    let older = shard.ask(Request::Commit {
+        txn: blind(5),
+        writes: vec![put("r", "1")],
+        staged_chunks: 0,
+        max_ts: Timestamp::MAX,
+    });
+    shard.pass(Duration::from_millis(50));
+    assert!(!shard.answers.contains_key(&older), "a voted transaction is not wounded");
+    let outcome = Outcome::Committed(vote.prepare_ts);
+    assert_eq!(shard.call(Request::Resolve { id: txn.id, outcome }), Ok(Response::Done));
+    assert!(shard.answer(older).is_ok());
+}
+
+#[test]
+fn a_preparing_transaction_does_not_wait_for_an_older_one() {
+    let mut shard = Shard::new();
+    let old = shard.lock(blind(5), LockMode::Shared, get("a"));
+    shard.locked(old);
+    assert_eq!(shard.prepare(blind(10), vec![put("a", "1")]), Err(aborted(AbortReason::WouldDeadlock)));
+}
+
+fn decide(age: u64, prepare_ts: Timestamp) -> Request {
+    Request::Decide {
+        txn: blind(age),
+        writes: vec![put("c", "1")],
+        staged_chunks: 0,
+        window: Vote { prepare_ts, max_ts: Timestamp::MAX },
+        participants: vec![key("p")],
+    }
+}
+
+#[test]
+fn a_decision_lies_above_every_vote_and_is_kept_until_forgotten() {
+    let mut shard = Shard::new();
+    let prepare_ts = shard.time + Duration::from_millis(10);
+    let Ok(Response::Committed { commit_ts }) = shard.call(decide(10, prepare_ts)) else {
+        panic!("not decided")
+    };
+    assert!(commit_ts >= prepare_ts);
+    let outcome = Outcome::Committed(commit_ts);
+    let query = Request::QueryOutcome { id: txn(10), key: key("c"), abort_unknown: true };
+    assert_eq!(shard.call(query.clone()), Ok(Response::Outcome(Some(outcome))));
+    shard.pass(Duration::from_millis(1_500));
+    let here = Key::MIN;
+    let participants = vec![key("p")];
+    assert_eq!(shard.recovery, vec![Recovery::TellParticipants { id: txn(10), outcome, participants, here }]);
+    assert_eq!(shard.call(Request::Forget { id: txn(10) }), Ok(Response::Done));
+    shard.recovery.clear();
+    shard.pass(Duration::from_millis(10_000));
+    assert_eq!(shard.recovery, vec![]);
+    assert_eq!(shard.call(query), Ok(Response::Outcome(Some(outcome))), "late questions are answered");
+}
+
+#[test]
+fn an_abort_by_recovery_beats_a_late_decision() {
+    let mut shard = Shard::new();
+    let query = Request::QueryOutcome { id: txn(10), key: key("c"), abort_unknown: true };
+    assert_eq!(shard.call(query), Ok(Response::Outcome(Some(Outcome::Aborted))));
+    let late = shard.call(decide(10, Timestamp::ZERO));
+    assert_eq!(late, Err(ShardError::AlreadyDecided { outcome: Outcome::Aborted }));
+    assert_eq!(shard.strong("c").0, None);
+}
+
+#[test]
+fn a_prepared_transaction_that_hears_nothing_asks() {
+    let mut shard = Shard::new();
+    shard.prepare(blind(10), vec![put("a", "1")]).unwrap();
+    shard.pass(Duration::from_millis(2_000));
+    let expected = Recovery::AskOutcome { id: txn(10), coordinator: key("zz"), here: key("a") };
+    assert_eq!(shard.recovery.first(), Some(&expected));
+}
+
+#[test]
+fn staged_chunks_commit_with_their_transaction_or_vanish() {
+    let mut shard = Shard::new();
+    let lock = Span::new(key("a"), Some(key("c")));
+    let stage = |chunk, registration| Request::Stage {
+        txn: TxnRef { id: txn(10), registration },
+        chunk,
+        lock: lock.clone(),
+        writes: vec![put("a", if chunk == 0 { "old" } else { "new" })],
+    };
+    let Ok(Response::Staged { registration }) = shard.call(stage(0, None)) else { panic!("not staged") };
+    shard.call(stage(1, Some(registration))).unwrap();
+    let txn10 = TxnRef { id: txn(10), registration: Some(registration) };
+    let writes = vec![put("b", "2")];
+    let commit = Request::Commit { txn: txn10, writes, staged_chunks: 2, max_ts: Timestamp::MAX };
+    assert!(matches!(shard.call(commit), Ok(Response::Committed { .. })));
+    assert_eq!(shard.strong("a").0.as_deref(), Some(&b"new"[..]));
+    assert_eq!(shard.strong("b").0.as_deref(), Some(&b"2"[..]));
+    shard.call(Request::Stage { txn: blind(20), chunk: 0, lock, writes: vec![put("a", "lost")] }).unwrap();
+    shard.call(Request::Rollback { id: txn(20) }).unwrap();
+    let recovered = recover(&shard.engine, GROUP).unwrap().unwrap();
+    assert_eq!(recovered.staged, vec![]);
+    assert_eq!(shard.strong("a").0.as_deref(), Some(&b"new"[..]));
+}
+
+#[test]
+fn nowait_and_skip_locked() {
+    let mut shard = Shard::new();
+    shard.commit(blind(1), vec![put("a", "1"), put("b", "2"), put("c", "3")]).unwrap();
+    let held = shard.lock(blind(10), LockMode::Exclusive, get("a"));
+    shard.locked(held);
+    let ask = |wait, op| Request::Read {
+        mode: ReadMode::Locking { txn: blind(5), mode: LockMode::Exclusive, wait },
+        ops: vec![op],
+    };
+    let nowait = ask(WaitPolicy::NoWait, ReadOp::Get(key("a")));
+    assert_eq!(shard.call(nowait), Err(ShardError::WouldBlock));
+    let one = ReadOp::Scan { span: Span::ALL, reverse: false, limit_rows: 1, limit_bytes: 1 << 20 };
+    let id = shard.ask(ask(WaitPolicy::SkipLocked, one));
+    let (results, _) = shard.locked(id);
+    let rows = vec![(key("b"), Bytes::from_static(b"2"))];
+    let resume = Some(Span::new(key("b").next(), None));
+    assert_eq!(results, vec![ReadResult::Rows { rows, resume }]);
+    let held: Vec<Span> = shard.replica.locks().into_iter().map(|l| l.span).collect();
+    assert_eq!(held, vec![Span::point(&key("a")), Span::point(&key("b"))], "only the returned row is locked");
+}
+
+#[test]
+fn a_read_at_a_timestamp_pushes_later_commits_above_it() {
+    let mut shard = Shard::new();
+    let at = shard.time + Duration::from_millis(100);
+    let read = Request::Read { mode: ReadMode::At(at), ops: get("a") };
+    assert!(shard.call(read).is_ok());
+    let writes = vec![put("a", "1")];
+    let id = shard.ask(Request::Commit { txn: blind(1), writes, staged_chunks: 0, max_ts: Timestamp::MAX });
+    shard.pass(Duration::from_millis(150));
+    let Ok(Response::Committed { commit_ts }) = shard.answer(id) else { panic!("not committed") };
+    assert!(commit_ts > at);
+    let far = shard.time + Duration::from_secs(9);
+    let read = Request::Read { mode: ReadMode::At(far), ops: get("a") };
+    assert_eq!(shard.call(read), Err(ShardError::InFuture { at: far }));
+}
+
+#[test]
+fn a_bound_that_leaves_no_timestamp_aborts() {
+    let mut shard = Shard::new();
+    let max_ts = shard.time.saturating_sub(Duration::from_secs(1));
+    let commit = Request::Commit { txn: blind(1), writes: vec![put("a", "1")], staged_chunks: 0, max_ts };
+    assert_eq!(shard.call(commit), Err(aborted(AbortReason::NoTimestamp)));
+    assert_eq!(shard.replica.locks(), vec![]);
+}
+
+#[test]
+fn a_silent_transaction_loses_its_locks_and_a_heard_one_keeps_them() {
+    let mut shard = Shard::new();
+    let a = shard.lock(blind(10), LockMode::Exclusive, get("a"));
+    let b = shard.lock(blind(11), LockMode::Exclusive, get("b"));
+    shard.locked(a);
+    shard.locked(b);
+    for _ in 0..7 {
+        shard.pass(Duration::from_millis(1_000));
+        shard.call(Request::Heartbeat { ids: vec![txn(11)] }).unwrap();
+    }
+    let holders: Vec<TxnId> = shard.replica.locks().into_iter().map(|l| l.txn).collect();
+    assert_eq!(holders, vec![txn(11)]);
+}
+
+#[test]
+fn a_split_creates_the_right_half_and_redirects() {
+    let mut shard = Shard::new();
+    shard.commit(blind(1), vec![put("a", "1"), put("x", "2")]).unwrap();
+    let left = shard.lock(blind(10), LockMode::Exclusive, get("a"));
+    let right = shard.lock(blind(11), LockMode::Exclusive, get("x"));
+    shard.locked(left);
+    shard.locked(right);
+    let waiting = shard.lock(blind(12), LockMode::Exclusive, get("x"));
+    let split = shard.call(Request::Split { at: key("m"), new_group: GroupId::new(8) });
+    let Ok(Response::Split { left, right }) = split else { panic!("{split:?}") };
+    assert_eq!(left.span, Span::new(Key::MIN, Some(key("m"))));
+    assert_eq!(right.span, Span::new(key("m"), None));
+    assert_eq!(shard.created.len(), 1);
+    assert!(shard.created[0].campaign && shard.created[0].descriptor == right);
+    let holders: Vec<TxnId> = shard.replica.locks().into_iter().map(|l| l.txn).collect();
+    assert_eq!(holders, vec![txn(10)]);
+    let redirected =
+        |r: Result<Response, ShardError>| assert!(matches!(r, Err(ShardError::WrongShard { .. }) | Ok(_)));
+    redirected(shard.answer(waiting));
+    let beyond = shard.call(Request::Read { mode: ReadMode::Strong, ops: get("x") });
+    assert_eq!(beyond, Err(ShardError::WrongShard { descriptor: left }));
+    let recovered = recover(&shard.engine, GroupId::new(8)).unwrap().unwrap();
+    assert_eq!(recovered.descriptor, right);
+    assert_eq!(recovered.applied, Slot::ZERO);
+    let floor = shard.created[0].floor;
+    assert!(recovered.floor == floor && floor >= recovered.last_commit);
+}
+
+#[test]
+fn a_restart_finds_prepared_transactions_locked() {
+    let mut shard = Shard::new();
+    shard.prepare(blind(10), vec![put("a", "1")]).unwrap();
+    let recovered = recover(&shard.engine, GROUP).unwrap().unwrap();
+    assert_eq!(recovered.prepared.len(), 1);
+    let later = Shard::now_at(shard.time);
+    shard.replica = Replica::new(Config::new(GROUP, NODE, 2), recovered, later);
+    shard.step(Input::Campaign);
+    shard.pass(Duration::from_secs(10));
+    let locked = shard.replica.locks();
+    assert_eq!(locked.len(), 1);
+    assert_eq!((locked[0].txn, locked[0].span.clone()), (txn(10), Span::point(&key("a"))));
+    let s = shard.time;
+    let resolve = Request::Resolve { id: txn(10), outcome: Outcome::Committed(s) };
+    assert_eq!(shard.call(resolve), Ok(Response::Done));
+    assert_eq!(shard.strong("a"), (Some(Bytes::from_static(b"1")), s));
+}
