@@ -14,6 +14,7 @@ mod error;
 pub mod format;
 pub mod func;
 pub mod interval;
+pub mod key;
 pub mod row;
 mod state;
 mod timezone;
@@ -33,7 +34,8 @@ pub use func::{
     resolve_common_type,
 };
 pub use interval::Interval;
-pub use row::{RowDecoder, encode_row};
+pub use key::{is_key_type, key_is_exact, push_key, read_key};
+pub use row::{RowDecoder, decode_values, encode_row, encode_values};
 pub use state::SqlState;
 pub use timezone::TimeZone;
 pub use types::{DataType, NumericMod, TypeCategory, TypeInfo};

@@ -1,52 +1,33 @@
 //! Aggregate functions: registry and state machines.
 //!
 //! A state is fed values, merged with other states of the same aggregate (partial aggregates of shards), and finished
-//! once. States turn into datums and back, so that a shard can ship them. DISTINCT, ORDER BY and FILTER of an
-//! aggregate are the executor's business.
+//! once:
+//!
+//! ```text
+//!   init --> update* --> finish --> value
+//!              |  ^
+//!       export v  | import + merge
+//!            [columns of state_types]
+//! ```
+//!
+//! States turn into datums of fixed types and back, so that a shard ships them as ordinary columns. Sums of integers are
+//! kept in 128 bits, which no table can overflow; variances of floats use the Youngs-Cramer recurrence and those of
+//! everything else exact sums, as PostgreSQL does. DISTINCT, ORDER BY and FILTER of an aggregate are the executor's
+//! business.
 
-use crate::column::Column;
-use crate::context::EvalContext;
+mod registry;
+mod ship;
+mod state;
+
+use crate::column::{Column, IntKind};
 use crate::datum::Datum;
-use crate::error::{Result, SqlError};
+use crate::error::Result;
 use crate::types::DataType;
 
-/// An aggregate whose overload is chosen.
-#[derive(Clone, Debug)]
-pub struct AggregateFn {
-    /// The types that the arguments must be cast to; none for `count(*)`.
-    pub arg_types: Vec<DataType>,
-    /// The type of the result.
-    pub result_type: DataType,
-}
-
-/// What an aggregate has gathered.
-#[derive(Clone, Debug)]
-pub struct AggState(());
-
-/// Whether a name is an aggregate's, whatever its arguments.
-pub fn is_aggregate(name: &str) -> bool {
-    let _ = name;
-    false
-}
-
-/// The aggregate that a call means. `count(*)` has no arguments.
-pub fn lookup_aggregate(name: &str, args: &[DataType]) -> Result<AggregateFn> {
-    let _ = args;
-    Err(SqlError::unsupported(name))
-}
+pub use registry::{AggregateFn, is_aggregate, lookup_aggregate};
+pub use state::AggState;
 
 impl AggregateFn {
-    /// The state of no rows.
-    pub fn init(&self) -> AggState {
-        AggState(())
-    }
-
-    /// Feeds one row.
-    pub fn update(&self, state: &mut AggState, args: &[Datum]) -> Result<()> {
-        let _ = (state, args);
-        Ok(())
-    }
-
     /// Feeds rows of a batch to one state; `rows` picks them, `None` is all `len` of them.
     pub fn update_batch(
         &self,
@@ -55,37 +36,56 @@ impl AggregateFn {
         rows: Option<&[u32]>,
         len: usize,
     ) -> Result<()> {
-        let _ = (state, args, rows, len);
+        if let Some(rows) = rows {
+            let mut values = Vec::with_capacity(args.len());
+            for row in rows {
+                values.clear();
+                values.extend(args.iter().map(|c| c.get(*row as usize)));
+                self.update(state, &values)?;
+            }
+            return Ok(());
+        }
+        if state.update_all(args, len)? {
+            return Ok(());
+        }
+        let mut values = Vec::with_capacity(args.len());
+        for row in 0..len {
+            values.clear();
+            values.extend(args.iter().map(|c| c.get(row)));
+            self.update(state, &values)?;
+        }
         Ok(())
     }
 
     /// Feeds every row of a batch to the state of its group: `groups[row]` indexes `states`.
     pub fn update_groups(&self, states: &mut [AggState], groups: &[u32], args: &[&Column]) -> Result<()> {
-        let _ = (states, groups, args);
+        if let [Column::Int(IntKind::Int, v)] = args {
+            for (row, group) in groups.iter().enumerate() {
+                if let Some(value) = v.get(row) {
+                    let state = &mut states[*group as usize];
+                    if !state.add_int(value) {
+                        self.update(state, &[Datum::Int(value)])?;
+                    }
+                } else {
+                    self.update(&mut states[*group as usize], &[Datum::Null])?;
+                }
+            }
+            return Ok(());
+        }
+        let mut values = Vec::with_capacity(args.len());
+        for (row, group) in groups.iter().enumerate() {
+            values.clear();
+            values.extend(args.iter().map(|c| c.get(row)));
+            self.update(&mut states[*group as usize], &values)?;
+        }
         Ok(())
     }
 
-    /// Adds what another state has gathered.
-    pub fn merge(&self, state: &mut AggState, other: &AggState) -> Result<()> {
-        let _ = (state, other);
-        Ok(())
-    }
-
-    /// The result.
-    pub fn finish(&self, ctx: &EvalContext, state: &AggState) -> Result<Datum> {
-        let _ = (ctx, state);
-        Ok(Datum::Null)
-    }
-
-    /// The state's parts, to be shipped.
-    pub fn export(&self, state: &AggState) -> Vec<Datum> {
-        let _ = state;
-        Vec::new()
-    }
-
-    /// The state of parts that [`AggregateFn::export`] gave.
-    pub fn import(&self, parts: &[Datum]) -> Result<AggState> {
-        let _ = parts;
-        Ok(AggState(()))
+    /// The types of what [`AggregateFn::export`] gives.
+    pub fn state_types(&self) -> Vec<DataType> {
+        self.shipped_types()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,7 +154,7 @@ impl Decimal {
     }
 
     /// The scale of a quotient (`select_div_scale`).
-    pub(super) fn quotient_scale(&self, other: &Decimal) -> u32 {
+    pub(crate) fn quotient_scale(&self, other: &Decimal) -> u32 {
         let ((weight1, first1), (weight2, first2)) = (head(self), head(other));
         let mut weight = weight1 - weight2;
         if first1 <= first2 {
@@ -193,7 +193,7 @@ impl Decimal {
     }
 
     /// The quotient of finite values, rounded at `scale`; the divisor is not zero.
-    pub(super) fn div_at(&self, other: &Decimal, scale: u32) -> Result<Decimal> {
+    pub(crate) fn div_at(&self, other: &Decimal, scale: u32) -> Result<Decimal> {
         let a = self.coefficient().expect("the dividend is finite");
         let b = other.coefficient().expect("the divisor is finite");
         let shift = i64::from(scale) + i64::from(other.scale()) - i64::from(self.scale());

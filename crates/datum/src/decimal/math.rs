@@ -44,14 +44,18 @@ impl Decimal {
             ));
         }
         let weight = (head(self).0 + 1) * 4 / 2 - 1;
-        let scale = result_scale(weight, &[self]);
+        Ok(self.sqrt_at(result_scale(weight, &[self])))
+    }
+
+    /// The root of a finite value that is not negative, rounded at `scale`.
+    pub(crate) fn sqrt_at(&self, scale: u32) -> Decimal {
         // The root of c * 10^-s at one digit more than wanted, so that the rounding sees what follows.
-        let (c, s) = self.parts().expect("specials are handled above");
+        let (c, s) = self.parts().expect("the value is finite");
         let extra = scale + 1;
         let root = (c * pow10(2 * extra + (s % 2))).sqrt();
         let root_scale = extra + s.div_ceil(2);
         // A truncated root cannot be mistaken for a tie: half a unit would have to be an exact root.
-        Ok(Decimal::from_big(root, root_scale).round(scale as i32))
+        Decimal::from_big(root, root_scale).round(scale as i32)
     }
 
     /// `exp(self)`.

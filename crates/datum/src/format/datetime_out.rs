@@ -105,7 +105,7 @@ pub(super) fn write_timestamptz<B: BufMut>(us: i64, zone: &TimeZone, out: &mut B
 }
 
 /// Writes `+hh[:mm[:ss]]`.
-pub(crate) fn write_offset<B: BufMut>(seconds: i32, out: &mut B) {
+fn write_offset<B: BufMut>(seconds: i32, out: &mut B) {
     out.put_u8(if seconds < 0 { b'-' } else { b'+' });
     let abs = i64::from(seconds.unsigned_abs());
     two(abs / 3600, out);

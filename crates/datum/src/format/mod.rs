@@ -17,7 +17,6 @@ mod output;
 pub(crate) use array::natural_type;
 pub use binary::{parse_binary, write_binary};
 pub(crate) use datetime_in::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
-pub(crate) use datetime_out::write_offset;
 pub use input::parse_text;
 pub(crate) use input::{decode_escape, decode_hex};
 pub(crate) use interval_in::parse_interval;

@@ -22,7 +22,6 @@ macro_rules! accessor {
     };
 }
 
-accessor!(boolean, bool, "a boolean", Datum::Bool(v) => *v);
 accessor!(int, i64, "an integer", Datum::Int(v) => *v);
 accessor!(f4, f32, "a real", Datum::Float4(v) => *v);
 accessor!(f8, f64, "a double", Datum::Float8(v) => *v);

@@ -24,6 +24,7 @@ mod resolve;
 mod string;
 
 pub(crate) use crate::format::natural_type as untyped;
+pub(crate) use datetime::{add_spans, divided};
 pub(crate) use float::apply as float_op;
 pub(crate) use pattern::{LikePattern, operator_regex};
 pub use registry::{FunctionDef, Operand, ResolvedFunction, ScalarFn, Ty, Volatility};
