@@ -24,6 +24,8 @@
 //! | Node | `03` | [`NODE_INCARNATION`]: counts starts of the process | at start |
 //! | Node | `04` | [`NODE_PEERS`]: the address book as last known | when it changes |
 //! | Node | `10 group` | [`node_replica`]: a replica lives here | when it is created |
+//! | Node | `11 group chunk` | [`snapshot_chunk`]: a part of a snapshot that is being received | as it comes |
+//! | Node | `12 group` | [`snapshot_complete`]: all chunks are here, to be put in place | until they are |
 
 use bytes::Bytes;
 use meridian_types::{GroupId, Key, NodeId, Slot, Span, Timestamp, TxnId};
@@ -54,6 +56,8 @@ pub const NODE_INCARNATION: &[u8] = &[0x03];
 /// Node: the address book as last known, so that a restarted node finds the others before it has SQL.
 pub const NODE_PEERS: &[u8] = &[0x04];
 const NODE_REPLICA: u8 = 0x10;
+const NODE_SNAPSHOT_CHUNK: u8 = 0x11;
+const NODE_SNAPSHOT_COMPLETE: u8 = 0x12;
 
 fn group_kind(group: GroupId, kind: u8, room: usize) -> Vec<u8> {
     let mut key = Vec::with_capacity(9 + room);
@@ -282,6 +286,48 @@ pub fn node_replicas() -> Span {
 pub fn decode_node_replica(key: &[u8]) -> Result<GroupId, KeyError> {
     let mut r = KeyReader::new(key);
     expect_kind(&mut r, NODE_REPLICA)?;
+    let group = GroupId::new(read_u64(&mut r)?);
+    r.expect_end()?;
+    Ok(group)
+}
+
+/// Node: a part of a snapshot that is being received.
+pub fn snapshot_chunk(group: GroupId, chunk: u32) -> Bytes {
+    let mut key = Vec::with_capacity(13);
+    key.push(NODE_SNAPSHOT_CHUNK);
+    key.extend_from_slice(&group.get().to_be_bytes());
+    key.extend_from_slice(&chunk.to_be_bytes());
+    key.into()
+}
+
+/// Node: all parts of a group's snapshot, in order.
+pub fn snapshot_chunks(group: GroupId) -> Span {
+    let mut key = vec![NODE_SNAPSHOT_CHUNK];
+    key.extend_from_slice(&group.get().to_be_bytes());
+    Span::prefix(&Key::new(key))
+}
+
+/// Node: the parts of all snapshots that are being received.
+pub fn all_snapshot_chunks() -> Span {
+    Span::prefix(&Key::copy_from(&[NODE_SNAPSHOT_CHUNK]))
+}
+
+/// Node: a snapshot is here as a whole.
+pub fn snapshot_complete(group: GroupId) -> Bytes {
+    let mut key = vec![NODE_SNAPSHOT_COMPLETE];
+    key.extend_from_slice(&group.get().to_be_bytes());
+    key.into()
+}
+
+/// Node: all snapshots that are here as a whole.
+pub fn snapshots_complete() -> Span {
+    Span::prefix(&Key::copy_from(&[NODE_SNAPSHOT_COMPLETE]))
+}
+
+/// The group of [`snapshot_complete`].
+pub fn decode_snapshot_complete(key: &[u8]) -> Result<GroupId, KeyError> {
+    let mut r = KeyReader::new(key);
+    expect_kind(&mut r, NODE_SNAPSHOT_COMPLETE)?;
     let group = GroupId::new(read_u64(&mut r)?);
     r.expect_end()?;
     Ok(group)

@@ -1,5 +1,7 @@
 //! Streams between transports over real sockets.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -148,14 +150,14 @@ async fn messages_arrive_in_order_in_both_directions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_stops_is_reported_and_found_again() {
     let (mut a, b) = (start(1, 5).await, start(2, 5).await);
-    a.transport.set_peers(&[b.address.clone()]);
+    a.transport.set_peers(std::slice::from_ref(&b.address));
     send(&a, 2, message(1)).await;
     let mut b = b;
     assert_eq!(receive(&mut b, 1).await, [message(1)]);
     b.transport.shutdown();
     assert_eq!(a.events.recv().await, Some(Event::Disconnected(NodeId::new(2))));
     let mut c = start(2, 5).await;
-    a.transport.set_peers(&[c.address.clone()]);
+    a.transport.set_peers(std::slice::from_ref(&c.address));
     send(&a, 2, message(2)).await;
     assert_eq!(receive(&mut c, 1).await, [message(2)]);
 }
@@ -163,7 +165,7 @@ async fn a_peer_that_stops_is_reported_and_found_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_of_another_cluster_is_refused() {
     let (mut a, mut b) = (start(1, 5).await, start(2, 6).await);
-    a.transport.set_peers(&[b.address.clone()]);
+    a.transport.set_peers(std::slice::from_ref(&b.address));
     send(&a, 2, message(1)).await;
     assert_eq!(a.events.recv().await, Some(Event::Disconnected(NodeId::new(2))));
     assert!(b.events.try_recv().is_err(), "nothing may arrive from another cluster");

@@ -1,0 +1,354 @@
+//! Steps a replica and carries out what it asks for.
+//!
+//! ```text
+//!   lock ----------------------------------------------------------------------------------- unlock
+//!     step -> send, log writer, data engine -+-> Applied -> step -> ...      -> reads, answers, hand-offs
+//!                                            +-> big: apply thread -> (lock) Applied -> step
+//! ```
+//! Under the lock nothing waits: messages and log writes are queued, and batches for the data engine are buffered
+//! writes. Reads and answers come after the unlock, on the thread that made the step.
+
+use std::sync::Arc;
+
+use meridian_paxos::Envelope;
+use meridian_rpc::peer::PeerMessage;
+use meridian_shard::{
+    CreateReplica, Input, ReadMode, Recovery, Request, RequestId, Response, Serve, ShardError, UnfitReason,
+};
+use meridian_storage::{Durability, StorageError, WriteBatch};
+use meridian_types::{NodeId, Slot, Timestamp};
+use parking_lot::{MutexGuard, RwLockReadGuard};
+use smallvec::SmallVec;
+
+use crate::cell::{Cell, Core, Phase, Reading, Reply, Waiter};
+use crate::inner::Inner;
+use crate::log_writer::LogJob;
+
+/// A larger batch is applied on its own thread, so that the replica's lock is not held for milliseconds.
+const INLINE_APPLY_BYTES: usize = 256 << 10;
+
+/// Requests that may wait at one replica; further ones are refused as overload.
+const WAITERS_MAX: usize = 65_536;
+
+/// A batch for the apply thread.
+pub(crate) struct ApplyJob {
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) slot: Slot,
+    batch: WriteBatch,
+    create: Vec<CreateReplica>,
+}
+
+/// What a step leaves to be done without the lock.
+#[derive(Default)]
+pub(crate) struct Effects {
+    replies: SmallVec<[Reply; 2]>,
+    reads: SmallVec<[Reading; 2]>,
+    own: Option<Result<Response, ShardError>>,
+    recovery: SmallVec<[Recovery; 0]>,
+    snapshot_to: SmallVec<[NodeId; 1]>,
+    close: SmallVec<[(NodeId, Timestamp); 1]>,
+    campaign: SmallVec<[Arc<Cell>; 0]>,
+}
+
+/// How a request began.
+pub(crate) enum Begun {
+    /// Answered.
+    Ready(Result<Response, ShardError>),
+    /// The waiter will be told.
+    Waiting(RequestId),
+}
+
+/// A panic in a step means that an invariant is broken: the process ends before it can answer or write anything that
+/// rests on it. Crash beats corrupt.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !cfg!(test) {
+            tracing::error!("a replica's step panicked: aborting");
+            std::process::abort();
+        }
+    }
+}
+
+impl Inner {
+    /// Feeds one input, unless the cell does not serve.
+    pub(crate) fn step(self: &Arc<Self>, cell: &Arc<Cell>, input: Input) {
+        let mut effects = Effects::default();
+        let mut core = cell.core.lock();
+        if core.phase != Phase::Serving {
+            return;
+        }
+        self.drive(cell, &mut core, input, None, &mut effects);
+        self.unlock_and_finish(cell, core, effects);
+    }
+
+    /// Feeds a request. `waiter` is asked for only when the answer does not come at once.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        mut request: Request,
+        waiter: impl FnOnce() -> Waiter,
+    ) -> Begun {
+        let id = RequestId(self.next_request());
+        let mut effects = Effects::default();
+        let mut core = cell.core.lock();
+        match core.phase {
+            Phase::Serving if core.waiters.len() >= WAITERS_MAX => {
+                return Begun::Ready(Err(ShardError::Overloaded));
+            }
+            Phase::Serving => {}
+            Phase::Installing => {
+                return Begun::Ready(Err(ShardError::NotLeader { group: cell.group, leader: None }));
+            }
+            Phase::Stopped => return Begun::Ready(Err(ShardError::UnknownGroup { group: cell.group })),
+        }
+        if let Request::Read { mode: ReadMode::Strong, ops } = &mut request
+            && let Some(at) = core.replica.try_strong_read(ops, self.clock.now())
+        {
+            let guard = cell.data.read();
+            drop(core);
+            let ops = std::mem::take(ops);
+            let answer = self.read(&Serve { id, ops, at, registration: None, skip: Vec::new() });
+            drop(guard);
+            self.counters.ready_answers.add(1);
+            return Begun::Ready(answer);
+        }
+        self.drive(cell, &mut core, Input::Request { id, request }, Some(id), &mut effects);
+        let own = effects.own.take();
+        let own_read = match effects.reads.iter().position(|(waiter, _)| waiter.is_none()) {
+            Some(at) => Some(effects.reads.remove(at).1),
+            None => None,
+        };
+        if own.is_none() && own_read.is_none() {
+            core.waiters.insert(id, waiter());
+        }
+        let guard = own_read.is_some().then(|| cell.data.read());
+        self.unlock_and_finish(cell, core, effects);
+        let answer = match (own, own_read) {
+            (Some(answer), _) => answer,
+            (None, Some(read)) => {
+                let answer = self.read(&read);
+                drop(guard);
+                answer
+            }
+            (None, None) => return Begun::Waiting(id),
+        };
+        self.counters.ready_answers.add(1);
+        Begun::Ready(answer)
+    }
+
+    /// Steps until nothing more follows at once.
+    pub(crate) fn drive(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        core: &mut Core,
+        input: Input,
+        own: Option<RequestId>,
+        effects: &mut Effects,
+    ) {
+        let _abort = AbortOnPanic;
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            core.replica.step(input, self.clock.now(), &*self.data, &mut core.outputs);
+            self.counters.steps.add(1);
+            self.send_all(core.outputs.send.drain(..));
+            let out = &mut core.outputs;
+            if !out.persist.is_empty() || !out.send_after_persist.is_empty() {
+                self.log_writer.jobs.push(LogJob {
+                    cell: cell.clone(),
+                    token: out.token,
+                    persist: std::mem::take(&mut out.persist),
+                    after: std::mem::take(&mut out.send_after_persist),
+                });
+            }
+            next = self.apply(cell, core, effects);
+            self.collect(cell, core, own, effects);
+        }
+        if let Some(at) = core.replica.next_wake() {
+            self.timer.schedule(cell, at);
+        }
+    }
+
+    /// Writes what is to be applied, or hands it to the apply thread.
+    fn apply(self: &Arc<Self>, cell: &Arc<Cell>, core: &mut Core, effects: &mut Effects) -> Option<Input> {
+        let out = &mut core.outputs;
+        let create = std::mem::take(&mut out.create);
+        let mut applies = out.apply.drain(..);
+        let Some(first) = applies.next() else {
+            assert!(create.is_empty(), "a replica is created as the effect of an applied entry");
+            return None;
+        };
+        let (mut slot, mut batch) = (first.slot, first.batch);
+        for more in applies {
+            slot = more.slot;
+            batch.append(more.batch);
+        }
+        let job = ApplyJob { cell: cell.clone(), slot, batch, create };
+        if core.applies_queued > 0 || job.batch.bytes() > INLINE_APPLY_BYTES {
+            core.applies_queued += 1;
+            self.applier.push(job);
+            return None;
+        }
+        self.write_applied(core, job, effects).then_some(Input::Applied(slot))
+    }
+
+    /// Writes one batch and creates the replicas that come with it. False when the data engine failed.
+    fn write_applied(self: &Arc<Self>, core: &mut Core, job: ApplyJob, effects: &mut Effects) -> bool {
+        self.write_data(job.batch) && {
+            self.after_apply(core, job.slot, job.create, effects);
+            true
+        }
+    }
+
+    fn write_data(self: &Arc<Self>, batch: WriteBatch) -> bool {
+        self.counters.applies.add(1);
+        match self.data.write(batch, Durability::Buffered) {
+            Ok(()) => true,
+            Err(error) => {
+                self.disk_failed(&error);
+                false
+            }
+        }
+    }
+
+    fn after_apply(
+        self: &Arc<Self>,
+        core: &mut Core,
+        slot: Slot,
+        create: Vec<CreateReplica>,
+        effects: &mut Effects,
+    ) {
+        core.applied = slot;
+        for child in create {
+            effects.campaign.extend(self.create_replica(&child));
+        }
+    }
+
+    /// The apply thread's work on one batch.
+    pub(crate) fn apply_big(self: &Arc<Self>, job: ApplyJob) {
+        let cell = job.cell.clone();
+        let is_written = self.write_data(job.batch);
+        let mut effects = Effects::default();
+        let mut core = cell.core.lock();
+        core.applies_queued -= 1;
+        if core.phase != Phase::Serving || !is_written {
+            return;
+        }
+        self.after_apply(&mut core, job.slot, job.create, &mut effects);
+        self.drive(&cell, &mut core, Input::Applied(job.slot), None, &mut effects);
+        self.unlock_and_finish(&cell, core, effects);
+    }
+
+    /// Moves what is for later out of the outputs.
+    fn collect(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        core: &mut Core,
+        own: Option<RequestId>,
+        effects: &mut Effects,
+    ) {
+        let Core { replica, outputs: out, waiters, is_leading, .. } = core;
+        for serve in out.serve.drain(..) {
+            if Some(serve.id) == own {
+                effects.reads.push((None, serve));
+            } else if let Some(waiter) = waiters.remove(&serve.id) {
+                effects.reads.push((Some(waiter), serve));
+            }
+        }
+        for (id, answer) in out.replies.drain(..) {
+            if Some(id) == own {
+                effects.own.get_or_insert(answer);
+            } else if let Some(waiter) = waiters.remove(&id) {
+                effects.replies.push((waiter, answer));
+            }
+        }
+        effects.recovery.extend(out.recovery.drain(..));
+        effects.snapshot_to.extend(out.snapshot_to.drain(..));
+        if !out.close_requests.is_empty() {
+            let leader = replica.leader_hint().filter(|leader| *leader != self.node);
+            let requests = out.close_requests.drain(..);
+            effects.close.extend(requests.filter_map(|at| leader.map(|leader| (leader, at))));
+        }
+        if let Some(leading) = out.leading.take() {
+            *is_leading = leading;
+            self.note_leading(cell, leading);
+        }
+    }
+
+    /// Does what a step left, in the order: reads, answers, hand-offs.
+    fn unlock_and_finish(self: &Arc<Self>, cell: &Arc<Cell>, core: MutexGuard<'_, Core>, effects: Effects) {
+        // Taken before the unlock, so that no snapshot replaces the data between the step and the read.
+        let guard: Option<RwLockReadGuard<'_, ()>> = (!effects.reads.is_empty()).then(|| cell.data.read());
+        drop(core);
+        for (waiter, read) in effects.reads {
+            let answer = self.read(&read);
+            let waiter = waiter.expect("the caller of a step has taken its own read");
+            self.deliver(waiter, answer);
+        }
+        drop(guard);
+        for (waiter, answer) in effects.replies {
+            self.deliver(waiter, answer);
+        }
+        for work in effects.recovery {
+            self.recover(cell.group, work);
+        }
+        for peer in effects.snapshot_to {
+            self.start_snapshot(cell.group, peer);
+        }
+        for (leader, at) in effects.close {
+            self.ask_to_close(leader, cell.group, at);
+        }
+        for child in effects.campaign {
+            self.step(&child, Input::Campaign);
+        }
+    }
+
+    fn read(self: &Arc<Self>, read: &Serve) -> Result<Response, ShardError> {
+        meridian_shard::serve(&*self.data, read).map_err(|error| {
+            self.disk_failed(&error);
+            ShardError::Unfit { reason: UnfitReason::Disk }
+        })
+    }
+
+    /// Tells a waiter. One that is gone does not mind.
+    pub(crate) fn deliver(&self, waiter: Waiter, answer: Result<Response, ShardError>) {
+        match waiter {
+            Waiter::Local(sender) => drop(sender.send(answer.map_err(Into::into))),
+            Waiter::Remote { peer, call } => {
+                self.remote_calls.lock().remove(&(peer, call));
+                self.send(peer, PeerMessage::Answer { id: call, result: answer });
+            }
+        }
+    }
+
+    /// Sends without regard to whether there is a connection: the protocols above repeat what matters.
+    pub(crate) fn send(&self, to: NodeId, message: PeerMessage) {
+        match self.transport.send(to, message) {
+            Ok(()) => self.counters.messages_sent.add(1),
+            Err(_) => self.counters.messages_dropped.add(1),
+        }
+    }
+
+    pub(crate) fn send_all(&self, envelopes: impl Iterator<Item = Envelope>) {
+        for envelope in envelopes {
+            self.send(envelope.to, PeerMessage::Paxos(envelope));
+        }
+    }
+
+    /// The engine can't be written or read any more: no group votes or leads here until the process starts again. Runs
+    /// on a thread of its own, because the caller holds a replica's lock.
+    pub(crate) fn disk_failed(self: &Arc<Self>, error: &StorageError) {
+        if self.mark_disk_failed() {
+            return;
+        }
+        tracing::error!(%error, "storage failed: this node stops voting and leading");
+        let inner = self.clone();
+        let told = std::thread::Builder::new().name("disk-failed".into()).spawn(move || {
+            for cell in inner.cells() {
+                inner.step(&cell, Input::StorageFailed);
+            }
+        });
+        told.expect("the operating system has a thread");
+    }
+}

@@ -1,0 +1,263 @@
+//! The store of one node.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use meridian_rpc::admin::NodeAddress;
+use meridian_rpc::peer::{PeerHandler, Transport};
+use meridian_rpc::{Call, ShardClient};
+use meridian_shard::{Input, LockStatus, ReplicaStatus, Request, ShardDescriptor};
+use meridian_storage::{Durability, Engine, Family, StorageError};
+use meridian_types::{GroupId, Key, NodeId, Span, Timestamp};
+use parking_lot::Mutex;
+
+use crate::clock::NodeClock;
+use crate::counters::Counters;
+use crate::housekeeping::Stop;
+use crate::inner::{Inner, Observer, RecoveryHandler};
+use crate::peers::Handler;
+use crate::snapshot_rows;
+
+/// What a node is made of.
+pub struct NodeConfig {
+    /// Who it is.
+    pub node: NodeId,
+    /// Holds what the log leads to.
+    pub data: Arc<dyn Engine>,
+    /// Holds the log.
+    pub log: Arc<dyn Engine>,
+    /// The time.
+    pub clock: Arc<NodeClock>,
+    /// The way to the other nodes.
+    pub transport: Arc<dyn Transport>,
+    /// Seed of all that is random here. Drawn anew at each start: ids of calls begin at it.
+    pub seed: u64,
+    /// What may be tuned.
+    pub options: NodeOptions,
+}
+
+/// What may be tuned on a node.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeOptions {
+    /// Applied entries that stay in each log, so that a replica that was away for a moment catches up from the log
+    /// instead of by a snapshot.
+    pub log_retain: u64,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        NodeOptions { log_retain: 4_096 }
+    }
+}
+
+/// The replicas of one node, and the threads that drive them. Dropping it stops it.
+pub struct Node {
+    inner: Arc<Inner>,
+    stop: Arc<Stop>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The transport holds it weakly.
+    _handler: Arc<dyn PeerHandler>,
+}
+
+impl Node {
+    /// Recovers every replica that the engines know, and starts.
+    pub fn open(config: NodeConfig) -> Result<Arc<Node>, StorageError> {
+        let inner = Arc::new(Inner::new(config));
+        snapshot_rows::recover(&*inner.data)?;
+        for group in groups(&*inner.data)? {
+            let cell = inner.load(group)?.expect("a group with a descriptor has a state");
+            inner.insert(&cell);
+        }
+        let handler: Arc<dyn PeerHandler> = Arc::new(Handler(inner.clone()));
+        let stop = Arc::new(Stop::default());
+        let threads = Mutex::new(start_threads(&inner, &stop));
+        inner.transport.attach(Arc::downgrade(&handler));
+        Ok(Arc::new(Node { inner, stop, threads, _handler: handler }))
+    }
+
+    /// Creates the replica of a new group on this node. With `campaign` it tries to lead at once. A group that is here
+    /// already is left alone.
+    pub fn bootstrap_group(&self, descriptor: &ShardDescriptor, campaign: bool) -> Result<(), StorageError> {
+        if self.inner.cell(descriptor.group).is_none() {
+            let state = meridian_shard::initial_state(descriptor, Timestamp::ZERO);
+            self.inner.data.write(state, Durability::Synced)?;
+            let cell = self.inner.load(descriptor.group)?.expect("its state was just written");
+            self.inner.insert(&cell);
+        }
+        if campaign && let Some(cell) = self.inner.cell(descriptor.group) {
+            self.inner.step(&cell, Input::Campaign);
+        }
+        Ok(())
+    }
+
+    /// Who does cross-shard recovery. It should hold the node weakly.
+    ///
+    /// # Panics
+    /// When it was set before.
+    pub fn set_recovery_handler(&self, handler: Arc<dyn RecoveryHandler>) {
+        assert!(self.inner.recovery.set(handler).is_ok(), "a node has one recovery handler");
+    }
+
+    /// The address book, complete.
+    pub fn set_peers(&self, peers: &[NodeAddress]) {
+        self.inner.set_peers(peers);
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<NodeClock> {
+        &self.inner.clock
+    }
+
+    /// The data engine.
+    pub fn data(&self) -> &Arc<dyn Engine> {
+        &self.inner.data
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// True once an engine has failed: this node neither votes nor leads until the process starts again.
+    pub fn is_disk_failed(&self) -> bool {
+        self.inner.is_disk_failed()
+    }
+
+    /// The descriptors of the replicas here, by group.
+    pub fn descriptors(&self) -> Vec<ShardDescriptor> {
+        self.inner.cells().iter().map(|cell| cell.core.lock().replica.descriptor().clone()).collect()
+    }
+
+    /// The replica here whose shard holds `key`, with its group's leader as far as is known.
+    pub fn locate(&self, key: &Key) -> Option<(ShardDescriptor, Option<NodeId>)> {
+        self.inner.cells().iter().find_map(|cell| {
+            let core = cell.core.lock();
+            let descriptor = core.replica.descriptor();
+            let leader = || core.replica.status(self.inner.clock.now()).leader;
+            descriptor.span.contains(key.as_bytes()).then(|| (descriptor.clone(), leader()))
+        })
+    }
+
+    /// The state of all replicas, by group.
+    pub fn status(&self) -> Vec<ReplicaStatus> {
+        let now = self.inner.clock.now();
+        self.inner.cells().iter().map(|cell| cell.core.lock().replica.status(now)).collect()
+    }
+
+    /// The state of one replica.
+    pub fn replica_status(&self, group: GroupId) -> Option<ReplicaStatus> {
+        let cell = self.inner.cell(group)?;
+        let status = cell.core.lock().replica.status(self.inner.clock.now());
+        Some(status)
+    }
+
+    /// Locks at the leaders here, at most `limit`.
+    pub fn locks(&self, limit: usize) -> Vec<LockStatus> {
+        let mut all = Vec::new();
+        for cell in self.inner.leading_cells() {
+            if all.len() >= limit {
+                break;
+            }
+            all.extend(cell.core.lock().replica.locks());
+        }
+        all.truncate(limit);
+        all
+    }
+
+    /// Groups that are led from here.
+    pub fn led_groups(&self) -> Vec<GroupId> {
+        self.inner.leading_cells().iter().map(|cell| cell.group).collect()
+    }
+
+    /// Makes the data engine durable and truncates logs now, instead of at the next interval.
+    pub fn truncate_logs(&self) {
+        self.inner.truncate_logs(1);
+    }
+
+    /// Stops every thread. Nothing is written to the engines after the return, and whoever waits for an answer is told
+    /// that the node is unreachable. Safe to call twice.
+    pub fn stop(&self) {
+        if self.inner.stopped.swap(true, std::sync::atomic::Ordering::AcqRel) {
+            return;
+        }
+        self.inner.transport.shutdown();
+        self.inner.snapshots.stop();
+        self.inner.stop_cells();
+        self.stop.stop();
+        self.inner.timer.stop();
+        self.inner.log_writer.stop();
+        self.inner.applier.stop();
+        let me = std::thread::current().id();
+        for thread in self.threads.lock().drain(..) {
+            if thread.thread().id() != me {
+                thread.join().expect("a thread of the node ended in a panic");
+            }
+        }
+        while self.inner.snapshots.is_installing() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl ShardClient for Node {
+    fn local_node(&self) -> NodeId {
+        self.inner.node
+    }
+
+    fn call(&self, node: NodeId, group: GroupId, request: Request) -> Call {
+        if node == self.inner.node {
+            self.inner.call_local(group, request)
+        } else {
+            self.inner.call_remote(node, group, request)
+        }
+    }
+
+    fn is_live(&self, node: NodeId) -> bool {
+        self.inner.transport.is_live(node)
+    }
+}
+
+fn start_threads(inner: &Arc<Inner>, stop: &Arc<Stop>) -> Vec<JoinHandle<()>> {
+    type Body = Box<dyn FnOnce(Arc<Inner>) + Send>;
+    let stop = stop.clone();
+    let bodies: [(&str, Body); 5] = [
+        ("log-writer", Box::new(|i| i.log_writer.run_writer(&*i.log, &Observer(i.clone())))),
+        ("log-follow-up", Box::new(|i| i.log_writer.run_follow_up(&Observer(i.clone())))),
+        ("applier", Box::new(|i| i.run_applier())),
+        ("timer", Box::new(|i| i.run_timer())),
+        ("housekeeping", Box::new(move |i| i.run_housekeeping(&stop))),
+    ];
+    bodies
+        .into_iter()
+        .map(|(name, body)| {
+            let inner = inner.clone();
+            let thread = std::thread::Builder::new().name(format!("{name}-{}", inner.node));
+            thread.spawn(move || body(inner)).expect("the operating system has a thread")
+        })
+        .collect()
+}
+
+/// The groups that the data engine holds, found by their descriptors.
+fn groups(data: &dyn Engine) -> Result<Vec<GroupId>, StorageError> {
+    let mut found = Vec::new();
+    let mut cursor = data.cursor(Family::State, &Span::ALL);
+    let mut more = cursor.first()?;
+    while more {
+        let key = cursor.key();
+        let corrupt = |_| StorageError::Corruption { detail: format!("state key {}", key.escape_ascii()) };
+        let group = meridian_keys::local::group_of(key).map_err(corrupt)?;
+        found.push(group);
+        let beyond = meridian_keys::local::group_span(group).end;
+        more = match beyond {
+            Some(end) => cursor.seek(end.as_bytes())?,
+            None => false,
+        };
+    }
+    Ok(found)
+}

@@ -1,0 +1,133 @@
+//! Nodes that stop, lag, are cut off, or lose their disk.
+
+use bytes::Bytes;
+use futures::executor::block_on;
+use meridian_rpc::{CallError, ShardClient};
+use meridian_shard::{ReadMode, Request};
+use meridian_storage::{CrashPoint, Fault};
+use meridian_types::Timestamp;
+
+use super::cluster::*;
+use crate::NodeOptions;
+
+fn text(n: usize) -> Option<Bytes> {
+    Some(Bytes::from(n.to_string()))
+}
+
+fn commit_many(cluster: &mut Cluster, count: usize) -> Timestamp {
+    let mut last = Timestamp::ZERO;
+    for n in 0..count {
+        last = cluster.commit(0, GROUP, &[write("k", &n.to_string())]);
+    }
+    last
+}
+
+#[test]
+fn a_restarted_node_catches_up_from_the_log() {
+    for crash in [CrashPoint::EVERYTHING, CrashPoint::NOTHING_BUFFERED] {
+        let mut cluster = Cluster::new(NodeOptions::default());
+        commit_many(&mut cluster, 5);
+        cluster.await_caught_up(2, GROUP);
+        cluster.crash(2, crash);
+        let ts = commit_many(&mut cluster, 20);
+        cluster.start(2);
+        assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text(19));
+        assert_eq!(cluster.node(2).counters().snapshots_installed.get(), 0);
+    }
+}
+
+#[test]
+fn a_node_that_was_away_for_longer_than_the_log_gets_a_snapshot() {
+    let mut cluster = Cluster::new(NodeOptions { log_retain: 2 });
+    commit_many(&mut cluster, 5);
+    cluster.await_caught_up(2, GROUP);
+    cluster.stop(2);
+    let ts = commit_many(&mut cluster, 50);
+    for i in [0, 1] {
+        cluster.await_caught_up(i, GROUP);
+        cluster.node(i).truncate_logs();
+    }
+    cluster.start(2);
+    assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text(49));
+    assert_eq!(cluster.node(2).counters().snapshots_installed.get(), 1);
+    // It takes part again, and finds its state after a restart.
+    let ts = commit_many(&mut cluster, 3);
+    cluster.await_caught_up(2, GROUP);
+    cluster.crash(2, CrashPoint::NOTHING_BUFFERED);
+    cluster.start(2);
+    assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text(2));
+}
+
+#[test]
+fn a_node_that_never_had_the_replica_gets_it_as_a_snapshot() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    let ts = commit_many(&mut cluster, 10);
+    cluster.stop(2);
+    cluster.engines[2] = Engines::new();
+    cluster.start(2);
+    assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text(9));
+}
+
+#[test]
+fn another_node_leads_when_the_leader_is_gone_and_nothing_answered_is_lost() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    let ts = commit_many(&mut cluster, 10);
+    cluster.stop(0);
+    let leader = cluster.leader(GROUP);
+    assert_ne!(leader, 0);
+    assert_eq!(cluster.read(leader, leader, GROUP, ReadMode::Strong, "k"), Ok(text(9)));
+    let later = cluster.commit(leader, GROUP, &[write("k", "x")]);
+    assert!(later > ts);
+    cluster.start(0);
+    assert_eq!(cluster.read_at(0, GROUP, later, "k"), Some(Bytes::from_static(b"x")));
+}
+
+#[test]
+fn a_leader_that_is_cut_off_is_replaced_and_joins_again() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    commit_many(&mut cluster, 3);
+    cluster.network.isolate(node_id(0));
+    let leader = eventually("another node leads", || {
+        (1..3).find(|i| cluster.node(*i).replica_status(GROUP).is_some_and(|s| s.is_leader))
+    });
+    let txn = cluster.txn(leader);
+    let request =
+        Request::Commit { txn, writes: vec![write("k", "x")], staged_chunks: 0, max_ts: Timestamp::MAX };
+    block_on(cluster.node(leader).call(node_id(leader), GROUP, request)).unwrap();
+    let unreachable = cluster.read(leader, 0, GROUP, ReadMode::Strong, "k");
+    assert_eq!(unreachable, Err(CallError::Unreachable { node: node_id(0) }));
+    cluster.network.heal();
+    cluster.await_caught_up(0, GROUP);
+}
+
+#[test]
+fn a_call_under_way_to_a_node_that_stops_is_answered_as_unreachable() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    // Without a quorum the commit can't be answered.
+    cluster.network.cut(node_id(0), node_id(1));
+    cluster.network.cut(node_id(0), node_id(2));
+    let caller = cluster.node(1).clone();
+    let txn = cluster.txn(1);
+    let request =
+        Request::Commit { txn, writes: vec![write("k", "x")], staged_chunks: 0, max_ts: Timestamp::MAX };
+    let call = caller.call(node_id(0), GROUP, request);
+    cluster.stop(0);
+    assert_eq!(block_on(call), Err(CallError::Unreachable { node: node_id(0) }));
+}
+
+#[test]
+fn a_node_whose_log_fails_says_so_and_another_leads() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    commit_many(&mut cluster, 3);
+    cluster.engines[0].log.fail_next_write(Fault::Io);
+    let txn = cluster.txn(0);
+    let request =
+        Request::Commit { txn, writes: vec![write("k", "x")], staged_chunks: 0, max_ts: Timestamp::MAX };
+    let answer = block_on(cluster.node(0).call(node_id(0), GROUP, request));
+    assert!(answer.is_err(), "{answer:?}");
+    eventually("the node notices", || cluster.node(0).is_disk_failed().then_some(()));
+    let leader = eventually("another node leads", || {
+        (1..3).find(|i| cluster.node(*i).replica_status(GROUP).is_some_and(|s| s.is_leader))
+    });
+    cluster.commit(leader, GROUP, &[write("k", "y")]);
+}
