@@ -33,16 +33,17 @@ pub struct PgServerOptions {
     pub max_connections: usize,
 }
 
-/// The SQL port of a node.
+/// The SQL port of a node: bound early, so that a port that is taken is known at once, and served once the node can.
 pub struct PgServer {
     listener: TcpListener,
-    shared: Arc<Shared>,
+    max_connections: usize,
+    open: Arc<AtomicUsize>,
 }
 
 struct Shared {
     sessions: SessionFactory,
     cancels: CancelRegistry,
-    open: AtomicUsize,
+    open: Arc<AtomicUsize>,
     max_connections: usize,
     shutdown: CancellationToken,
 }
@@ -52,19 +53,12 @@ impl PgServer {
     ///
     /// # Errors
     /// The address is taken or not this machine's.
-    pub fn bind(options: &PgServerOptions, sessions: SessionFactory) -> std::io::Result<PgServer> {
+    pub fn bind(options: &PgServerOptions) -> std::io::Result<PgServer> {
         let socket = if options.listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(options.listen)?;
         let listener = socket.listen(LISTEN_BACKLOG)?;
-        let shared = Shared {
-            sessions,
-            cancels: CancelRegistry::default(),
-            open: AtomicUsize::new(0),
-            max_connections: options.max_connections,
-            shutdown: CancellationToken::new(),
-        };
-        Ok(PgServer { listener, shared: Arc::new(shared) })
+        Ok(PgServer { listener, max_connections: options.max_connections, open: Arc::default() })
     }
 
     /// The address that was bound.
@@ -77,13 +71,20 @@ impl PgServer {
 
     /// Sessions open at this moment.
     pub fn open_sessions(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let shared = self.shared.clone();
-        move || shared.open.load(Ordering::Relaxed)
+        let open = self.open.clone();
+        move || open.load(Ordering::Relaxed)
     }
 
     /// Serves until `shutdown` is cancelled, then ends idle sessions and returns. Each connection is a task that owns its
     /// session and ends with its client.
-    pub async fn serve(self, shutdown: CancellationToken) {
+    pub async fn serve(self, sessions: SessionFactory, shutdown: CancellationToken) {
+        let shared = Arc::new(Shared {
+            sessions,
+            cancels: CancelRegistry::default(),
+            open: self.open,
+            max_connections: self.max_connections,
+            shutdown: shutdown.clone(),
+        });
         info!(address = ?self.listener.local_addr().ok(), "accepting SQL connections");
         loop {
             let accepted = tokio::select! {
@@ -92,7 +93,7 @@ impl PgServer {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let shared = self.shared.clone();
+                    let shared = shared.clone();
                     tokio::spawn(async move { shared.connection(stream, peer).await });
                 }
                 Err(error) => {
@@ -102,7 +103,6 @@ impl PgServer {
                 }
             }
         }
-        self.shared.shutdown.cancel();
     }
 }
 

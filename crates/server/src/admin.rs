@@ -32,6 +32,8 @@ pub(crate) trait Running: Send + Sync {
     async fn publish_catalog(&self, version: u64) -> Result<(), AdminError>;
     async fn admit(&self, node: NodeAddress) -> Result<NodeId, AdminError>;
     async fn drain(&self) -> Result<u64, AdminError>;
+    /// Creates replicas that are not here yet.
+    fn create(&self, request: &BootstrapRequest) -> Result<(), AdminError>;
     fn peers_changed(&self);
 }
 
@@ -93,6 +95,20 @@ impl Admin {
         let mut membership = self.membership.subscribe();
         let known = membership.wait_for(Option::is_some).await.expect("the sender lives in self");
         known.clone().expect("waited for")
+    }
+
+    /// A peer has told this node who it is: it joins a cluster that exists, without replicas at first.
+    pub(crate) fn admitted(&self, identity: Identity, nodes: Vec<NodeAddress>) {
+        let Identity { cluster, node } = identity;
+        let request = BootstrapRequest { cluster, node, nodes, shards: Vec::new(), campaign: Vec::new() };
+        if let Err(error) = self.take_bootstrap(request) {
+            tracing::warn!(%error, "cannot take on the identity that a peer knows");
+        }
+    }
+
+    /// This node's answers, for nodes of the same process.
+    pub(crate) fn handler(&self) -> Weak<dyn AdminHandler> {
+        self.this.clone()
     }
 
     /// Learns of nodes, from an answer of a peer.
@@ -160,8 +176,15 @@ impl Admin {
     pub(crate) fn take_bootstrap(&self, request: BootstrapRequest) -> Result<(), AdminError> {
         let identity = Identity { cluster: request.cluster, node: request.node };
         if let Some(known) = self.membership.borrow().as_ref() {
-            let same = known.identity == identity;
-            return if same { Ok(()) } else { Err(AdminError::WrongCluster) };
+            if known.identity != identity {
+                return Err(AdminError::WrongCluster);
+            }
+            // It may have learned who it is from a peer before this request came with its replicas.
+            return match self.running.get() {
+                Some(running) => running.create(&request),
+                None if known.request.is_none() => Err(AdminError::NotInitialised),
+                None => Ok(()),
+            };
         }
         self.folder.set_identity(identity).map_err(|e| AdminError::Failed { detail: e.to_string() })?;
         self.become_member(identity, request.nodes.clone());

@@ -20,6 +20,7 @@ mod error;
 mod http;
 mod identity;
 mod latency;
+mod nodes;
 mod peers;
 mod shutdown;
 mod start;

@@ -43,6 +43,11 @@ impl Peers {
         let _known = self.me.set(me);
     }
 
+    /// This node, once it is a member.
+    pub(crate) fn me(&self) -> Option<NodeId> {
+        self.me.get().copied()
+    }
+
     /// Adds a node or corrects its address. An address that can't be dialled is left out.
     pub(crate) fn put(&self, address: NodeAddress, local: Option<Weak<dyn AdminHandler>>) {
         let node = address.node;

@@ -1,0 +1,198 @@
+//! `meridian start`: one node as a process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use meridian_node::{NodeClock, Oscillator, TimeMaster};
+use meridian_pgwire_server::{PgServer, PgServerOptions};
+use meridian_rpc::admin::{AdminError, JoinRequest, NodeAddress};
+use meridian_rpc::peer::Transport;
+use meridian_rpc::{AdminClient, GrpcConfig, GrpcTransport, LatencyTable, PeerEndpoint, TimeClient, serve_node};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Admin;
+use crate::assembly::{self, Parts};
+use crate::http::{self, Pages};
+use crate::identity::{Folder, Identity};
+use crate::peers::Peers;
+use crate::{ClockSource, ServerError, StartOptions, shutdown};
+
+/// How often time masters are polled; see DESIGN: with a drift bound of 200 us/s this keeps epsilon near 0.3 ms.
+pub(crate) const CLOCK_POLL: Duration = Duration::from_secs(1);
+
+/// How often a node that is no member yet makes itself known.
+const JOIN_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A peer that does not answer by then is asked again later.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Sessions of one node. Each takes a task and its buffers, tens of kilobytes.
+pub(crate) const MAX_CONNECTIONS: usize = 10_000;
+
+/// Runs a node until a signal.
+///
+/// # Errors
+/// What keeps it from starting; see [`ServerError`].
+pub async fn start(options: StartOptions) -> Result<(), ServerError> {
+    let ClockSource::Masters(masters) = options.clock.clone() else {
+        let detail = "--clock system is not there yet: run meridian time-master and use --time-masters";
+        return Err(ServerError::Usage { detail: detail.into() });
+    };
+    let shutdown = shutdown::on_signal();
+    let folder = Arc::new(Folder::open(&options.data)?);
+    let pg = bind_pg(options.pg)?;
+    let http = http::bind(options.http).await?;
+    let address = options.listen;
+    let rpc = TcpListener::bind(address)
+        .await
+        .map_err(|error| ServerError::Listen { what: "other nodes", address, error })?;
+    let me = NodeAddress {
+        node: Default::default(),
+        address: options.advertise.clone(),
+        sql_address: options.pg.to_string(),
+        http_address: options.http.to_string(),
+        region: options.region.clone(),
+        zone: options.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let peers = Peers::new();
+    let admin = Admin::new(me, options.join.clone(), folder.clone(), peers.clone());
+    let endpoint = Arc::new(PeerEndpoint::default());
+    let ready = Arc::new(AtomicBool::new(false));
+    // Both end with the shutdown.
+    let rpc_server = tokio::spawn(serve_node(
+        rpc,
+        endpoint.clone(),
+        admin.clone(),
+        None,
+        shutdown.clone().cancelled_owned(),
+    ));
+    let pages = Arc::new(Pages { peers: peers.clone(), ready: ready.clone() });
+    let http_server = tokio::spawn(http::serve(http, pages, shutdown.clone()));
+    let (clock, _discipline) = discipline(&masters, Oscillator::os());
+
+    if let Some(identity) = folder.identity()? {
+        admin.resume(identity, folder.peers()?);
+    }
+    let membership = tokio::select! {
+        membership = admin.member() => membership,
+        refused = join(&admin, &options.join, &folder, shutdown.clone()) => return refused,
+    };
+    let transport = GrpcTransport::new(GrpcConfig {
+        cluster: membership.identity.cluster,
+        node: membership.identity.node,
+        region: options.region,
+        incarnation: folder.incarnation,
+        latency: LatencyTable::none(),
+    });
+    endpoint.set(transport.clone());
+    let transport: Arc<dyn Transport> = transport;
+    let parts = Parts {
+        folder: folder.clone(),
+        admin: admin.clone(),
+        peers,
+        clock,
+        transport,
+        pg,
+        ready,
+        shards_per_table: options.shards_per_table,
+        shutdown: shutdown.clone(),
+    };
+    // Goes on asking: addresses of peers may have changed since they were written down.
+    let joining = join(&admin, &options.join, &folder, shutdown.clone());
+    tokio::pin!(joining);
+    let starting = assembly::start(parts, membership);
+    tokio::pin!(starting);
+    let mut asked = false;
+    let member = loop {
+        tokio::select! {
+            member = &mut starting => break member?,
+            refused = &mut joining, if !asked => {
+                refused?;
+                asked = true;
+            }
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    };
+    if asked {
+        shutdown.cancelled().await;
+    } else {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            refused = &mut joining => {
+                refused?;
+                shutdown.cancelled().await;
+            }
+        }
+    }
+    member.stop().await;
+    let _ended = tokio::join!(rpc_server, http_server);
+    Ok(())
+}
+
+/// Binds the SQL port.
+pub(crate) fn bind_pg(listen: SocketAddr) -> Result<PgServer, ServerError> {
+    PgServer::bind(&PgServerOptions { listen, max_connections: MAX_CONNECTIONS })
+        .map_err(|error| ServerError::Listen { what: "SQL", address: listen, error })
+}
+
+/// A clock that these masters discipline until the guard is dropped.
+pub(crate) fn discipline(
+    masters: &[String],
+    oscillator: Oscillator,
+) -> (Arc<NodeClock>, tokio_util::sync::DropGuard) {
+    let masters: Vec<Box<dyn TimeMaster>> =
+        masters.iter().map(|m| Box::new(TimeClient::new(m)) as Box<dyn TimeMaster>).collect();
+    let clock = NodeClock::new(oscillator, &masters, CLOCK_POLL.into());
+    let guard = clock.discipline(masters, CLOCK_POLL);
+    (clock, guard)
+}
+
+/// Makes this node known to its peers, until it is a member and each has answered once. Returns early only with an error.
+async fn join(
+    admin: &Arc<Admin>,
+    addresses: &[String],
+    folder: &Folder,
+    shutdown: CancellationToken,
+) -> Result<(), ServerError> {
+    let mut waiting: Vec<String> = addresses.to_vec();
+    while !waiting.is_empty() && !shutdown.is_cancelled() {
+        let identity = folder.identity()?;
+        let me = admin.me();
+        let ask = waiting.iter().filter(|a| **a != me.address).map(|address| {
+            let request = JoinRequest { node: me.clone(), cluster: identity.map(|i| i.cluster) };
+            async move {
+                let reply = match AdminClient::new(address, JOIN_TIMEOUT) {
+                    Ok(client) => client.join(request).await,
+                    Err(error) => Err(error),
+                };
+                (address.clone(), reply)
+            }
+        });
+        let replies = futures::future::join_all(ask).await;
+        waiting.retain(|address| *address != me.address);
+        for (address, reply) in replies {
+            match reply {
+                Ok(reply) => {
+                    let (Some(cluster), Some(node)) = (reply.cluster, reply.node) else { continue };
+                    if identity.is_some() {
+                        waiting.retain(|a| *a != address);
+                        admin.learn(reply.nodes);
+                    } else {
+                        admin.admitted(Identity { cluster, node }, reply.nodes);
+                    }
+                }
+                Err(AdminError::WrongCluster) => {
+                    let mine = identity.map_or(0, |i| i.cluster.get());
+                    return Err(ServerError::ForeignFolder { mine, peer: address });
+                }
+                Err(error) => tracing::debug!(%address, %error, "peer does not answer yet"),
+            }
+        }
+        tokio::time::sleep(JOIN_INTERVAL).await;
+    }
+    Ok(())
+}
