@@ -26,6 +26,9 @@ use crate::{DemoOptions, MasterOptions, ServerError, bootstrap, shutdown};
 /// Time masters of a demo: a minority may lie.
 const MASTERS: u64 = 3;
 
+/// How fast the nodes' oscillators run, so that the clocks of a demo differ as those of real machines do.
+const DRIFTS_PPM: [i64; 4] = [12, -35, 60, -8];
+
 /// Runs a cluster until a signal.
 ///
 /// # Errors
@@ -73,8 +76,9 @@ async fn run(
     form_cluster(&nodes)?;
     let network = LocalNetwork::new(latency);
     let mut guards = Vec::new();
-    let starting = nodes.into_iter().map(|prepared| {
-        let (clock, guard) = discipline(&masters, Oscillator::os());
+    let starting = nodes.into_iter().enumerate().map(|(i, prepared)| {
+        let oscillator = Oscillator::disturbed(0, DRIFTS_PPM[i % DRIFTS_PPM.len()]);
+        let (clock, guard) = discipline(&masters, oscillator);
         guards.push(guard);
         start_one(prepared, network.clone(), clock, options.shards_per_table, shutdown.clone())
     });
