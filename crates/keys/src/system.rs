@@ -202,6 +202,11 @@ impl SystemKey {
         Span::prefix(&key.finish())
     }
 
+    /// The span of the statistics of all tables.
+    pub fn all_statistics() -> Span {
+        kind_span(STATISTICS)
+    }
+
     fn kind(&self) -> u8 {
         match self {
             SystemKey::Meta { .. } => META,
