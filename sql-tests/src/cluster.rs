@@ -70,6 +70,12 @@ impl Cluster {
         let data = std::env::temp_dir().join(format!("meridian-test-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&data);
         std::fs::create_dir_all(&data).unwrap();
+        Self::start_in(kind, &data).await
+    }
+
+    /// The same with its data in a folder that is there.
+    pub async fn start_in(kind: ClusterKind, data: &Path) -> Cluster {
+        let data = data.to_path_buf();
         let mut cluster = match kind {
             ClusterKind::Demo => Self::demo(data),
             ClusterKind::Processes => Self::processes(data),

@@ -370,3 +370,66 @@ async fn psql_backslash_commands() {
     assert!(psql("\\dn").contains("public"));
     assert!(psql("\\d").contains("person"));
 }
+
+/// A small file system of its own, mounted where root may; unmounted when dropped.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(path: std::path::PathBuf, size: &str) -> Option<SmallDisk> {
+        std::fs::create_dir_all(&path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&path)
+            .output();
+        mounted.is_ok_and(|out| out.status.success()).then_some(SmallDisk(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+/// A full disk: writes fail with an error, reads go on, nothing acknowledged is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_an_error_and_loses_nothing() {
+    let name = format!("meridian-small-disk-{}", std::process::id());
+    let Some(disk) = SmallDisk::mount(std::env::temp_dir().join(name), "192m") else {
+        println!("skipped: a small file system can't be mounted here (needs root)");
+        return;
+    };
+    let mut cluster = Cluster::start_in(ClusterKind::Demo, &disk.0).await;
+    let client = connect(&cluster.url(0)).await.unwrap();
+    client.batch_execute("CREATE TABLE blob (id int PRIMARY KEY, body bytea)").await.unwrap();
+    let mut acknowledged = 0;
+    let body = vec![7u8; 256 << 10];
+    let refused = loop {
+        match client.execute("INSERT INTO blob VALUES ($1, $2)", &[&acknowledged, &body]).await {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 2_000, "the disk does not fill");
+    };
+    let code = refused.code().map(|c| c.code().to_string());
+    assert!(
+        matches!(code.as_deref(), Some("53100" | "57P03" | "40003" | "58030")),
+        "a full disk is reported as {refused:?}"
+    );
+    let count = "SELECT count(*) FROM blob";
+    eventually("reads go on", Duration::from_secs(30), || async {
+        match connect(&cluster.url(1)).await {
+            Ok(client) => single_i64(&client, count).await.is_ok_and(|n| n >= i64::from(acknowledged)),
+            Err(_) => false,
+        }
+    })
+    .await;
+    cluster.kill(0);
+    let grown = Command::new("mount").args(["-o", "remount,size=1g"]).arg(&disk.0).status().unwrap();
+    assert!(grown.success());
+    cluster.restart(0);
+    cluster.wait_ready(0).await;
+    let client = connect(&cluster.url(0)).await.unwrap();
+    assert!(single_i64(&client, count).await.unwrap() >= i64::from(acknowledged));
+    client.execute("INSERT INTO blob VALUES (-1, '')", &[]).await.unwrap();
+}
