@@ -1,0 +1,112 @@
+//! Cancellation of the statement that a session is running.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use meridian_datum::{SqlError, SqlState};
+use tokio::sync::Notify;
+
+const RUNNING: u8 = 0;
+const BY_USER: u8 = 1;
+const BY_TIMEOUT: u8 = 2;
+
+/// Cancels the statement that a session is running (57014). Cheap to clone; outlives the session harmlessly.
+///
+/// The executor looks at it at batch boundaries, and everything that waits for the store gives up when it is set.
+#[derive(Clone, Debug, Default)]
+pub struct CancelHandle(Arc<CancelState>);
+
+#[derive(Debug, Default)]
+struct CancelState {
+    reason: AtomicU8,
+    wake: Notify,
+}
+
+impl CancelHandle {
+    /// Cancels the statement that runs at this moment; without one, nothing happens.
+    pub fn cancel(&self) {
+        self.set(BY_USER);
+    }
+
+    /// Cancels it because `statement_timeout` has passed.
+    pub fn time_out(&self) {
+        self.set(BY_TIMEOUT);
+    }
+
+    fn set(&self, reason: u8) {
+        self.0.reason.store(reason, Ordering::Release);
+        self.0.wake.notify_waiters();
+    }
+
+    /// Whether the running statement is to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.reason.load(Ordering::Acquire) != RUNNING
+    }
+
+    /// Forgets a cancellation: a statement begins.
+    pub fn reset(&self) {
+        self.0.reason.store(RUNNING, Ordering::Release);
+    }
+
+    /// The error of a cancelled statement.
+    pub fn check(&self) -> Result<(), SqlError> {
+        match self.0.reason.load(Ordering::Acquire) {
+            RUNNING => Ok(()),
+            reason => Err(cancelled(reason)),
+        }
+    }
+
+    /// Returns when the statement is cancelled.
+    pub async fn cancelled(&self) {
+        loop {
+            let woken = self.0.wake.notified();
+            if self.is_cancelled() {
+                return;
+            }
+            woken.await;
+        }
+    }
+
+    /// Runs a future unless the statement is cancelled first.
+    pub async fn guard<T>(&self, future: impl Future<Output = T>) -> Result<T, SqlError> {
+        let mut future = std::pin::pin!(future);
+        // Most answers are there at the first poll; only waiting registers with the notifier.
+        if let std::task::Poll::Ready(v) = futures::poll!(&mut future) {
+            return Ok(v);
+        }
+        tokio::select! {
+            biased;
+            v = &mut future => Ok(v),
+            () = self.cancelled() => Err(cancelled(self.0.reason.load(Ordering::Acquire))),
+        }
+    }
+}
+
+#[cold]
+fn cancelled(reason: u8) -> SqlError {
+    let message = if reason == BY_TIMEOUT {
+        "canceling statement due to statement timeout"
+    } else {
+        "canceling statement due to user request"
+    };
+    SqlError::new(SqlState::QUERY_CANCELED, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_waiting_statement_is_cancelled() {
+        let handle = CancelHandle::default();
+        let other = handle.clone();
+        let waiting = tokio::spawn(async move { other.guard(std::future::pending::<()>()).await });
+        tokio::task::yield_now().await;
+        handle.cancel();
+        assert_eq!(waiting.await.unwrap().unwrap_err().state, SqlState::QUERY_CANCELED);
+        assert!(handle.check().is_err());
+        handle.reset();
+        assert_eq!(handle.guard(async { 7 }).await.unwrap(), 7);
+    }
+}

@@ -1,0 +1,208 @@
+//! COPY ... FROM STDIN.
+
+use std::sync::Arc;
+
+use meridian_datum::{Batch, CastContext, Column, DataType, IntKind, Result, SqlError, SqlState, cast, parse_text};
+use meridian_plan::ddl::{Copy, CopyDirection, CopyFormat, CopyKind};
+use meridian_plan::modify::{InsertSource, Modify, ModifyAction};
+use meridian_plan::session::SessionStatement;
+use meridian_plan::{Expr, StatementPlan};
+
+use super::record::{Fields, Records};
+use crate::context::Statement;
+use crate::dml::{Inserter, Target, WRITE_ROWS};
+use crate::ops;
+use crate::table::TableWriter;
+
+/// A COPY that receives rows.
+pub struct CopyIn {
+    statement: Arc<Statement>,
+    writer: Arc<TableWriter>,
+    records: Records,
+    fields: Fields,
+    types: Vec<DataType>,
+    batch: Batch,
+    rows: u64,
+    needs_header: bool,
+    /// `\.` was seen: what follows is ignored.
+    is_ended: bool,
+}
+
+impl std::fmt::Debug for CopyIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CopyIn").field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+/// The COPY of a statement.
+fn copy_of(statement: &Statement) -> &Copy {
+    match &statement.planned.plan {
+        StatementPlan::Session(s) => match s.as_ref() {
+            SessionStatement::Copy(copy) => copy,
+            _ => panic!("only COPY is copied"),
+        },
+        _ => panic!("only COPY is copied"),
+    }
+}
+
+struct Parts<'a> {
+    format: &'a CopyFormat,
+    columns: &'a [usize],
+    insert: &'a Modify,
+    row: &'a [Expr],
+}
+
+fn parts(statement: &Statement) -> Parts<'_> {
+    let copy = copy_of(statement);
+    let CopyDirection::From { columns, insert, .. } = &copy.direction else { panic!("COPY FROM is received") };
+    let ModifyAction::Insert { source: InsertSource::Query { row, .. }, .. } = &insert.action else {
+        panic!("COPY FROM inserts the received rows");
+    };
+    Parts { format: &copy.format, columns, insert, row }
+}
+
+#[cold]
+fn bad_format(message: String) -> SqlError {
+    SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message)
+}
+
+impl CopyIn {
+    /// A COPY that awaits its first data.
+    ///
+    /// # Errors
+    /// 0A000 for the binary format.
+    pub fn new(statement: Arc<Statement>) -> Result<Self> {
+        let p = parts(&statement);
+        if p.format.kind == CopyKind::Binary {
+            return Err(SqlError::unsupported("COPY in binary format"));
+        }
+        let table = &p.insert.table;
+        let types: Vec<DataType> = p.columns.iter().map(|&c| table.columns[c].ty.clone()).collect();
+        let writer = Arc::new(TableWriter::new(&statement.catalog, table)?);
+        let records = Records::new(p.format);
+        let needs_header = p.format.header;
+        let batch = Batch::with_capacity(&types, WRITE_ROWS);
+        Ok(CopyIn {
+            statement,
+            writer,
+            records,
+            fields: Fields::default(),
+            types,
+            batch,
+            rows: 0,
+            needs_header,
+            is_ended: false,
+        })
+    }
+
+    /// How many columns a row has.
+    pub fn columns(&self) -> usize {
+        self.types.len()
+    }
+
+    /// Takes a piece of the stream.
+    pub async fn feed(&mut self, data: &[u8]) -> Result<()> {
+        self.statement.cancel.check()?;
+        self.records.feed(data);
+        self.take_records(false).await
+    }
+
+    /// Ends the stream; how many rows were added.
+    pub async fn finish(mut self) -> Result<u64> {
+        self.take_records(true).await?;
+        if self.records.is_inside_quotes() && !self.is_ended {
+            return Err(bad_format("unterminated CSV quoted field".to_owned()));
+        }
+        self.flush().await?;
+        Ok(self.rows)
+    }
+
+    async fn take_records(&mut self, at_end: bool) -> Result<()> {
+        while !self.is_ended
+            && let Some(range) = self.records.next(at_end)
+        {
+            if self.records.bytes(range.clone()) == b"\\." {
+                self.is_ended = true;
+                break;
+            }
+            if std::mem::replace(&mut self.needs_header, false) {
+                continue;
+            }
+            self.take_record(range)?;
+            if self.batch.len() >= WRITE_ROWS {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_record(&mut self, range: std::ops::Range<usize>) -> Result<()> {
+        let p = parts(&self.statement);
+        self.fields.split(self.records.bytes(range), p.format)?;
+        let wanted = self.types.len();
+        if self.fields.len() < wanted {
+            let name = &p.insert.table.columns[p.columns[self.fields.len()]].name;
+            return Err(bad_format(format!("missing data for column \"{name}\"")));
+        }
+        if self.fields.len() > wanted && !(wanted == 0 && self.fields.len() == 1) {
+            return Err(bad_format("extra data after last expected column".to_owned()));
+        }
+        if wanted == 0 {
+            self.batch.push_empty_row();
+            return Ok(());
+        }
+        let (fields, types, statement) = (&self.fields, &self.types, &self.statement);
+        self.batch.push_with(|columns: &mut [Column]| {
+            for (at, (column, ty)) in columns.iter_mut().zip(types).enumerate() {
+                push_field(statement, column, ty, fields.get(at)?)?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::replace(&mut self.batch, Batch::with_capacity(&self.types, WRITE_ROWS));
+        let p = parts(&self.statement);
+        let ctx = self.statement.ctx();
+        let target = Target::with_writer(ctx, p.insert, self.writer.clone());
+        let rows = ops::project(ctx, p.row, &batch).await?;
+        let mut returned = Vec::new();
+        let mut inserter = Inserter::new(&target, None);
+        for r in 0..rows.len() {
+            inserter.push(rows.row(r), &mut returned).await?;
+        }
+        self.rows += inserter.finish(&mut returned).await?;
+        Ok(())
+    }
+}
+
+/// Parses a field onto a column, without a datum between where the type allows it.
+fn push_field(statement: &Statement, column: &mut Column, ty: &DataType, field: Option<&str>) -> Result<()> {
+    let Some(text) = field else {
+        column.push_null();
+        return Ok(());
+    };
+    match (column, ty) {
+        (Column::Int(IntKind::Int, v), DataType::Int4 | DataType::Int8 | DataType::Int2) => {
+            let limit = match ty {
+                DataType::Int2 => i64::from(i16::MAX),
+                DataType::Int4 => i64::from(i32::MAX),
+                _ => i64::MAX,
+            };
+            match text.parse::<i64>() {
+                Ok(n) if n <= limit && n >= -limit - 1 => v.push(Some(n)),
+                // Blanks around, or an error with its proper words.
+                _ => v.push(parse_text(&statement.eval, text, ty)?.as_int()),
+            }
+        }
+        (Column::Text(v), DataType::Text | DataType::Varchar(None)) => v.push(Some(text)),
+        (column, _) => {
+            let value = parse_text(&statement.eval, text, ty)?;
+            column.push(cast(&statement.eval, value, &ty.without_modifier(), ty, CastContext::Assignment)?);
+        }
+    }
+    Ok(())
+}

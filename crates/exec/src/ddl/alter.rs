@@ -1,0 +1,287 @@
+//! ALTER TABLE: what the table becomes, and what must happen to its rows.
+
+use std::sync::Arc;
+
+use meridian_catalog::{
+    CatalogChange, CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, IndexId, IndexState, TableDesc, TableId, TableRef,
+};
+use meridian_datum::{Batch, Column, Result, SqlError, SqlState};
+use meridian_plan::ddl::{AlterAction, NewColumn};
+use meridian_plan::{Expr, PlannedStatement};
+
+use super::{DdlServices, create, index, next_version, rewrite};
+use crate::context::{Ctx, Statement};
+
+/// What becomes of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Alteration {
+    /// The table as it will be, one version further.
+    pub(super) table: TableDesc,
+    /// Every column that the table had or that the statement adds: the row that expressions see.
+    slots: Vec<Slot>,
+    /// Rows move to another storage.
+    pub(super) rewrites: bool,
+    /// Conditions that every row must meet.
+    checks: Vec<(String, Expr)>,
+    /// Slots that must not be NULL in any row.
+    not_null: Vec<usize>,
+    /// Indexes whose entries are to be written, where rows do not move.
+    pub(super) new_indexes: Vec<IndexId>,
+    /// Indexes that go.
+    pub(super) dropped_indexes: Vec<IndexId>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    /// `None` once it is dropped.
+    column: Option<ColumnDesc>,
+    /// The value of an added column.
+    default: Option<Expr>,
+    is_added: bool,
+    /// The value after ALTER TYPE.
+    using: Option<Expr>,
+}
+
+impl Alteration {
+    /// No row has to be looked at.
+    pub(super) fn is_metadata_only(&self) -> bool {
+        !self.rewrites && self.checks.is_empty() && self.not_null.is_empty() && self.new_indexes.is_empty()
+    }
+
+    /// Rows are looked at, or moved.
+    pub(super) fn needs_lock(&self) -> bool {
+        self.rewrites || !self.checks.is_empty() || !self.not_null.is_empty()
+    }
+
+    /// Rows of the old table as rows of the new one, checked.
+    pub(super) async fn map(&self, ctx: Ctx<'_>, old: Batch) -> Result<Batch> {
+        let len = old.len();
+        let mut columns: Vec<Column> = old.into_columns();
+        for slot in self.slots.iter().filter(|s| s.is_added) {
+            let ty = &slot.column.as_ref().expect("an added column is not dropped by the same statement").ty;
+            columns.push(match &slot.default {
+                None => Column::constant(ty, &meridian_datum::Datum::Null, len),
+                Some(e) => {
+                    // A volatile default (a random id) differs from row to row.
+                    let scope = ctx.scope();
+                    scope.column(e, &Batch::new(columns.clone(), len))?
+                }
+            });
+        }
+        let slots = Batch::new(columns, len);
+        self.check(ctx, &slots)?;
+        let mut out = Vec::with_capacity(self.table.columns.len());
+        for (i, slot) in self.slots.iter().enumerate().filter(|(_, s)| s.column.is_some()) {
+            out.push(match &slot.using {
+                None => slots.column(i).clone(),
+                Some(e) => ctx.scope().column(e, &slots)?,
+            });
+        }
+        Ok(Batch::new(out, len))
+    }
+
+    fn check(&self, ctx: Ctx<'_>, slots: &Batch) -> Result<()> {
+        for &slot in &self.not_null {
+            let column = slots.column(slot);
+            if (0..slots.len()).any(|r| column.is_null(r)) {
+                let name = self.slots[slot].column.as_ref().map_or("", |c| c.name.as_str());
+                let message = format!("column \"{name}\" of relation \"{}\" contains null values", self.table.name);
+                return Err(SqlError::new(SqlState::NOT_NULL_VIOLATION, message)
+                    .with_table(ctx.stmt.catalog.schema_name(&self.table), self.table.name.clone())
+                    .with_column(name));
+            }
+        }
+        for (name, condition) in &self.checks {
+            let result = ctx.scope().column(condition, slots)?;
+            if (0..slots.len()).any(|r| result.get(r).as_bool() == Some(false)) {
+                let message =
+                    format!("check constraint \"{name}\" of relation \"{}\" is violated by some row", self.table.name);
+                return Err(SqlError::new(SqlState::CHECK_VIOLATION, message)
+                    .with_table(ctx.stmt.catalog.schema_name(&self.table), self.table.name.clone())
+                    .with_constraint(name.as_str()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Works out what the actions amount to.
+pub(super) async fn plan(services: &DdlServices, table: &TableRef, actions: &[AlterAction]) -> Result<Alteration> {
+    let slot = |c: &ColumnDesc| Slot { column: Some(c.clone()), default: None, is_added: false, using: None };
+    let mut a = Alteration {
+        table: next_version(table),
+        slots: table.columns.iter().map(slot).collect(),
+        rewrites: false,
+        checks: Vec::new(),
+        not_null: Vec::new(),
+        new_indexes: Vec::new(),
+        dropped_indexes: Vec::new(),
+    };
+    for action in actions {
+        a.apply(services, action).await?;
+    }
+    a.table.columns = a.slots.iter().filter_map(|s| s.column.clone()).collect();
+    if a.rewrites {
+        a.table.storage = TableId(services.allocate().await?);
+        // Everything is written anew, so that nothing is left to backfill.
+        a.new_indexes.clear();
+    }
+    Ok(a)
+}
+
+impl Alteration {
+    fn column_mut(&mut self, slot: usize) -> Result<&mut ColumnDesc> {
+        self.slots[slot].column.as_mut().ok_or_else(|| SqlError::internal("a dropped column is altered"))
+    }
+
+    /// Column ids by slot, for indexes; a dropped column's place is filled with an id that no index names.
+    fn ids(&self) -> Vec<ColumnId> {
+        self.slots.iter().map(|s| s.column.as_ref().map_or(ColumnId(0), |c| c.id)).collect()
+    }
+
+    async fn apply(&mut self, services: &DdlServices, action: &AlterAction) -> Result<()> {
+        match action {
+            AlterAction::AddColumn { column, default } => self.add_column(column, default.as_ref()),
+            AlterAction::DropColumn { column, indexes, checks } => {
+                self.slots[*column].column = None;
+                self.table.indexes.retain(|i| !indexes.contains(&i.id));
+                self.table.checks.retain(|c| !checks.contains(&c.name));
+                self.dropped_indexes.extend(indexes);
+            }
+            AlterAction::AddPrimaryKey { index } => {
+                for (slot, _) in &index.columns {
+                    if self.column_mut(*slot)?.nullable {
+                        self.column_mut(*slot)?.nullable = false;
+                        self.not_null.push(*slot);
+                    }
+                }
+                let ids = self.ids();
+                self.table.primary =
+                    create::index(services, index, IndexId::PRIMARY, &ids, IndexState::Public).await?;
+                for slot in self.slots.iter_mut().filter(|s| s.column.as_ref().is_some_and(|c| c.hidden)) {
+                    slot.column = None;
+                }
+                self.rewrites = true;
+            }
+            AlterAction::AddUnique { index } => {
+                let ids = self.ids();
+                let id = IndexId(self.table.next_index);
+                self.table.next_index += 1;
+                self.table.indexes.push(create::index(services, index, id, &ids, IndexState::Public).await?);
+                self.new_indexes.push(id);
+            }
+            AlterAction::AddCheck(new) => {
+                let oid = services.allocate().await?;
+                let (name, expr) = (new.name.clone(), new.expr.clone());
+                self.table.checks.push(CheckDesc { oid, name: name.clone(), expr, validated: !new.not_valid });
+                if !new.not_valid {
+                    self.checks.push((name, new.condition.clone()));
+                }
+            }
+            AlterAction::ValidateCheck { name, condition } => {
+                self.table.checks.iter_mut().filter(|c| c.name == *name).for_each(|c| c.validated = true);
+                self.checks.push((name.clone(), condition.clone()));
+            }
+            AlterAction::DropCheck { name } => self.table.checks.retain(|c| c.name != *name),
+            AlterAction::DropUnique { index } => {
+                self.table.indexes.retain(|i| i.id != *index);
+                self.dropped_indexes.push(*index);
+            }
+            AlterAction::SetType { column, ty, using } => {
+                self.column_mut(*column)?.ty = ty.clone();
+                self.slots[*column].using = Some(using.clone());
+                self.rewrites = true;
+            }
+            AlterAction::SetNullable { column, nullable } => {
+                let was = std::mem::replace(&mut self.column_mut(*column)?.nullable, *nullable);
+                if was && !nullable {
+                    self.not_null.push(*column);
+                }
+            }
+            _ => self.rename(action)?,
+        }
+        Ok(())
+    }
+
+    fn add_column(&mut self, new: &NewColumn, default: Option<&Expr>) {
+        let id = self.table.next_column;
+        self.table.next_column += 1;
+        self.slots.push(Slot {
+            column: Some(create::column(new, id)),
+            default: default.cloned(),
+            is_added: true,
+            using: None,
+        });
+        if !new.nullable {
+            self.not_null.push(self.slots.len() - 1);
+        }
+        // Rows lack the column, which reads as NULL; another value must be written into them.
+        self.rewrites |= default.is_some_and(|e| e.as_const().is_none_or(|d| !d.is_null()));
+    }
+
+    /// Actions that change names and texts only.
+    fn rename(&mut self, action: &AlterAction) -> Result<()> {
+        match action {
+            AlterAction::RenameTable { name } => self.table.name = name.clone(),
+            AlterAction::RenameColumn { column, name, checks } => {
+                self.column_mut(*column)?.name = name.clone();
+                for (check, text) in checks {
+                    self.table.checks.iter_mut().filter(|c| c.name == *check).for_each(|c| c.expr = text.clone());
+                }
+            }
+            AlterAction::RenameConstraint { from, to } => {
+                let indexes = std::iter::once(&mut self.table.primary).chain(&mut self.table.indexes);
+                indexes.filter(|i| i.name == *from).for_each(|i| i.name = to.clone());
+                self.table.checks.iter_mut().filter(|c| c.name == *from).for_each(|c| c.name = to.clone());
+            }
+            AlterAction::SetDefault { column, default } => self.column_mut(*column)?.default = default.clone(),
+            AlterAction::SetStorageParameters(parameters) => {
+                for (name, value) in parameters {
+                    self.table.storage_parameters.retain(|(n, _)| n != name);
+                    self.table.storage_parameters.extend(value.iter().map(|v| (name.clone(), v.clone())));
+                }
+            }
+            AlterAction::SetSchema { schema } => self.table.schema = *schema,
+            other => return Err(SqlError::internal(format!("{other:?} is not a change of names"))),
+        }
+        Ok(())
+    }
+}
+
+/// ALTER TABLE while the table is in use.
+pub(super) async fn online(
+    services: &DdlServices,
+    table: &TableRef,
+    actions: &[AlterAction],
+    planned: &Arc<PlannedStatement>,
+) -> Result<()> {
+    super::check_writable(table)?;
+    // A unique constraint alone is an index, which needs no lock.
+    if let [AlterAction::AddUnique { index }] = actions {
+        return index::create(services, table, index, planned).await;
+    }
+    if let [AlterAction::DropUnique { index }] = actions {
+        return index::drop(services, table, *index).await;
+    }
+    let alteration = plan(services, table, actions).await?;
+    if alteration.is_metadata_only() && alteration.dropped_indexes.is_empty() {
+        return services.change(vec![CatalogChange::ReplaceTable(Box::new(alteration.table))]).await;
+    }
+    rewrite::online(services, table, alteration, planned).await
+}
+
+/// What ALTER TABLE does to rows, within the statement's transaction. The table is the block's own.
+pub(super) async fn rows_in_transaction(
+    statement: &Statement,
+    catalog: Arc<CatalogSnapshot>,
+    old: &TableRef,
+    alteration: &Alteration,
+) -> Result<()> {
+    if alteration.needs_lock() {
+        rewrite::in_transaction(statement, &catalog, old, alteration).await?;
+    }
+    for id in &alteration.new_indexes {
+        index::backfill_in_transaction(statement, &catalog, &alteration.table, *id).await?;
+    }
+    Ok(())
+}

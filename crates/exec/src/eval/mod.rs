@@ -1,0 +1,68 @@
+//! Evaluation of bound expressions.
+//!
+//! Evaluation is synchronous and comes in two shapes, [`vector`] for batches and [`scalar`] for single rows. What an
+//! expression needs of the store (subqueries) or of the cluster is fetched before, by [`Ctx::resolve`]: for every
+//! subquery in the expression one answer, or one per row of the batch. An answer may be an error; it is raised when and
+//! where the value is asked for, so that a branch that is not taken cannot fail.
+
+mod scalar;
+mod subquery;
+mod vector;
+
+use meridian_datum::{Datum, EvalContext, Result};
+use meridian_plan::Expr;
+
+pub(crate) use scalar::Row;
+pub(crate) use subquery::SubqueryCache;
+pub(crate) use subquery::Resolved;
+
+
+use crate::context::{Ctx, Statement};
+
+/// What expressions see besides their row.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    /// Time zone, times, randomness.
+    pub eval: &'a EvalContext,
+    /// The statement.
+    pub stmt: &'a Statement,
+    /// Values of the enclosing row.
+    pub outer: &'a [Datum],
+    /// Answers of subqueries.
+    pub resolved: &'a Resolved,
+}
+
+static NOTHING_RESOLVED: Resolved = Resolved::none();
+
+impl<'a> Ctx<'a> {
+    /// The scope of expressions without subqueries.
+    pub fn scope(&self) -> Scope<'a> {
+        Scope { eval: &self.stmt.eval, stmt: self.stmt, outer: self.outer, resolved: &NOTHING_RESOLVED }
+    }
+
+    /// The scope of expressions whose subqueries were resolved.
+    pub fn scope_with<'b>(&self, resolved: &'b Resolved) -> Scope<'b>
+    where
+        'a: 'b,
+    {
+        Scope { eval: &self.stmt.eval, stmt: self.stmt, outer: self.outer, resolved }
+    }
+
+    /// The value of an expression that sees no row.
+    pub async fn constant(&self, e: &Expr) -> Result<Datum> {
+        match e {
+            Expr::Const(d, _) => Ok(d.clone()),
+            Expr::Param { index, .. } => Ok(self.scope().param(*index)),
+            _ => {
+                let resolved = self.resolve_row([e], Row::None).await?;
+                self.scope_with(&resolved).datum(e, Row::None)
+            }
+        }
+    }
+}
+
+impl Scope<'_> {
+    fn param(&self, index: usize) -> Datum {
+        self.stmt.params.get(index).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,31 @@
+//! Tables over keys: how rows and index entries are laid out, written and read.
+//!
+//! ```text
+//! row    key    table/1/primary key columns         (interleaved: parent's row key / table/1/further columns)
+//!        value  columns by id: all that the key does not hold exactly
+//! entry  key    table/index/index columns/primary key columns that are not among them
+//!        value  columns by id: stored ones, and key columns that the key does not hold exactly
+//! unique key    table/index/index columns           (with the suffix above where some column is NULL)
+//!        value  as above, and the primary key columns
+//! ```
+//! A key holds a value exactly unless equal values may print differently: `1.0` and `1.00`, `-0`, blank-padded strings,
+//! intervals. Such columns are in the value too, and read from there.
+
+mod key;
+mod reader;
+mod spans;
+mod writer;
+
+pub(crate) use key::{Prefix, push_datum};
+
+pub(crate) use reader::{Decoded, IndexReader};
+pub(crate) use spans::{KeySpans, evaluate as evaluate_spans};
+pub(crate) use writer::{IndexWriter, TableWriter};
+
+use meridian_datum::SqlError;
+use meridian_keys::KeyError;
+
+#[cold]
+pub(crate) fn corrupted(e: KeyError) -> SqlError {
+    SqlError::new(meridian_datum::SqlState::DATA_CORRUPTED, format!("malformed key: {e}"))
+}
