@@ -4,6 +4,5 @@ mod admin;
 mod commit;
 mod fake;
 mod overlay;
-mod replicas;
 mod routing;
 mod snapshot;

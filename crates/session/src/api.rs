@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! let factory = SessionFactory::new(kv, cluster, catalog, ServerSettings::default());
-//! let mut session = factory.open(SessionParams { .. })?;          // FATAL error -> ErrorResponse and close
+//! let mut session = factory.open(SessionParams { .. }).await?;        // FATAL error -> ErrorResponse and close
 //! session.parameter_status(|name, value| ..);                     // ParameterStatus messages of start-up
 //! let cancel = session.cancel_handle();                           // CancelRequest calls cancel.cancel()
 //!
@@ -39,11 +39,9 @@
 //! [`ResultSink::position`] and [`ResultSink::rewind`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use meridian_datum::{Batch, DataType, EvalContext, SqlError};
-use tokio::sync::Notify;
 
 /// How a session begins.
 #[derive(Clone, Debug, Default)]
@@ -275,43 +273,4 @@ pub trait ResultSink: Send {
     /// # Errors
     /// The client is gone.
     async fn flush(&mut self) -> Result<(), SinkClosed>;
-}
-
-/// Cancels the statement that a session is running (57014). Cheap to clone; outlives the session harmlessly.
-#[derive(Clone, Debug, Default)]
-pub struct CancelHandle(Arc<CancelState>);
-
-#[derive(Debug, Default)]
-struct CancelState {
-    cancelled: AtomicBool,
-    wake: Notify,
-}
-
-impl CancelHandle {
-    /// Cancels the statement that runs at this moment; without one, nothing happens.
-    pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Release);
-        self.0.wake.notify_waiters();
-    }
-
-    /// Whether the running statement is to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::Acquire)
-    }
-
-    /// Forgets a cancellation; a statement begins.
-    pub(crate) fn reset(&self) {
-        self.0.cancelled.store(false, Ordering::Release);
-    }
-
-    /// Returns when the statement is cancelled.
-    pub async fn cancelled(&self) {
-        loop {
-            let woken = self.0.wake.notified();
-            if self.is_cancelled() {
-                return;
-            }
-            woken.await;
-        }
-    }
 }

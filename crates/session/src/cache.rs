@@ -1,0 +1,172 @@
+//! Plans kept by statement text.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use meridian_datum::DataType;
+use meridian_exec::CompiledPoint;
+use meridian_plan::planned::CommandTag;
+use meridian_plan::session::SessionStatement;
+use meridian_plan::{ParsedStatement, PlannedStatement, StatementPlan};
+use parking_lot::Mutex;
+
+use crate::api::{Field, Format, RowDescription};
+
+/// Plans that one session keeps.
+const PLANS_MAX: usize = 512;
+/// Longer texts are seldom sent twice.
+const TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// A plan and what is derived from it once.
+#[derive(Debug)]
+pub(crate) struct CachedPlan {
+    pub(crate) planned: Arc<PlannedStatement>,
+    /// Codecs of a point statement.
+    pub(crate) point: Option<CompiledPoint>,
+    /// The catalog it was made on.
+    catalog_version: u64,
+    /// That catalog had uncommitted changes of the transaction in it.
+    is_private: bool,
+    /// The result, all text.
+    pub(crate) rows: Option<Arc<RowDescription>>,
+    /// The result in the formats last asked for.
+    formatted: Mutex<Option<Arc<RowDescription>>>,
+}
+
+impl CachedPlan {
+    pub(crate) fn new(planned: PlannedStatement, point: Option<CompiledPoint>, catalog_version: u64, is_private: bool) -> Self {
+        let rows = planned.columns.as_ref().map(|columns| {
+            let fields = columns.iter().map(|c| Field {
+                name: c.name.as_str().into(),
+                table_oid: c.origin.0,
+                column_number: c.origin.1,
+                data_type: c.ty.clone(),
+                format: Format::Text,
+            });
+            Arc::new(RowDescription { fields: fields.collect() })
+        });
+        CachedPlan { planned: Arc::new(planned), point, catalog_version, is_private, rows, formatted: Mutex::new(None) }
+    }
+
+    /// The plan of an empty query string.
+    pub(crate) fn empty() -> Self {
+        let planned = PlannedStatement {
+            plan: StatementPlan::Session(Box::new(SessionStatement::Empty)),
+            param_types: Vec::new(),
+            columns: None,
+            tag: CommandTag::Plain(""),
+            ctes: Vec::new(),
+            tables: Vec::new(),
+            is_read_only: true,
+            single_operation: false,
+            cacheable: false,
+            as_of: None,
+            notices: Vec::new(),
+        };
+        CachedPlan::new(planned, None, 0, false)
+    }
+
+    /// Whether the plan was made on this catalog. A version with uncommitted changes is nobody else's.
+    pub(crate) fn is_current(&self, version: u64, is_private: bool) -> bool {
+        self.catalog_version == version && self.is_private == is_private
+    }
+
+    /// The result in the formats asked for.
+    pub(crate) fn rows_as(&self, formats: &[Format]) -> Option<Arc<RowDescription>> {
+        let rows = self.rows.as_ref()?;
+        let format_of = |i: usize| match formats {
+            [] => Format::Text,
+            [one] => *one,
+            many => many.get(i).copied().unwrap_or_default(),
+        };
+        let fits = |d: &RowDescription| d.fields.iter().enumerate().all(|(i, f)| f.format == format_of(i));
+        if fits(rows) {
+            return Some(rows.clone());
+        }
+        let mut kept = self.formatted.lock();
+        if let Some(known) = kept.as_ref().filter(|d| fits(d)) {
+            return Some(known.clone());
+        }
+        let mut fresh = RowDescription::clone(rows);
+        for (i, f) in fresh.fields.iter_mut().enumerate() {
+            f.format = format_of(i);
+        }
+        let fresh = Arc::new(fresh);
+        *kept = Some(fresh.clone());
+        Some(fresh)
+    }
+}
+
+/// What a plan depends on besides the catalog.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct PlanKey {
+    text: Arc<str>,
+    types: Vec<DataType>,
+    /// Generation of the settings that name resolution and constant folding depend on.
+    settings: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    parsed: Arc<ParsedStatement>,
+    plan: Arc<CachedPlan>,
+    used: u64,
+}
+
+/// The plans of a session, least recently used ones dropped first.
+#[derive(Debug, Default)]
+pub(crate) struct PlanCache {
+    entries: HashMap<PlanKey, Entry>,
+    clock: u64,
+}
+
+impl PlanCache {
+    /// A plan made on this version of the catalog.
+    pub(crate) fn get(
+        &mut self,
+        text: &Arc<str>,
+        types: &[DataType],
+        settings: u64,
+        catalog_version: u64,
+        is_private: bool,
+    ) -> Option<(Arc<ParsedStatement>, Arc<CachedPlan>)> {
+        let key = PlanKey { text: text.clone(), types: types.to_vec(), settings };
+        let entry = self.entries.get_mut(&key)?;
+        if !entry.plan.is_current(catalog_version, is_private) {
+            self.entries.remove(&key);
+            return None;
+        }
+        self.clock += 1;
+        entry.used = self.clock;
+        Some((entry.parsed.clone(), entry.plan.clone()))
+    }
+
+    /// Keeps a plan.
+    pub(crate) fn put(
+        &mut self,
+        text: &Arc<str>,
+        types: &[DataType],
+        settings: u64,
+        parsed: Arc<ParsedStatement>,
+        plan: Arc<CachedPlan>,
+    ) {
+        if !plan.planned.cacheable || text.len() > TEXT_BYTES_MAX {
+            return;
+        }
+        if self.entries.len() >= PLANS_MAX {
+            // Dropping a quarter at once spreads the cost of finding the oldest.
+            let mut ages: Vec<u64> = self.entries.values().map(|e| e.used).collect();
+            let (_, threshold, _) = ages.select_nth_unstable(PLANS_MAX / 4);
+            let threshold = *threshold;
+            self.entries.retain(|_, e| e.used > threshold);
+        }
+        self.clock += 1;
+        let key = PlanKey { text: text.clone(), types: types.to_vec(), settings };
+        self.entries.insert(key, Entry { parsed, plan, used: self.clock });
+    }
+
+    /// Forgets everything (`DISCARD PLANS`).
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+}

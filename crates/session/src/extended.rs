@@ -1,0 +1,484 @@
+//! The extended query protocol: prepared statements and portals.
+
+use std::sync::Arc;
+
+use meridian_datum::{Batch, DataType, Datum, EvalContext, SqlError, SqlState, parse_binary, parse_text};
+use meridian_exec::{Execution, Statement, is_retry};
+use meridian_plan::planned::CommandTag as Tag;
+use meridian_plan::{ParsedStatement, StatementPlan};
+use parking_lot::Mutex;
+
+use crate::api::{BindParams, CommandTag, Flow, Format, ResultSink, RowDescription, StatementDescription};
+use crate::block::in_failed_transaction;
+use crate::cache::CachedPlan;
+use crate::control::{duplicate_statement, unknown_statement};
+use crate::execute::{command_tag, drain};
+use crate::session::Session;
+
+/// A prepared statement.
+pub(crate) struct Prepared {
+    text: Arc<str>,
+    /// `None` for an empty query string.
+    parsed: Option<Arc<ParsedStatement>>,
+    /// Types as the client declared them; unknown ones are inferred.
+    declared: Vec<DataType>,
+    /// The latest plan.
+    plan: Mutex<Arc<CachedPlan>>,
+    /// Made by PREPARE rather than by Parse.
+    pub(crate) from_sql: bool,
+}
+
+impl Prepared {
+    pub(crate) fn new(
+        text: Arc<str>,
+        parsed: Option<Arc<ParsedStatement>>,
+        declared: Vec<DataType>,
+        plan: Arc<CachedPlan>,
+        from_sql: bool,
+    ) -> Self {
+        Prepared { text, parsed, declared, plan: Mutex::new(plan), from_sql }
+    }
+
+    /// Its text, for `pg_prepared_statements`.
+    pub(crate) fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+}
+
+/// A statement with its parameters.
+pub(crate) struct Portal {
+    prepared: Arc<Prepared>,
+    plan: Arc<CachedPlan>,
+    params: Vec<Datum>,
+    rows: Option<Arc<RowDescription>>,
+    state: PortalState,
+}
+
+enum PortalState {
+    New,
+    /// Suspended: what still runs, rows fetched and not sent, the environment of the statement.
+    Running(Box<Running>),
+    Done(CommandTag),
+}
+
+struct Running {
+    execution: Execution,
+    statement: Arc<Statement>,
+    pending: Option<Batch>,
+}
+
+/// A statement of the implicit transaction that may be run again when its commit conflicts.
+pub(crate) struct Replay {
+    parsed: Arc<ParsedStatement>,
+    plan: Arc<CachedPlan>,
+    params: Vec<Datum>,
+    rows: Option<Arc<RowDescription>>,
+    declared: Vec<DataType>,
+    start: u64,
+    end: u64,
+}
+
+fn cannot_insert_several() -> SqlError {
+    SqlError::new(SqlState::SYNTAX_ERROR, "cannot insert multiple commands into a prepared statement")
+}
+
+fn unknown_portal(name: &str) -> SqlError {
+    SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist"))
+}
+
+impl Session {
+    /// Parse. Types of 0 or beyond the list are inferred.
+    ///
+    /// # Errors
+    /// What parsing and planning find; 42P05 for a name in use.
+    pub async fn parse(&mut self, name: &str, sql: &str, param_oids: &[u32]) -> Result<(), SqlError> {
+        self.begin_statement(sql);
+        let result = match self.fresh_catalog().await {
+            Ok(()) => self.parse_inner(name, sql, param_oids),
+            Err(e) => Err(e),
+        };
+        self.end_message(result).await
+    }
+
+    fn parse_inner(&mut self, name: &str, sql: &str, param_oids: &[u32]) -> Result<(), SqlError> {
+        if name.is_empty() {
+            self.statements.remove("");
+        } else if self.statements.contains_key(name) {
+            return Err(duplicate_statement(name));
+        }
+        let declared = param_oids.iter().map(|&oid| declared_type(oid)).collect::<Result<Vec<_>, _>>()?;
+        let text: Arc<str> = sql.into();
+        let (parsed, plan) = match self.cached(&text, &declared) {
+            Some((parsed, plan)) => (Some(parsed), plan),
+            None => {
+                let mut statements = meridian_plan::parse(sql).map_err(|e| self.unless_failed(e))?;
+                if statements.len() > 1 {
+                    return Err(cannot_insert_several());
+                }
+                match statements.pop().map(Arc::new) {
+                    None => (None, Arc::new(CachedPlan::empty())),
+                    Some(parsed) => {
+                        let plan = self.plan(&parsed, &declared).map_err(|e| self.unless_failed(e))?;
+                        let plan = self.keep(&text, &declared, &parsed, plan);
+                        (Some(parsed), plan)
+                    }
+                }
+            }
+        };
+        self.check_failed(&plan.planned)?;
+        let prepared = Prepared::new(text, parsed, declared, plan, false);
+        self.statements.insert(name.to_owned(), Arc::new(prepared));
+        Ok(())
+    }
+
+    pub(crate) fn find_statement(&self, name: &str) -> Result<Arc<Prepared>, SqlError> {
+        self.statements.get(name).cloned().ok_or_else(|| unknown_statement(name))
+    }
+
+    /// The plan of a prepared statement, made anew where the catalog has changed.
+    pub(crate) fn current_plan(&self, prepared: &Prepared) -> Result<Arc<CachedPlan>, SqlError> {
+        let mut plan = prepared.plan.lock();
+        let private = self.has_private_catalog();
+        if plan.is_current(self.snapshot().version(), private) || self.is_failed() {
+            return Ok(plan.clone());
+        }
+        let Some(parsed) = &prepared.parsed else { return Ok(plan.clone()) };
+        let fresh = self.plan(parsed, &prepared.declared)?;
+        let same_result = match (&fresh.rows, &plan.rows) {
+            (Some(a), Some(b)) => {
+                a.fields.len() == b.fields.len()
+                    && a.fields.iter().zip(&b.fields).all(|(x, y)| x.data_type == y.data_type)
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        if !same_result || fresh.planned.param_types != plan.planned.param_types {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+        }
+        *plan = Arc::new(fresh);
+        Ok(plan.clone())
+    }
+
+    /// Describe of a statement.
+    ///
+    /// # Errors
+    /// 26000 for an unknown name.
+    pub fn describe_statement(&mut self, name: &str) -> Result<StatementDescription, SqlError> {
+        let prepared = self.find_statement(name)?;
+        let plan = prepared.plan.lock().clone();
+        Ok(StatementDescription { parameters: plan.planned.param_types.clone().into(), rows: plan.rows.clone() })
+    }
+
+    /// Bind.
+    ///
+    /// # Errors
+    /// 26000 for an unknown statement, 42P03 for a portal in use, and what is wrong with the values.
+    pub async fn bind(&mut self, portal: &str, statement: &str, params: BindParams<'_>) -> Result<(), SqlError> {
+        let result = self.bind_inner(portal, statement, params);
+        self.end_message(result).await
+    }
+
+    fn bind_inner(&mut self, portal: &str, statement: &str, bind: BindParams<'_>) -> Result<(), SqlError> {
+        let prepared = self.find_statement(statement)?;
+        if portal.is_empty() {
+            self.portals.remove("");
+        } else if self.portals.contains_key(portal) {
+            return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{portal}\" already exists")));
+        }
+        if self.transaction.as_ref().is_some_and(|t| t.is_failed)
+            && !Session::ends_failure(&prepared.plan.lock().planned)
+        {
+            return Err(in_failed_transaction());
+        }
+        let plan = self.current_plan(&prepared)?;
+        let types = &plan.planned.param_types;
+        if bind.parameters.len() != types.len() {
+            let message = format!(
+                "bind message supplies {} parameters, but prepared statement \"{statement}\" requires {}",
+                bind.parameters.len(),
+                types.len()
+            );
+            return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
+        }
+        let columns = plan.rows.as_ref().map_or(0, |r| r.fields.len());
+        if bind.result_formats.len() > 1 && bind.result_formats.len() != columns {
+            let message =
+                format!("bind message has {} result formats but query has {columns} columns", bind.result_formats.len());
+            return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
+        }
+        let params = if types.is_empty() { Vec::new() } else { self.decode_params(types, bind)? };
+        let rows = plan.rows_as(bind.result_formats);
+        let state = PortalState::New;
+        self.portals.insert(portal.to_owned(), Portal { prepared, plan, params, rows, state });
+        Ok(())
+    }
+
+    fn decode_params(&self, types: &[DataType], bind: BindParams<'_>) -> Result<Vec<Datum>, SqlError> {
+        if bind.parameter_formats.len() > 1 && bind.parameter_formats.len() != types.len() {
+            let message = format!(
+                "bind message has {} parameter formats but {} parameters",
+                bind.parameter_formats.len(),
+                types.len()
+            );
+            return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
+        }
+        let zone = self.settings.lock().effective().time_zone;
+        let eval = EvalContext::new(zone, 0, 0);
+        let mut out = Vec::with_capacity(types.len());
+        for (i, (ty, value)) in types.iter().zip(bind.parameters).enumerate() {
+            let format = match bind.parameter_formats {
+                [] => Format::Text,
+                [one] => *one,
+                many => many[i],
+            };
+            out.push(match (value, format) {
+                (None, _) => Datum::Null,
+                (Some(bytes), Format::Binary) => parse_binary(bytes, ty)?,
+                (Some(bytes), Format::Text) => {
+                    let text = std::str::from_utf8(bytes).map_err(|_| {
+                        SqlError::new(
+                            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+                            "invalid byte sequence for encoding \"UTF8\"",
+                        )
+                    })?;
+                    parse_text(&eval, text, ty)?
+                }
+            });
+        }
+        Ok(out)
+    }
+
+    /// Describe of a portal.
+    ///
+    /// # Errors
+    /// 34000 for an unknown name.
+    pub fn describe_portal(&self, name: &str) -> Result<Option<Arc<RowDescription>>, SqlError> {
+        self.portals.get(name).map(|p| p.rows.clone()).ok_or_else(|| unknown_portal(name))
+    }
+
+    /// Close of a statement; an unknown name is no error.
+    pub fn close_statement(&mut self, name: &str) {
+        if let Some(prepared) = self.statements.remove(name) {
+            self.portals.retain(|_, p| !Arc::ptr_eq(&p.prepared, &prepared));
+        }
+    }
+
+    /// Close of a portal; an unknown name is no error.
+    pub fn close_portal(&mut self, name: &str) {
+        self.portals.remove(name);
+    }
+
+    /// Execute. `max_rows` of 0 is no limit.
+    ///
+    /// # Errors
+    /// What the statement fails with.
+    pub async fn execute(
+        &mut self,
+        portal: &str,
+        max_rows: u32,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
+        let result = self.execute_inner(portal, max_rows, sink).await;
+        self.end_message(result).await
+    }
+
+    async fn execute_inner(
+        &mut self,
+        name: &str,
+        max_rows: u32,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
+        let Some(mut portal) = self.portals.remove(name) else { return Err(unknown_portal(name)) };
+        self.begin_statement(&portal.prepared.text.clone());
+        if let PortalState::New = portal.state {
+            if self.transaction.is_none() {
+                self.begin(false);
+                self.replay = None;
+            }
+            self.lease().await?;
+            portal.plan = self.current_plan(&portal.prepared)?;
+            let can_suspend = max_rows > 0 && matches!(portal.plan.planned.plan, StatementPlan::Query(_));
+            if !can_suspend {
+                return self.execute_whole(name, portal, sink).await;
+            }
+            self.check_failed(&portal.plan.planned)?;
+            self.replay = None;
+            let statement = Arc::new(self.statement(&portal.plan.planned, portal.params.clone())?);
+            let execution = Execution::start(statement.clone());
+            portal.state = PortalState::Running(Box::new(Running { execution, statement, pending: None }));
+        }
+        let outcome = self.fetch(&mut portal, max_rows, sink).await;
+        self.portals.insert(name.to_owned(), portal);
+        outcome.map(|()| Flow::Done)
+    }
+
+    /// Runs a portal to its end at once.
+    async fn execute_whole(
+        &mut self,
+        name: &str,
+        mut portal: Portal,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
+        let start = sink.position();
+        let is_first = self.transaction.as_ref().is_some_and(|t| !t.is_explicit && !t.has_run);
+        let params = std::mem::take(&mut portal.params);
+        let can_replay = is_first && self.is_own_transaction(&portal.plan);
+        let kept = if can_replay { params.clone() } else { Vec::new() };
+        let mut replay = portal.prepared.parsed.clone().filter(|_| can_replay).map(|parsed| Replay {
+            parsed,
+            plan: portal.plan.clone(),
+            params: kept,
+            rows: portal.rows.clone(),
+            declared: portal.prepared.declared.clone(),
+            start,
+            end: start,
+        });
+        let mut result = self.run_plan(&portal.plan, params, portal.rows.clone(), false, sink).await;
+        if let (Err(e), Some(r)) = (&result, &replay)
+            && is_retry(e)
+        {
+            result = self.run_again(r, e.clone(), sink).await;
+        }
+        let flow = result?;
+        if let Some(r) = &mut replay {
+            r.end = sink.position();
+        }
+        self.replay = replay;
+        // Control statements may have ended the transaction and all portals with it.
+        let tag = command_tag(&portal.plan.planned.tag, 0, 0);
+        portal.state = PortalState::Done(tag);
+        if flow == Flow::Done && self.transaction.is_some() {
+            self.portals.insert(name.to_owned(), portal);
+        }
+        Ok(flow)
+    }
+
+    /// Runs the only statement of an implicit transaction again, until it no longer conflicts; its transaction stays
+    /// open.
+    async fn run_again(&mut self, r: &Replay, e: SqlError, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
+        const ATTEMPTS_MAX: u32 = 1000;
+        let mut error = e;
+        let mut plan = r.plan.clone();
+        for attempt in 2..ATTEMPTS_MAX {
+            if self.cancel.is_cancelled() || !sink.rewind(r.start) {
+                return Err(error);
+            }
+            let id = self.attempt_id();
+            self.roll_back().await;
+            tokio::time::sleep(crate::transaction::backoff(attempt)).await;
+            self.cancel.check()?;
+            self.begin(false);
+            if let Some(t) = &mut self.transaction {
+                t.retry_of = id;
+            }
+            self.lease().await?;
+            if !plan.is_current(self.snapshot().version(), false) {
+                plan = Arc::new(self.plan(&r.parsed, &r.declared)?);
+            }
+            match self.run_plan(&plan, r.params.clone(), r.rows.clone(), false, sink).await {
+                Err(e) if is_retry(&e) => error = e,
+                other => return other,
+            }
+        }
+        Err(error)
+    }
+
+    /// Sends up to `max_rows` rows of a running portal.
+    async fn fetch(&mut self, portal: &mut Portal, max_rows: u32, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
+        let running = match &mut portal.state {
+            PortalState::Running(r) => r,
+            PortalState::Done(tag) => {
+                sink.complete(*tag);
+                return Ok(());
+            }
+            PortalState::New => panic!("the portal has been started"),
+        };
+        let _timeout = self.timeout();
+        let rows = portal.rows.clone().unwrap_or_default();
+        let mut left = if max_rows == 0 { usize::MAX } else { max_rows as usize };
+        let mut sent = 0u64;
+        loop {
+            let batch = match running.pending.take() {
+                Some(batch) => Some(batch),
+                None => running.execution.next().await?,
+            };
+            let Some(batch) = batch else { break };
+            if batch.len() > left {
+                sink.batch(&rows, &batch.slice(0..left), &running.statement.eval)?;
+                running.pending = Some(batch.slice(left..batch.len()));
+                sink.suspended();
+                return Ok(());
+            }
+            left -= batch.len();
+            sent += batch.len() as u64;
+            sink.batch(&rows, &batch, &running.statement.eval)?;
+            drain(sink).await?;
+            if left == 0 {
+                // PostgreSQL does not look ahead: the portal is suspended even when no row is left.
+                sink.suspended();
+                return Ok(());
+            }
+        }
+        let affected = running.execution.affected();
+        let tag = command_tag(&portal.plan.planned.tag, sent, affected);
+        sink.complete(tag);
+        let done = match &portal.plan.planned.tag {
+            Tag::Select => CommandTag::Select(0),
+            other => command_tag(other, 0, 0),
+        };
+        portal.state = PortalState::Done(done);
+        Ok(())
+    }
+
+    /// Sync: the implicit transaction is committed.
+    ///
+    /// # Errors
+    /// A commit that failed; its statement has been run again as often as it made sense.
+    pub async fn sync(&mut self, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
+        let mut result = self.end_implicit().await;
+        let replay = self.replay.take();
+        if let (Err(e), Some(r)) = (&result, replay)
+            && is_retry(e)
+            && sink.position() == r.end
+        {
+            result = self.commit_again(&r, e.clone(), sink).await;
+        }
+        if result.is_err() {
+            self.fail().await;
+        }
+        self.tell_settings(sink);
+        self.note_idle();
+        result
+    }
+
+    async fn commit_again(&mut self, r: &Replay, e: SqlError, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
+        let mut error = e;
+        for _ in 0..100 {
+            self.run_again(r, error, sink).await?;
+            match self.end_implicit().await {
+                Err(e) if is_retry(&e) => error = e,
+                other => return other,
+            }
+        }
+        Err(error)
+    }
+
+    /// A message of the extended protocol ends; an error fails the transaction.
+    async fn end_message<T>(&mut self, result: Result<T, SqlError>) -> Result<T, SqlError> {
+        if result.is_err() {
+            self.replay = None;
+            self.fail().await;
+        }
+        result
+    }
+}
+
+/// The type that a client declared by its oid.
+fn declared_type(oid: u32) -> Result<DataType, SqlError> {
+    match oid {
+        0 | 705 => Ok(DataType::Unknown),
+        _ => DataType::from_oid(oid, -1).ok_or_else(|| {
+            SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))
+        }),
+    }
+}

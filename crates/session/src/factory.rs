@@ -1,0 +1,106 @@
+//! Making sessions, and knowing which there are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use meridian_datum::{SqlError, SqlState};
+use meridian_catalog::CatalogCache;
+use meridian_exec::sql_error;
+use meridian_kv_api::{Cluster, Kv};
+use parking_lot::Mutex;
+
+use crate::api::SessionParams;
+use crate::session::Session;
+use crate::settings::Settings;
+
+/// Settings of the server that are the defaults of its sessions.
+#[derive(Clone, Debug, Default)]
+pub struct ServerSettings {
+    /// Names and values, as `SET` takes them.
+    pub defaults: Vec<(String, String)>,
+    /// Where SQL is served, for `inet_server_addr()`.
+    pub address: Option<std::net::SocketAddr>,
+}
+
+/// Makes sessions. Cheap to clone.
+#[derive(Clone)]
+pub struct SessionFactory {
+    shared: Arc<Shared>,
+}
+
+/// What the sessions of a node share.
+pub(crate) struct Shared {
+    pub(crate) kv: Arc<dyn Kv>,
+    pub(crate) cluster: Arc<dyn Cluster>,
+    pub(crate) catalog: Arc<CatalogCache>,
+    pub(crate) server: ServerSettings,
+    pub(crate) sessions: Mutex<BTreeMap<u64, Arc<Mutex<SessionInfo>>>>,
+    next_session: AtomicU64,
+    /// When the factory was made, in microseconds of the PostgreSQL epoch.
+    pub(crate) started: i64,
+}
+
+/// What is shown of a session.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// Counts the sessions of the node.
+    pub id: u64,
+    /// `pg_backend_pid()`
+    pub pid: i32,
+    /// Who.
+    pub user: String,
+    /// Where.
+    pub database: String,
+    /// The peer.
+    pub client: Option<std::net::SocketAddr>,
+    /// `application_name`
+    pub application: Arc<str>,
+    /// `idle`, `active`, `idle in transaction`, `idle in transaction (aborted)`
+    pub state: &'static str,
+    /// The statement that runs, or ran last.
+    pub query: Arc<str>,
+    /// When the session began, in microseconds of the PostgreSQL epoch.
+    pub started: i64,
+    /// When the statement began.
+    pub query_started: i64,
+    /// Counts the session's transactions.
+    pub transactions: i64,
+}
+
+impl SessionFactory {
+    /// A factory of sessions on a store.
+    pub fn new(kv: Arc<dyn Kv>, cluster: Arc<dyn Cluster>, catalog: Arc<CatalogCache>, server: ServerSettings) -> Self {
+        SessionFactory {
+            shared: Arc::new(Shared {
+                kv,
+                cluster,
+                catalog,
+                server,
+                sessions: Mutex::default(),
+                next_session: AtomicU64::new(1),
+                started: crate::session::now_micros(),
+            }),
+        }
+    }
+
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// 3D000 for an unknown database; the errors of `SET` for settings of the start-up packet.
+    pub async fn open(&self, params: SessionParams) -> Result<Session, SqlError> {
+        let catalog = self.shared.catalog.acquire().await.map_err(sql_error)?;
+        if catalog.snapshot().database(&params.database).is_none() {
+            let message = format!("database \"{}\" does not exist", params.database);
+            return Err(SqlError::new(SqlState::INVALID_CATALOG_NAME, message));
+        }
+        let settings = Settings::new(&params.user, &self.shared.server.defaults, &params.settings)?;
+        let id = self.shared.next_session.fetch_add(1, Ordering::Relaxed);
+        Ok(Session::new(self.shared.clone(), id, params, settings))
+    }
+
+    /// The sessions of this node.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.shared.sessions.lock().values().map(|s| s.lock().clone()).collect()
+    }
+}

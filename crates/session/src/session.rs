@@ -1,0 +1,446 @@
+//! The session: its state, and simple queries.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use meridian_catalog::CatalogSnapshot;
+use meridian_datum::{DataType, EvalContext, SqlError, SqlState};
+use meridian_exec::copy::CopyIn;
+use meridian_exec::{CancelHandle, CompiledPoint};
+use meridian_plan::session::SessionStatement;
+use meridian_plan::{ParsedStatement, PlanContext, PlannedStatement, StatementPlan};
+use meridian_types::Timestamp;
+use parking_lot::Mutex;
+
+use crate::api::{Flow, ResultSink, SessionParams, Severity, TransactionStatus};
+use crate::block::{Transaction, in_failed_transaction};
+use crate::cache::{CachedPlan, PlanCache};
+use crate::catalog_access::Lease;
+use crate::extended::{Portal, Prepared, Replay};
+use crate::factory::{SessionInfo, Shared};
+use crate::settings::staleness::POSTGRES_EPOCH_MICROS;
+use crate::settings::Settings;
+use crate::view::View;
+
+/// A client's session. One statement runs at a time.
+pub struct Session {
+    pub(crate) shared: Arc<Shared>,
+    id: u64,
+    pub(crate) user: Arc<str>,
+    pub(crate) database: Arc<str>,
+    pub(crate) settings: Arc<Mutex<Settings>>,
+    /// Counts changes of settings that plans depend on.
+    pub(crate) settings_generation: u64,
+    pub(crate) view: Arc<View>,
+    pub(crate) info: Arc<Mutex<SessionInfo>>,
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) statements: HashMap<String, Arc<Prepared>>,
+    pub(crate) portals: HashMap<String, Portal>,
+    pub(crate) plans: PlanCache,
+    /// The only statement of the implicit transaction that Sync will commit.
+    pub(crate) replay: Option<Replay>,
+    pub(crate) cancel: CancelHandle,
+    pub(crate) copy: Option<CopyState>,
+    /// Of the last read-write transaction that wrote.
+    pub(crate) commit_timestamp: Option<Timestamp>,
+    /// Of the last read-only transaction.
+    pub(crate) read_timestamp: Option<Timestamp>,
+}
+
+/// A COPY FROM that awaits data.
+pub(crate) struct CopyState {
+    pub(crate) input: CopyIn,
+    /// Statements of the query string that follow it.
+    pub(crate) rest: Vec<Arc<ParsedStatement>>,
+    pub(crate) is_simple: bool,
+    /// Runs on while data comes.
+    #[allow(dead_code)]
+    pub(crate) timeout: Option<Timeout>,
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>, id: u64, params: SessionParams, settings: Settings) -> Self {
+        let application = settings.show("application_name").map_or_else(|_| "".into(), |(_, v)| v);
+        let now = now_micros();
+        let info = Arc::new(Mutex::new(SessionInfo {
+            id,
+            pid: params.backend_pid,
+            user: params.user.clone(),
+            database: params.database.clone(),
+            client: params.client_address,
+            application,
+            state: "idle",
+            query: "".into(),
+            started: now,
+            query_started: now,
+            transactions: 0,
+        }));
+        shared.sessions.lock().insert(id, info.clone());
+        let settings = Arc::new(Mutex::new(settings));
+        let user: Arc<str> = params.user.into();
+        let database: Arc<str> = params.database.into();
+        let view = Arc::new(View::new(shared.clone(), user.clone(), database.clone(), settings.clone(), info.clone()));
+        Session {
+            shared,
+            id,
+            user,
+            database,
+            settings,
+            settings_generation: 0,
+            view,
+            info,
+            transaction: None,
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            plans: PlanCache::default(),
+            replay: None,
+            cancel: CancelHandle::default(),
+            copy: None,
+            commit_timestamp: None,
+            read_timestamp: None,
+        }
+    }
+
+    /// Counts the sessions of this node.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Tells the settings that a client is told at start-up.
+    pub fn parameter_status(&self, mut tell: impl FnMut(&str, &str)) {
+        for (name, value) in self.settings.lock().reported() {
+            tell(name, &value);
+        }
+    }
+
+    /// Cancels what this session runs.
+    pub fn cancel_handle(&self) -> CancelHandle {
+        self.cancel.clone()
+    }
+
+    /// The byte of ReadyForQuery.
+    pub fn status(&self) -> TransactionStatus {
+        self.transaction.as_ref().map_or(TransactionStatus::Idle, Transaction::status)
+    }
+
+    /// Ends the session: an open transaction is rolled back.
+    pub async fn terminate(&mut self) {
+        self.copy = None;
+        self.portals.clear();
+        self.roll_back().await;
+    }
+
+    /// Runs a query string. After an error the edge sends it and ReadyForQuery.
+    ///
+    /// # Errors
+    /// The first error of a statement; what came before it in the same implicit transaction is undone.
+    pub async fn simple_query(&mut self, sql: &str, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
+        self.begin_statement(sql);
+        let result = self.run_simple(sql, sink).await;
+        self.end_request(result, sink).await
+    }
+
+    /// The plan, made again where the transaction's catalog is not the one that it was made on.
+    pub(crate) async fn planned_on_lease(
+        &mut self,
+        parsed: &ParsedStatement,
+        plan: Arc<CachedPlan>,
+    ) -> Result<Arc<CachedPlan>, SqlError> {
+        self.lease().await?;
+        if plan.is_current(self.snapshot().version(), self.has_private_catalog()) || self.is_failed() {
+            return Ok(plan);
+        }
+        Ok(Arc::new(self.plan(parsed, &[])?))
+    }
+
+    /// Makes sure that planning outside a transaction sees a catalog that is not stale.
+    pub(crate) async fn fresh_catalog(&mut self) -> Result<(), SqlError> {
+        if self.transaction.as_ref().is_some_and(|t| t.lease.is_some() || t.is_failed) {
+            return Ok(());
+        }
+        if !matches!(self.shared.catalog.try_acquire(), Ok(Some(_))) {
+            self.cancel.guard(self.shared.catalog.acquire()).await?.map_err(meridian_exec::sql_error)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|t| t.is_failed)
+    }
+
+    async fn run_simple(&mut self, sql: &str, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
+        // A query string destroys the unnamed statement and portal.
+        self.portals.remove("");
+        self.statements.remove("");
+        self.fresh_catalog().await?;
+        let text: Arc<str> = sql.into();
+        if let Some((parsed, plan)) = self.cached(&text, &[]) {
+            return self.run_alone(&parsed, plan, sink).await;
+        }
+        let mut statements: Vec<Arc<ParsedStatement>> =
+            meridian_plan::parse(sql).map_err(|e| self.unless_failed(e))?.into_iter().map(Arc::new).collect();
+        match statements.len() {
+            0 => {
+                sink.empty_query();
+                Ok(Flow::Done)
+            }
+            1 => {
+                let only = statements.remove(0);
+                let plan = self.plan(&only, &[]).map_err(|e| self.unless_failed(e))?;
+                let plan = self.keep(&text, &[], &only, plan);
+                self.run_alone(&only, plan, sink).await
+            }
+            _ => self.run_several(statements, sink).await,
+        }
+    }
+
+    /// Runs statements as one implicit transaction, as far as they do not say otherwise.
+    pub(crate) async fn run_several(
+        &mut self,
+        statements: Vec<Arc<ParsedStatement>>,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
+        let mut rest = statements.into_iter();
+        while let Some(statement) = rest.next() {
+            if self.transaction.is_none() {
+                self.begin(false);
+            }
+            self.lease().await?;
+            let plan = Arc::new(self.plan(&statement, &[]).map_err(|e| self.unless_failed(e))?);
+            let flow = self.run_in_transaction(&plan, Vec::new(), sink).await?;
+            if flow == Flow::CopyIn {
+                let copy = self.copy.as_mut().expect("COPY has begun");
+                copy.rest = rest.collect();
+                copy.is_simple = true;
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Done)
+    }
+
+    /// Runs the only statement of a query string; outside a block it is a transaction of its own, and is run again
+    /// when it conflicts.
+    async fn run_alone(
+        &mut self,
+        parsed: &Arc<ParsedStatement>,
+        plan: Arc<CachedPlan>,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
+        if self.transaction.is_some() {
+            let plan = self.planned_on_lease(parsed, plan).await?;
+            let flow = self.run_in_transaction(&plan, Vec::new(), sink).await?;
+            if let Some(copy) = &mut self.copy {
+                copy.is_simple = true;
+            }
+            return Ok(flow);
+        }
+        let flow = self.run_autocommit(parsed, plan, sink).await?;
+        if let Some(copy) = &mut self.copy {
+            copy.is_simple = true;
+        }
+        Ok(flow)
+    }
+
+    /// The catalog that a statement is planned on at this moment. Outside a transaction it may be a little old; what
+    /// runs is planned on what its transaction has leased.
+    pub(crate) fn snapshot(&self) -> Arc<CatalogSnapshot> {
+        match self.transaction.as_ref().and_then(|t| t.lease.as_ref()) {
+            Some(lease) => lease.snapshot().clone(),
+            None => self.shared.catalog.latest(),
+        }
+    }
+
+    /// Whether descriptors were changed by the open transaction.
+    pub(crate) fn has_private_catalog(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|t| t.changed_catalog.is_some())
+    }
+
+    /// Holds the catalog for the open transaction, if it does not yet.
+    pub(crate) async fn lease(&mut self) -> Result<(), SqlError> {
+        let Some(t) = &mut self.transaction else { return Ok(()) };
+        if t.lease.is_none() && !t.is_failed {
+            let guard = match self.shared.catalog.try_acquire() {
+                Ok(Some(guard)) => guard,
+                _ => self.cancel.guard(self.shared.catalog.acquire()).await?.map_err(meridian_exec::sql_error)?,
+            };
+            t.lease = Some(Lease::new(guard));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cached(
+        &mut self,
+        text: &Arc<str>,
+        types: &[DataType],
+    ) -> Option<(Arc<ParsedStatement>, Arc<CachedPlan>)> {
+        let version = self.snapshot().version();
+        self.plans.get(text, types, self.settings_generation, version, self.has_private_catalog())
+    }
+
+    pub(crate) fn keep(
+        &mut self,
+        text: &Arc<str>,
+        types: &[DataType],
+        parsed: &Arc<ParsedStatement>,
+        plan: CachedPlan,
+    ) -> Arc<CachedPlan> {
+        let plan = Arc::new(plan);
+        // A catalog that holds this transaction's own changes has a version of its own and is not shared.
+        if !self.has_private_catalog() {
+            self.plans.put(text, types, self.settings_generation, parsed.clone(), plan.clone());
+        }
+        plan
+    }
+
+    /// Plans a statement.
+    pub(crate) fn plan(&self, parsed: &ParsedStatement, types: &[DataType]) -> Result<CachedPlan, SqlError> {
+        let snapshot = self.snapshot();
+        let effective = self.settings.lock().effective().clone();
+        let eval = self.eval_context();
+        let context = PlanContext {
+            snapshot: &snapshot,
+            database: &self.database,
+            user: &self.user,
+            search_path: &effective.search_path,
+            param_types: types,
+            eval: &eval,
+        };
+        let planned = meridian_plan::plan_statement(&context, parsed)?;
+        let point = CompiledPoint::new(&planned.plan, &snapshot)?;
+        Ok(CachedPlan::new(planned, point, snapshot.version(), self.has_private_catalog()))
+    }
+
+    /// In a failed block every error is that the block has failed.
+    pub(crate) fn unless_failed(&self, e: SqlError) -> SqlError {
+        if self.transaction.as_ref().is_some_and(|t| t.is_failed) && e.state != SqlState::SYNTAX_ERROR {
+            in_failed_transaction()
+        } else {
+            e
+        }
+    }
+
+    /// Time zone and times of a statement that begins.
+    pub(crate) fn eval_context(&self) -> EvalContext {
+        let now = self.now();
+        let zone = self.settings.lock().effective().time_zone;
+        let mut eval = EvalContext::new(zone, now, rand::random());
+        if let Some(t) = &self.transaction {
+            eval.transaction_timestamp = t.started;
+        }
+        eval.clock = Some(now_micros);
+        eval
+    }
+
+    /// TrueTime's middle, or the machine's clock where TrueTime is unsure; in microseconds of the PostgreSQL epoch.
+    pub(crate) fn now(&self) -> i64 {
+        match self.shared.kv.now() {
+            Ok(i) => {
+                let middle = i.earliest().as_nanos() / 2 + i.latest().as_nanos() / 2;
+                (middle / 1000) as i64 - POSTGRES_EPOCH_MICROS
+            }
+            Err(_) => now_micros(),
+        }
+    }
+
+    /// A request begins.
+    pub(crate) fn begin_statement(&mut self, sql: &str) {
+        self.cancel.reset();
+        let mut info = self.info.lock();
+        info.state = "active";
+        info.query = sql.into();
+        info.query_started = now_micros();
+    }
+
+    /// A request of the simple protocol ends: the implicit transaction is committed, or undone after an error.
+    pub(crate) async fn end_request(
+        &mut self,
+        result: Result<Flow, SqlError>,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
+        let result = match result {
+            Ok(Flow::Done) => self.end_implicit().await.map(|()| Flow::Done),
+            other => other,
+        };
+        if result.is_err() {
+            self.fail().await;
+        }
+        self.tell_settings(sink);
+        self.note_idle();
+        result
+    }
+
+    pub(crate) fn note_idle(&self) {
+        let state = match self.status() {
+            TransactionStatus::Idle => "idle",
+            TransactionStatus::InBlock => "idle in transaction",
+            TransactionStatus::Failed => "idle in transaction (aborted)",
+        };
+        self.info.lock().state = state;
+    }
+
+    /// ParameterStatus for what changed.
+    pub(crate) fn tell_settings(&mut self, sink: &mut dyn ResultSink) {
+        let changed = self.settings.lock().changed_reports();
+        for (name, value) in &changed {
+            sink.parameter_status(name, value);
+            if *name == "application_name" {
+                self.info.lock().application = value.clone();
+            }
+        }
+    }
+
+    /// A notice, if the client wants to hear of it.
+    pub(crate) fn notice(&self, sink: &mut dyn ResultSink, severity: Severity, notice: &SqlError) {
+        let effective = self.settings.lock().effective().clone();
+        let wanted = match severity {
+            Severity::Warning => effective.sends_warnings,
+            Severity::Notice => effective.sends_notices,
+            Severity::Info => true,
+        };
+        if wanted {
+            sink.notice(severity, notice);
+        }
+    }
+
+    /// Whether a plan may run in a failed block.
+    pub(crate) fn ends_failure(planned: &PlannedStatement) -> bool {
+        match &planned.plan {
+            StatementPlan::Session(s) => matches!(
+                s.as_ref(),
+                SessionStatement::Commit { .. } | SessionStatement::Rollback { .. } | SessionStatement::RollbackTo(_)
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.sessions.lock().remove(&self.id);
+    }
+}
+
+/// The machine's clock in microseconds of the PostgreSQL epoch.
+pub(crate) fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX) - POSTGRES_EPOCH_MICROS
+}
+
+/// Cancels the session's statement after `statement_timeout`, unless dropped before.
+pub(crate) struct Timeout(tokio::task::JoinHandle<()>);
+
+impl Timeout {
+    pub(crate) fn after(delay: std::time::Duration, cancel: CancelHandle) -> Self {
+        Timeout(tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            cancel.time_out();
+        }))
+    }
+}
+
+impl Drop for Timeout {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,227 @@
+//! Beginning, committing and undoing transactions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meridian_datum::{SqlError, SqlState};
+use meridian_exec::{is_retry, sql_error};
+use meridian_kv_api::{ReadBound, ReadOnlyOptions, ReadWriteOptions};
+use meridian_plan::planned::AsOf;
+use meridian_plan::{ParsedStatement, PlannedStatement, StatementPlan};
+use meridian_types::{Duration as TimeSpan, TxnId};
+use rand::Rng;
+
+use crate::api::{Flow, ResultSink};
+use crate::block::{Modes, Transaction, in_failed_transaction};
+use crate::cache::CachedPlan;
+use crate::session::Session;
+
+/// Attempts of a statement that conflicts. Its age grows with every one, so that it wins in the end; the number only
+/// bounds a store that does not recover.
+const ATTEMPTS_MAX: u32 = 1000;
+
+/// The pause before an attempt: none at first, then up to a tenth of a second, at random.
+pub(crate) fn backoff(attempt: u32) -> Duration {
+    if attempt <= 2 {
+        return Duration::ZERO;
+    }
+    let ceiling = 1u64 << attempt.min(10);
+    Duration::from_micros(rand::rng().random_range(0..=ceiling * 100))
+}
+
+impl Session {
+    /// Begins a transaction of the session; the store's begins with its first statement.
+    pub(crate) fn begin(&mut self, is_explicit: bool) {
+        let settings = self.settings.lock();
+        let effective = settings.effective().clone();
+        let mark = settings.mark();
+        drop(settings);
+        let modes = Modes {
+            read_only: effective.default_read_only,
+            isolation: effective.default_isolation.clone(),
+            deferrable: false,
+            as_of: None,
+        };
+        self.info.lock().transactions += 1;
+        self.transaction = Some(Transaction::new(modes, mark, self.now(), is_explicit));
+    }
+
+    /// Begins the store's transaction, if the session's has none.
+    pub(crate) fn begin_kv(&mut self, planned: &PlannedStatement) -> Result<(), SqlError> {
+        let shared = self.shared.clone();
+        let staleness = self.settings.lock().effective().staleness;
+        let t = self.transaction.as_mut().expect("a transaction of the session is open");
+        if t.kv.is_some() {
+            if planned.as_of.is_some() {
+                return Err(SqlError::unsupported("AS OF SYSTEM TIME after the first statement of a transaction"));
+            }
+            if !t.kv_is_spent {
+                return Ok(());
+            }
+            // The statement before promised to be alone. A pipeline goes on in a transaction of its own.
+            t.kv = None;
+            t.kv_is_spent = false;
+        }
+        let as_of = planned.as_of.or(t.modes.as_of);
+        let may_read_only = planned.is_read_only && !t.is_explicit && t.savepoints.is_empty();
+        let only_reads = as_of.is_some() || t.modes.read_only || may_read_only;
+        let kv = if only_reads {
+            let bound = match as_of {
+                Some(at) => as_of_bound(&shared, at)?,
+                None if staleness == Default::default() => ReadBound::Strong,
+                None => staleness.bound(shared.kv.now().map_err(sql_error)?),
+            };
+            let single_operation = !t.is_explicit && planned.single_operation;
+            t.kv_is_spent = !t.is_explicit;
+            shared.kv.begin_read_only(ReadOnlyOptions { bound, single_operation })
+        } else {
+            shared.kv.begin(ReadWriteOptions { retry_of: t.retry_of })
+        };
+        t.kv_read_only = only_reads;
+        t.kv = Some(Arc::from(kv));
+        Ok(())
+    }
+
+    /// Runs one statement as a transaction of its own, again and again while it conflicts and nothing of its result has
+    /// left the buffer.
+    pub(crate) async fn run_autocommit(
+        &mut self,
+        parsed: &Arc<ParsedStatement>,
+        mut plan: Arc<CachedPlan>,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
+        let start = sink.position();
+        let mut retry_of: Option<TxnId> = None;
+        for attempt in 1.. {
+            self.begin(false);
+            if let Some(t) = &mut self.transaction {
+                t.retry_of = retry_of;
+            }
+            plan = self.planned_on_lease(parsed, plan).await?;
+            let result = match self.run_in_transaction(&plan, Vec::new(), sink).await {
+                Ok(Flow::Done) => self.end_implicit().await.map(|()| Flow::Done),
+                other => other,
+            };
+            let Err(e) = result else { return result };
+            let can_retry = is_retry(&e) && attempt < ATTEMPTS_MAX && !self.cancel.is_cancelled();
+            if !can_retry || !self.is_own_transaction(&plan) || !sink.rewind(start) {
+                return Err(e);
+            }
+            retry_of = self.attempt_id().or(retry_of);
+            self.roll_back().await;
+            tokio::time::sleep(backoff(attempt)).await;
+            self.cancel.check()?;
+        }
+        unreachable!("the loop returns")
+    }
+
+    /// A statement that is not itself about transactions.
+    pub(crate) fn is_own_transaction(&self, plan: &CachedPlan) -> bool {
+        !matches!(plan.planned.plan, StatementPlan::Session(_))
+    }
+
+    /// The id of the attempt under way.
+    pub(crate) fn attempt_id(&self) -> Option<TxnId> {
+        self.transaction.as_ref().and_then(|t| t.kv.as_ref()).and_then(|kv| kv.id())
+    }
+
+    /// Commits the implicit transaction, if one is open.
+    pub(crate) async fn end_implicit(&mut self) -> Result<(), SqlError> {
+        match &self.transaction {
+            Some(t) if !t.is_explicit => self.commit().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Commits. On an error the transaction is gone.
+    pub(crate) async fn commit(&mut self) -> Result<(), SqlError> {
+        // The implicit transaction of a retried statement must still be known when its commit fails.
+        let Some(t) = &mut self.transaction else { return Ok(()) };
+        if let Some(kv) = t.kv.clone() {
+            if !t.kv_read_only
+                && let Some(lease) = &t.lease
+            {
+                kv.limit_commit_timestamp(lease.commit_limit());
+            }
+            let committed = kv.commit().await.map_err(sql_error)?;
+            if self.transaction.as_ref().is_some_and(|t| t.kv_read_only) {
+                self.read_timestamp = kv.read_timestamp().or(self.read_timestamp);
+            } else {
+                self.commit_timestamp = committed.or(self.commit_timestamp);
+            }
+        }
+        let t = self.transaction.take().expect("the transaction is open");
+        self.portals.clear();
+        self.settings.lock().end_transaction();
+        self.bump_settings();
+        if let Some(version) = t.changed_catalog {
+            let dropped = t.dropped.clone();
+            // The transaction's own hold on the old version would be waited for.
+            drop(t);
+            self.ddl_services().publish(version).await?;
+            self.ddl_services().remove_rows_later(dropped);
+        }
+        Ok(())
+    }
+
+    /// Undoes the open transaction, if there is one.
+    pub(crate) async fn roll_back(&mut self) {
+        let Some(t) = self.transaction.take() else { return };
+        self.portals.clear();
+        self.copy = None;
+        if let Some(kv) = t.kv {
+            kv.rollback().await;
+        }
+        let mut settings = self.settings.lock();
+        settings.restore(&t.settings);
+        settings.end_transaction();
+        drop(settings);
+        self.bump_settings();
+    }
+
+    /// An error: an implicit transaction is undone, a block fails.
+    pub(crate) async fn fail(&mut self) {
+        self.copy = None;
+        match &mut self.transaction {
+            Some(t) if t.is_explicit => {
+                t.is_failed = true;
+                // Nothing can bring the block back without a savepoint, so its locks need not wait for ROLLBACK.
+                let kv = if t.savepoints.is_empty() { t.kv.take() } else { None };
+                self.portals.clear();
+                if let Some(kv) = kv {
+                    kv.rollback().await;
+                }
+            }
+            Some(_) => self.roll_back().await,
+            None => {}
+        }
+    }
+
+    /// Refuses what a failed block does not allow.
+    pub(crate) fn check_failed(&self, planned: &PlannedStatement) -> Result<(), SqlError> {
+        let failed = self.transaction.as_ref().is_some_and(|t| t.is_failed);
+        if failed && !Session::ends_failure(planned) { Err(in_failed_transaction()) } else { Ok(()) }
+    }
+
+    /// Plans made under other settings are not found any more.
+    pub(crate) fn bump_settings(&mut self) {
+        self.settings_generation = self.settings.lock().generation();
+    }
+}
+
+fn as_of_bound(shared: &crate::factory::Shared, at: AsOf) -> Result<ReadBound, SqlError> {
+    Ok(match at {
+        AsOf::At(t) => ReadBound::At(t),
+        AsOf::Ago(nanos) => {
+            let now = shared.kv.now().map_err(sql_error)?;
+            ReadBound::At(now.earliest().saturating_sub(TimeSpan::from_nanos(nanos)))
+        }
+    })
+}
+
+/// 25006.
+#[cold]
+pub(crate) fn read_only_violation(command: &str) -> SqlError {
+    let message = format!("cannot execute {command} in a read-only transaction");
+    SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message)
+}

@@ -1,0 +1,184 @@
+//! The session as its statements see it.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use meridian_catalog::{CatalogSnapshot, ClusterTable, Relation, SessionTable, VirtualTable};
+use meridian_datum::{Datum, SqlError};
+use meridian_exec::{Rows, SessionView};
+use parking_lot::Mutex;
+
+use crate::factory::{SessionInfo, Shared};
+use crate::settings::Settings;
+
+/// What functions and virtual tables ask of the session.
+pub(crate) struct View {
+    shared: Arc<Shared>,
+    user: Arc<str>,
+    database: Arc<str>,
+    settings: Arc<Mutex<Settings>>,
+    info: Arc<Mutex<SessionInfo>>,
+}
+
+impl View {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        user: Arc<str>,
+        database: Arc<str>,
+        settings: Arc<Mutex<Settings>>,
+        info: Arc<Mutex<SessionInfo>>,
+    ) -> Self {
+        View { shared, user, database, settings, info }
+    }
+}
+
+fn text(s: &str) -> Datum {
+    Datum::from(s)
+}
+
+/// Rows of a virtual table from values by column name; columns that nobody fills are NULL.
+fn by_name(table: &VirtualTable, rows: impl IntoIterator<Item = Vec<(&'static str, Datum)>>) -> Rows {
+    rows.into_iter()
+        .map(|mut row| {
+            let mut take = |name: &str| {
+                row.iter().position(|(n, _)| *n == name).map_or(Datum::Null, |at| row.swap_remove(at).1)
+            };
+            table.columns.iter().map(|c| take(c.name)).collect()
+        })
+        .collect()
+}
+
+impl meridian_catalog::SessionInfo for View {
+    fn database(&self) -> &str {
+        &self.database
+    }
+
+    fn user(&self) -> Cow<'_, str> {
+        match self.settings.lock().show("role") {
+            Ok((_, role)) if &*role != "none" => Cow::Owned(role.to_string()),
+            _ => Cow::Borrowed(&self.user),
+        }
+    }
+
+    fn session_user(&self) -> &str {
+        &self.user
+    }
+
+    fn search_path(&self) -> Vec<String> {
+        self.settings.lock().effective().search_path.clone()
+    }
+
+    fn backend_pid(&self) -> i32 {
+        self.info.lock().pid
+    }
+
+    fn client_address(&self) -> Option<SocketAddr> {
+        self.info.lock().client
+    }
+
+    fn server_address(&self) -> Option<SocketAddr> {
+        self.shared.server.address
+    }
+
+    fn server_start(&self) -> i64 {
+        self.shared.started
+    }
+
+    fn transaction_id(&self) -> i64 {
+        self.info.lock().transactions
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        self.settings.lock().show(name).ok().map(|(_, v)| v.to_string())
+    }
+
+    fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String, SqlError> {
+        let mut settings = self.settings.lock();
+        settings.set(name, value, local)?;
+        Ok(settings.show(name)?.1.to_string())
+    }
+}
+
+impl SessionView for View {
+    fn resolve(&self, catalog: &CatalogSnapshot, schema: Option<&str>, name: &str) -> Option<Relation> {
+        let effective = self.settings.lock().effective().clone();
+        catalog.resolve(&self.database, &effective.search_path, &self.user, schema, name)
+    }
+
+    fn settings_rows(&self, table: &VirtualTable) -> Rows {
+        let all = self.settings.lock().all();
+        by_name(
+            table,
+            all.into_iter().map(|(name, value)| {
+                vec![
+                    ("name", text(&name)),
+                    ("setting", text(&value)),
+                    ("category", text("Meridian")),
+                    ("context", text("user")),
+                    ("vartype", text("string")),
+                    ("source", text("default")),
+                    ("boot_val", text(&value)),
+                    ("reset_val", text(&value)),
+                    ("pending_restart", Datum::Bool(false)),
+                ]
+            }),
+        )
+    }
+
+    fn session_rows(&self, which: SessionTable, table: &VirtualTable) -> Rows {
+        match which {
+            SessionTable::Activity => {
+                let sessions: Vec<SessionInfo> =
+                    self.shared.sessions.lock().values().map(|s| s.lock().clone()).collect();
+                by_name(
+                    table,
+                    sessions.into_iter().map(|s| {
+                        vec![
+                            ("datname", text(&s.database)),
+                            ("pid", Datum::Int(i64::from(s.pid))),
+                            ("usename", text(&s.user)),
+                            ("application_name", text(&s.application)),
+                            ("client_addr", s.client.map_or(Datum::Null, |c| text(&c.ip().to_string()))),
+                            ("client_port", s.client.map_or(Datum::Null, |c| Datum::Int(i64::from(c.port())))),
+                            ("backend_start", Datum::TimestampTz(s.started)),
+                            ("query_start", Datum::TimestampTz(s.query_started)),
+                            ("state_change", Datum::TimestampTz(s.query_started)),
+                            ("state", text(s.state)),
+                            ("query", text(&s.query)),
+                            ("backend_type", text("client backend")),
+                        ]
+                    }),
+                )
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn cluster_sessions(&self) -> Rows {
+        let node = i64::from(self.shared.cluster.local_node().get());
+        let sessions: Vec<SessionInfo> = self.shared.sessions.lock().values().map(|s| s.lock().clone()).collect();
+        sessions
+            .into_iter()
+            .map(|s| {
+                vec![
+                    Datum::Int(node),
+                    Datum::Int(s.id as i64),
+                    text(&s.user),
+                    text(&s.database),
+                    text(&s.application),
+                    s.client.map_or(Datum::Null, |c| text(&c.to_string())),
+                    Datum::TimestampTz(s.started),
+                    text(s.state),
+                    Datum::TimestampTz(s.query_started),
+                    text(&s.query),
+                ]
+            })
+            .collect()
+    }
+
+    fn cluster_table(&self, which: ClusterTable) -> Rows {
+        let _ = (which, &self.info);
+        Vec::new()
+    }
+}
