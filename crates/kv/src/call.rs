@@ -137,6 +137,18 @@ impl Tries {
         self.pause_for(core, pause, detail).await
     }
 
+    /// Waits for somebody else's attempt at the same, no longer than this one would have been tried itself.
+    pub(crate) async fn wait_for<T>(
+        &mut self,
+        other: impl Future<Output = T>,
+        detail: &'static str,
+    ) -> Result<T, KvError> {
+        let now = Instant::now();
+        let (began, _) = *self.failing.get_or_insert((now, now));
+        let done = tokio::time::timeout_at(began + self.within, other).await;
+        done.map_err(|_| KvError::Unavailable { detail: detail.into() })
+    }
+
     async fn pause_for(&mut self, core: &Core, pause: Duration, detail: &'static str) -> Result<(), KvError> {
         let now = Instant::now();
         // A shard that worked on the request in between has not failed since then.
@@ -266,7 +278,8 @@ impl Core {
     /// One search per shard runs at a time, so that thousands of transactions that wait for a new leader do not
     /// flood the nodes.
     async fn search(&self, shard: &Shard, tries: &mut Tries) -> Result<(), Failure> {
-        let _only_one = shard.search.lock().await;
+        let search = tries.wait_for(shard.search.lock(), "a shard has no leader").await;
+        let _only_one = search.map_err(Failure::GaveUp)?;
         while shard.leader().is_none() {
             let mut probes: FuturesUnordered<_> =
                 shard.voters().map(|node| self.probe(node, shard)).collect();

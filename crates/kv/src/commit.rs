@@ -243,6 +243,8 @@ impl Core {
         {
             part.registration = Some(self.stage_chunk(id, part, chunk, writes).await?);
         }
+        // Staged chunks are lost with the locks that cover them, which need heartbeats while other parts are staged.
+        self.live.touch(id, part.touched());
         let part = &*part;
         let staged = stream::iter(chunks.map(|(writes, chunk)| self.stage_chunk(id, part, chunk, writes)));
         staged.buffer_unordered(STAGES_IN_FLIGHT).try_for_each(|_| async { Ok(()) }).await

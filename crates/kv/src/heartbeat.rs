@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::gateway::Core;
 use crate::router::Shard;
-use crate::txn::TxnState;
+use crate::txn::{Touched, TxnState};
 
 /// A power of two, so that the shard of an id is a mask. Begins and ends of transactions on different cores should
 /// rarely meet in one mutex.
@@ -51,6 +51,17 @@ impl Live {
 
     pub(crate) fn remove(&self, id: TxnId) {
         self.stripe(id).lock().remove(&id);
+    }
+
+    /// Adds a shard to those that are told of a transaction, if it is still open.
+    pub(crate) fn touch(&self, id: TxnId, touched: Touched) {
+        let txn = self.stripe(id).lock().get(&id).cloned();
+        if let Some(txn) = txn {
+            let mut state = txn.state.lock();
+            if state.shards().all(|shard| shard.group() != touched.shard.group()) {
+                state.touched.push(touched);
+            }
+        }
     }
 
     pub(crate) fn list(&self, limit: usize) -> Vec<(TxnId, u64)> {

@@ -170,7 +170,11 @@ impl Core {
 
     /// Reads the part of the shard map that is wanted into the cache.
     async fn look_up(&self, wanted: Wanted<'_>, tries: &mut Tries) -> Result<(), KvError> {
-        let _only_one = self.router.lookup.lock().await;
+        let lookup = self.router.lookup.try_lock();
+        let _only_one = match lookup {
+            Ok(guard) => guard,
+            Err(_) => tries.wait_for(self.router.lookup.lock(), "the shard map can't be read").await?,
+        };
         if wanted.cached(&self.router).is_some() {
             return Ok(());
         }

@@ -8,7 +8,7 @@
 
 use meridian_keys::meta_span;
 use meridian_kv_api::KvError;
-use meridian_shard::{Request, Response};
+use meridian_shard::{Request, Response, ShardError};
 use meridian_types::{GroupId, Key};
 
 use crate::call::{Failure, Resend, Tries, unexpected};
@@ -44,7 +44,7 @@ impl Gateway {
                 }
                 Ok(other) => return Err(unexpected("Split", &other)),
                 // Asking again is safe: once split, the shard does not hold the key any more and says so.
-                Err(Failure::Unanswered | Failure::Moved) => {
+                Err(Failure::Unanswered | Failure::Moved | Failure::Refused(ShardError::OutcomeUnknown)) => {
                     tries.pause(&self.core, "a shard can't be split").await?;
                 }
                 Err(failure) => return Err(failure.into()),

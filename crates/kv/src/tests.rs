@@ -4,5 +4,6 @@ mod admin;
 mod commit;
 mod fake;
 mod overlay;
+mod replicas;
 mod routing;
 mod snapshot;
