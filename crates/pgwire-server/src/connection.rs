@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use crate::encode;
 use crate::errors::protocol_violation;
-use crate::frames::{Frames, is_recoverable};
+use crate::frames::{FrameError, Frames};
 use crate::sink::WireSink;
 
 /// What the connection expects next.
@@ -71,14 +71,16 @@ where
                         }
                     }
                 }
-                Err(error) if is_recoverable(&error) => {
-                    self.refuse(&error).await;
+                Err(FrameError::BadText { tag, error }) => {
+                    if self.mode != Mode::SkipToSync {
+                        self.refuse(tag, &error).await;
+                    }
                     if self.flush_failed().await {
                         return;
                     }
                     continue;
                 }
-                Err(error) => {
+                Err(FrameError::Broken(error)) => {
                     self.sink.fatal(&error).await;
                     return;
                 }
@@ -91,12 +93,13 @@ where
     }
 
     /// A statement text that is no text: refused like a statement that failed.
-    async fn refuse(&mut self, error: &SqlError) {
-        self.session.fail(error);
+    async fn refuse(&mut self, tag: u8, error: &SqlError) {
+        self.session.refuse().await;
         self.sink.error(error);
-        match self.mode {
-            Mode::Normal => self.sink.ready(self.session.status()),
-            Mode::SkipToSync | Mode::CopySimple | Mode::CopyExtended => {}
+        if tag == b'P' {
+            self.mode = Mode::SkipToSync;
+        } else {
+            self.sink.ready(self.session.status());
         }
     }
 
@@ -215,7 +218,7 @@ where
     async fn execute(&mut self, execute: &Execute) -> Result<(), SqlError> {
         let portal = execute.name.as_deref().unwrap_or("");
         // Zero and negative counts mean "all rows".
-        let max_rows = u64::try_from(execute.max_rows).unwrap_or(0);
+        let max_rows = u32::try_from(execute.max_rows).unwrap_or(0);
         match self.session.execute(portal, max_rows, &mut self.sink).await? {
             Flow::Done => {}
             Flow::CopyIn => {
@@ -250,7 +253,7 @@ where
             Message::Flush(_) | Message::Sync(_) => return Next::Continue,
             _ => {
                 let error = protocol_violation("unexpected message type during COPY from stdin");
-                self.session.fail(&error);
+                self.session.refuse().await;
                 Err(error)
             }
         };

@@ -16,6 +16,18 @@ use crate::errors::protocol_violation;
 /// so that one client can't take the node's memory.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// Why there is no next message.
+pub(crate) enum FrameError {
+    /// A statement's text is not UTF-8. Its frame was taken, so the stream is still in step.
+    BadText {
+        /// The type of the message.
+        tag: u8,
+        error: SqlError,
+    },
+    /// The frame can't be right; the connection can't go on.
+    Broken(SqlError),
+}
+
 /// The decoding state of a connection after start-up.
 pub(crate) struct Frames {
     context: DecodeContext,
@@ -31,23 +43,21 @@ impl Frames {
     }
 
     /// The next message of `buffer`, or `None` until more bytes arrive.
-    ///
-    /// # Errors
-    /// The frame can't be right; the connection can't go on.
-    pub(crate) fn next(&self, buffer: &mut BytesMut) -> Result<Option<PgWireFrontendMessage>, SqlError> {
+    pub(crate) fn next(&self, buffer: &mut BytesMut) -> Result<Option<PgWireFrontendMessage>, FrameError> {
         if buffer.len() < 5 {
             return Ok(None);
         }
         let length = u32::from_be_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]) as usize;
         if length < 4 {
-            return Err(protocol_violation("invalid message length"));
+            return Err(FrameError::Broken(protocol_violation("invalid message length")));
         }
         if length > MESSAGE_BYTES_MAX {
             let error = SqlError::new(
                 SqlState::PROGRAM_LIMIT_EXCEEDED,
                 format!("message of {length} bytes exceeds the limit of {MESSAGE_BYTES_MAX} bytes"),
             );
-            return Err(error.with_hint("Send large data in several statements, or with COPY."));
+            let hint = "Send large data in several statements, or with COPY.";
+            return Err(FrameError::Broken(error.with_hint(hint)));
         }
         if buffer.len() < 1 + length {
             buffer.reserve(1 + length - buffer.len());
@@ -57,7 +67,7 @@ impl Frames {
         let tag = frame[0];
         // The strings of these messages are text of the client encoding; the crate would replace bad bytes silently.
         if matches!(tag, b'Q' | b'P') {
-            check_utf8(&frame[5..])?;
+            check_utf8(&frame[5..]).map_err(|error| FrameError::BadText { tag, error })?;
         }
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let message = PgWireFrontendMessage::decode(&mut frame, &self.context);
@@ -66,9 +76,12 @@ impl Frames {
         match decoded {
             Ok((Ok(Some(message)), false)) => Ok(Some(message)),
             Ok((Err(pgwire::error::PgWireError::InvalidMessageType(tag)), _)) => {
-                Err(protocol_violation(format!("invalid frontend message type {tag}")))
+                Err(FrameError::Broken(protocol_violation(format!("invalid frontend message type {tag}"))))
             }
-            _ => Err(protocol_violation(format!("malformed message of type '{}'", tag.escape_ascii()))),
+            _ => {
+                let message = format!("malformed message of type '{}'", tag.escape_ascii());
+                Err(FrameError::Broken(protocol_violation(message)))
+            }
         }
     }
 }
@@ -93,9 +106,4 @@ fn check_utf8(body: &[u8]) -> Result<(), SqlError> {
             ))
         }
     }
-}
-
-/// True for errors after which the stream is still in step, because the whole frame was read.
-pub(crate) fn is_recoverable(error: &SqlError) -> bool {
-    error.state == SqlState::CHARACTER_NOT_IN_REPERTOIRE
 }

@@ -135,7 +135,10 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
     // Ends with the shutdown.
     tokio::spawn(catalog.clone().run(shutdown.clone().cancelled_owned()));
     drop(retry("load the catalog", || async { catalog.acquire().await.map(drop) }).await);
-    let settings = ServerSettings { defaults: vec![("shards_per_table".into(), shards_per_table.to_string())] };
+    let settings = ServerSettings {
+        defaults: vec![("shards_per_table".into(), shards_per_table.to_string())],
+        address: pg.local_addr().ok(),
+    };
     let sessions = SessionFactory::new(Arc::new(gateway), cluster, catalog, settings);
     ready.store(true, Ordering::Release);
     let serving = tokio::spawn(pg.serve(sessions, shutdown));

@@ -463,6 +463,13 @@ impl Session {
         Err(error)
     }
 
+    /// The edge refused a message that it could not make sense of (a text that is not UTF-8): fails the transaction as a
+    /// failed statement does.
+    pub async fn refuse(&mut self) {
+        self.replay = None;
+        self.fail().await;
+    }
+
     /// A message of the extended protocol ends; an error fails the transaction.
     async fn end_message<T>(&mut self, result: Result<T, SqlError>) -> Result<T, SqlError> {
         if result.is_err() {
