@@ -13,7 +13,6 @@ use crate::datum::Datum;
 use crate::decimal::Decimal;
 use crate::error::{Result, SqlError};
 use crate::interval::{DAYS_PER_MONTH, Interval, US_PER_DAY};
-use crate::row::padded;
 use crate::state::SqlState;
 use crate::types::DataType;
 
@@ -121,7 +120,12 @@ pub fn read_key(key: &mut KeyReader<'_>, data_type: &DataType, direction: Direct
         DataType::Text | DataType::Varchar(_) | DataType::Name | DataType::InternalChar => {
             Datum::Text(read_text(key, direction)?.into())
         }
-        DataType::Char(n) => Datum::Char(padded(&read_text(key, direction)?, *n)),
+        DataType::Char(n) => {
+            let mut text = read_text(key, direction)?;
+            let blanks = (n.unwrap_or(0) as usize).saturating_sub(text.chars().count());
+            text.extend(std::iter::repeat_n(' ', blanks));
+            Datum::Char(text.into())
+        }
         DataType::Bytea => Datum::Bytea(Arc::from(key.read_bytes(direction).map_err(fail)?)),
         DataType::Interval => Datum::Interval(from_span(key.read_int128(direction).map_err(fail)?)?),
         DataType::Uuid => Datum::Uuid(key.read_uuid(direction).map_err(fail)?.to_be_bytes()),

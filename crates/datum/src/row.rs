@@ -12,17 +12,17 @@
 //!  2   integer, date, time,      zigzag varint
 //!      timestamp (by type)
 //!  3   float, double             4 or 8 bytes little-endian, after a length byte
-//!  4   text, char, bytea         varint length, bytes
+//!  4   text, bytea               varint length, bytes
 //!  5   numeric, 64-bit           varint scale, zigzag varint coefficient
 //!  6   numeric, any other        varint length, then class byte [varint scale, two's complement bytes]
 //!  7   interval                  zigzag varints of months, days, microseconds
 //!  8   uuid                      16 bytes
 //!  9   array, row                varint length, then a nested encoding
+//! 10   char(n)                   varint number of trailing blanks, varint length, bytes without them
 //! ```
 //!
 //! It is self-describing to the extent that a reader can skip every field it does not want; what a value means beyond
-//! its tag is the schema's to know. NULLs are absent. `char(n)` is stored without its padding, which the type restores.
-//! The ordinals are persisted and frozen.
+//! its tag is the schema's to know. NULLs are absent. The ordinals are persisted and frozen.
 
 mod decode;
 mod encode;
@@ -30,7 +30,6 @@ mod encode;
 use crate::error::SqlError;
 use crate::state::SqlState;
 
-pub(crate) use decode::padded;
 pub use decode::{RowDecoder, decode_values};
 pub use encode::{encode_row, encode_values};
 
@@ -47,6 +46,7 @@ const TAG_BIG_DECIMAL: u64 = 6;
 const TAG_INTERVAL: u64 = 7;
 const TAG_UUID: u64 = 8;
 const TAG_NESTED: u64 = 9;
+const TAG_CHAR: u64 = 10;
 /// Bits that a tag takes in a field's first varint.
 const TAG_BITS: u32 = 4;
 

@@ -45,7 +45,7 @@ pub(super) fn convert(
         (Datum::Int(v), D::Bool) => Datum::Bool(v != 0),
         (Datum::Int(v), D::InternalChar) => internal_char(v)?,
         (Datum::Bool(v), D::Int4) => Datum::Int(i64::from(v)),
-        (Datum::Bool(v), t) if t.is_string() => string(if v { "true" } else { "false" }, t),
+        (Datum::Bool(v), t) if t.is_string() && *t != D::Name => string(if v { "true" } else { "false" }, t),
         (Datum::Float4(v), D::Float8) => Datum::Float8(f64::from(v)),
         (Datum::Float4(v), D::Numeric(_)) => Datum::Numeric(Decimal::from_f32(v)),
         (Datum::Float4(v), t) if t.is_integer() => float_to_int(f64::from(v), t)?,

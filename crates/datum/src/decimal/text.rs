@@ -115,6 +115,10 @@ pub(super) fn parse_decimal(text: &str) -> Option<Decimal> {
     let s = scan(text)?;
     let scale = s.fraction.len() as i64 - s.exponent;
     let whole = s.whole.trim_start_matches('0');
+    let zero = whole.is_empty() && s.fraction.bytes().all(|d| d == b'0');
+    if zero && scale <= i64::from(MAX_SCALE) {
+        return Some(Decimal::from_parts(0, scale.max(0) as u32));
+    }
     if scale > i64::from(MAX_SCALE) || (whole.len() as i64 + s.exponent) > i64::from(MAX_INTEGER_DIGITS) {
         return None;
     }

@@ -216,6 +216,9 @@ impl Parser<'_> {
         self.rest = self.rest[1..].trim_start();
         let mut count = 0;
         if let Some(after) = self.rest.strip_prefix('}') {
+            if depth > 0 {
+                return Err(malformed(self.text, "Unexpected \"}\" character."));
+            }
             self.rest = after;
             return self.close(depth, 0);
         }

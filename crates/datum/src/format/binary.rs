@@ -28,6 +28,8 @@ pub fn write_binary<B: BufMut>(value: &Datum, data_type: &DataType, out: &mut B)
             t if t.is_oid_like() => out.put_u32(*v as u32),
             t => panic!("an integer cannot be sent as {t}"),
         },
+        // The empty "char" is the zero byte.
+        Datum::Text(s) if s.is_empty() && *data_type == DataType::InternalChar => out.put_u8(0),
         Datum::Text(s) | Datum::Char(s) => out.put_slice(s.as_bytes()),
         Datum::Bool(v) => out.put_u8(u8::from(*v)),
         Datum::Float4(v) => out.put_f32(*v),
@@ -127,6 +129,7 @@ pub fn parse_binary(bytes: &[u8], data_type: &DataType) -> Result<Datum> {
         DataType::Text | DataType::Varchar(_) | DataType::Unknown | DataType::Name => {
             Datum::Text(utf8(bytes)?.into())
         }
+        DataType::InternalChar if bytes == [0] => Datum::text(""),
         DataType::InternalChar => Datum::Text(utf8(&fixed::<1>(bytes)?)?.into()),
         DataType::Char(_) => Datum::Char(utf8(bytes)?.into()),
         DataType::Bytea => Datum::Bytea(bytes.into()),

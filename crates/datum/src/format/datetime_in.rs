@@ -76,7 +76,7 @@ pub(crate) fn parse_date(ctx: &EvalContext, text: &str) -> Result<i32> {
 }
 
 pub(crate) fn parse_time(ctx: &EvalContext, text: &str) -> Result<i64> {
-    let fields = parse(text).map_err(|f| f.error("time", text))?;
+    let fields = parse_as(text, true).map_err(|f| f.error("time", text))?;
     match fields.special {
         Some(Special::Now) => return Ok(split(ctx.time_zone.to_local(ctx.transaction_timestamp)).1),
         Some(Special::Day(_)) if fields.time.is_none() => return Ok(0),
@@ -140,6 +140,11 @@ fn in_range(us: i128) -> Option<i64> {
 }
 
 fn parse(text: &str) -> Result<Fields, Fault> {
+    parse_as(text, false)
+}
+
+/// Where a time of day is wanted, bare numbers are times and not dates.
+fn parse_as(text: &str, bare_time: bool) -> Result<Fields, Fault> {
     if let Some(fields) = parse_iso(text.as_bytes()) {
         return Ok(fields);
     }
@@ -148,7 +153,7 @@ fn parse(text: &str) -> Result<Fields, Fault> {
         return Err(Fault::Syntax);
     }
     let tokens = tokens(&lower)?;
-    Assembler::default().assemble(&tokens, text)
+    Assembler { iso_time: bare_time, ..Assembler::default() }.assemble(&tokens, text)
 }
 
 /// `YYYY-MM-DD[{T| }HH:MM[:SS[.ffffff]][+hh[:mm]|Z]]`, or `None` for anything else or anything doubtful.
@@ -322,6 +327,13 @@ struct Assembler {
     before_christ: Option<bool>,
     afternoon: Option<bool>,
     iso_time: bool,
+    /// The next number is a Julian day.
+    julian: bool,
+}
+
+/// The year as it is written: there is no year 0.
+fn shown_year(year: i64) -> i64 {
+    if year > 0 { year } else { 1 - year }
 }
 
 impl Assembler {
@@ -420,8 +432,17 @@ impl Assembler {
             };
             return self.time(text.trim_end_matches('.'));
         }
+        if whole.len() == 4 && fraction.len() == 3 && self.year.is_none() {
+            return self.set_day_of_year(whole, fraction);
+        }
         if !fraction.is_empty() {
             return Err(Fault::Syntax);
+        }
+        if std::mem::take(&mut self.julian) {
+            let c = crate::calendar::civil(value - 2_451_545);
+            (self.year, self.month, self.day) = (Some((shown_year(c.year), 4)), Some(c.month), Some(c.day));
+            self.before_christ = (c.year <= 0).then_some(true);
+            return Ok(());
         }
         match whole.len() {
             8 => {
@@ -470,6 +491,7 @@ impl Assembler {
         }
         match word {
             "t" => self.iso_time = true,
+            "j" | "jd" | "julian" => self.julian = true,
             "at" | "on" | "of" => {}
             "am" => self.afternoon = Some(false),
             "pm" => self.afternoon = Some(true),

@@ -19,7 +19,7 @@ pub(crate) fn parse_interval(text: &str) -> Result<Interval> {
     outcome.and_then(|()| sum.finish()).map_err(|fault| match fault {
         Fault::Syntax => SqlError::invalid_datetime("interval", text),
         Fault::Range => SqlError::new(
-            SqlState::DATETIME_FIELD_OVERFLOW,
+            SqlState::INTERVAL_FIELD_OVERFLOW,
             format!("interval field value out of range: \"{text}\""),
         ),
     })
@@ -50,7 +50,6 @@ fn unit(word: &str) -> Option<Unit> {
         "d" | "day" | "days" => Unit::Days(1),
         "w" | "week" | "weeks" => Unit::Days(7),
         "mon" | "mons" | "month" | "months" => Unit::Month,
-        "qtr" | "quarter" => Unit::Months(3),
         "y" | "yr" | "yrs" | "year" | "years" => Unit::Months(12),
         "dec" | "decs" | "decade" | "decades" => Unit::Months(120),
         "c" | "cent" | "century" | "centuries" => Unit::Months(1200),
@@ -90,9 +89,41 @@ struct Sum {
     months: i64,
     days: i64,
     us: i64,
+    /// Fields read so far; each may come once.
+    seen: u32,
+}
+
+const CLOCK: u32 = 0b111 << 2;
+
+impl Unit {
+    /// The field's bit in [`Sum::seen`].
+    fn bit(self) -> u32 {
+        match self {
+            Unit::Time(1) => 1,
+            Unit::Time(1000) => 1 << 1,
+            Unit::Time(US_PER_SECOND) => 1 << 2,
+            Unit::Time(US_PER_MINUTE) => 1 << 3,
+            Unit::Time(_) => 1 << 4,
+            Unit::Days(1) => 1 << 5,
+            Unit::Days(_) => 1 << 6,
+            Unit::Month => 1 << 7,
+            Unit::Months(12) => 1 << 8,
+            Unit::Months(120) => 1 << 9,
+            Unit::Months(1200) => 1 << 10,
+            Unit::Months(_) => 1 << 11,
+        }
+    }
 }
 
 impl Sum {
+    fn once(&mut self, bits: u32) -> Result<(), Fault> {
+        if self.seen & bits != 0 {
+            return Err(Fault::Syntax);
+        }
+        self.seen |= bits;
+        Ok(())
+    }
+
     fn add_us(&mut self, us: i64) -> Result<(), Fault> {
         self.us = self.us.checked_add(us).ok_or(Fault::Range)?;
         Ok(())
@@ -163,6 +194,7 @@ impl Sum {
             any = true;
             let signed = word.strip_prefix(['-', '+']).unwrap_or(word);
             if word.contains(':') {
+                self.once(CLOCK)?;
                 self.clock(word)?;
             } else if let Some((years, months)) = signed.split_once('-') {
                 let negative = word.starts_with('-');
@@ -178,11 +210,18 @@ impl Sum {
                 match next.map(|w| (w, unit(w))) {
                     Some((_, Some(u))) => {
                         words.next();
+                        self.once(u.bit())?;
                         self.add(n, u)?;
                     }
                     // A number before a time of day counts days; one at the end counts seconds.
-                    Some((w, None)) if w.contains(':') => self.add(n, Unit::Days(1))?,
-                    Some(("ago", None)) | None => self.add(n, Unit::Time(US_PER_SECOND))?,
+                    Some((w, None)) if w.contains(':') => {
+                        self.once(Unit::Days(1).bit())?;
+                        self.add(n, Unit::Days(1))?;
+                    }
+                    Some(("ago", None)) | None => {
+                        self.once(Unit::Time(US_PER_SECOND).bit())?;
+                        self.add(n, Unit::Time(US_PER_SECOND))?;
+                    }
                     Some(_) => return Err(Fault::Syntax),
                 }
             }
@@ -220,6 +259,10 @@ impl Sum {
 
     /// What follows the `P`.
     fn iso(&mut self, text: &str) -> Result<(), Fault> {
+        let date = text.split('t').next().unwrap_or(text);
+        if date.len() == 10 && date.as_bytes()[4] == b'-' {
+            return self.iso_alternative(date, text.get(11..));
+        }
         let (mut rest, mut in_time) = (text, false);
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('t') {
@@ -242,6 +285,17 @@ impl Sum {
             rest = &rest[end + 1..];
         }
         Ok(())
+    }
+}
+
+impl Sum {
+    /// `PYYYY-MM-DD[Thh:mm:ss]`.
+    fn iso_alternative(&mut self, date: &str, time: Option<&str>) -> Result<(), Fault> {
+        let parts: Vec<&str> = date.split('-').collect();
+        let [years, months, days] = parts.as_slice() else { return Err(Fault::Syntax) };
+        self.months = number(years)?.whole * 12 + number(months)?.whole;
+        self.days = number(days)?.whole;
+        time.map_or(Ok(()), |t| self.clock(t))
     }
 }
 

@@ -62,20 +62,166 @@ pub fn write_i64<B: BufMut>(value: i64, out: &mut B) {
 
 /// Writes a double in the fewest digits that read back as the same value.
 pub fn write_f64<B: BufMut>(value: f64, out: &mut B) {
-    if !write_special(value, out) {
-        let mut digits = Stack::<32>::new();
-        write!(digits, "{value:e}").expect("a double's digits fit the buffer");
-        write_shortest(digits.filled(), 15, out);
+    if write_special(value, out) {
+        return;
     }
+    let bits = value.to_bits();
+    let fraction = bits & ((1 << 52) - 1);
+    let parts = match (bits >> 52 & 0x7ff) as i32 {
+        0 => Binary { mantissa: fraction, exponent: -1074 },
+        e => Binary { mantissa: fraction | 1 << 52, exponent: e - 1075 },
+    };
+    let mut digits = Stack::<32>::new();
+    write!(digits, "{value:e}").expect("a double's digits fit the buffer");
+    let shown = Shortest::of(digits.filled());
+    if shown.is_settled(parts) {
+        return write_shortest(digits.filled(), 15, out);
+    }
+    let at = |n: usize| format!("{value:.n$e}");
+    let text = settle(&shown, parts, 17, at, |t| t.parse::<f64>().is_ok_and(|v| v == value));
+    write_shortest(text.as_bytes(), 15, out);
 }
 
 /// Writes a single in the fewest digits that read back as the same value.
 pub fn write_f32<B: BufMut>(value: f32, out: &mut B) {
-    if !write_special(f64::from(value), out) {
-        let mut digits = Stack::<32>::new();
-        write!(digits, "{value:e}").expect("a single's digits fit the buffer");
-        write_shortest(digits.filled(), 6, out);
+    if write_special(f64::from(value), out) {
+        return;
     }
+    let bits = value.to_bits();
+    let fraction = u64::from(bits & ((1 << 23) - 1));
+    let parts = match (bits >> 23 & 0xff) as i32 {
+        0 => Binary { mantissa: fraction, exponent: -149 },
+        e => Binary { mantissa: fraction | 1 << 23, exponent: e - 150 },
+    };
+    let mut digits = Stack::<32>::new();
+    write!(digits, "{value:e}").expect("a single's digits fit the buffer");
+    let shown = Shortest::of(digits.filled());
+    if shown.is_settled(parts) {
+        return write_shortest(digits.filled(), 6, out);
+    }
+    let at = |n: usize| format!("{value:.n$e}");
+    let text = settle(&shown, parts, 9, at, |t| t.parse::<f32>().is_ok_and(|v| v == value));
+    write_shortest(text.as_bytes(), 6, out);
+}
+
+/// A float's magnitude: `mantissa * 2^exponent`.
+#[derive(Clone, Copy)]
+struct Binary {
+    mantissa: u64,
+    exponent: i32,
+}
+
+/// A decimal's magnitude: `digits * 10^-places`, the last digit not zero.
+///
+/// The standard library and PostgreSQL agree on the shortest digits but for two choices, which PostgreSQL inherits from
+/// its Ryu: digits exactly between two floats do not count as either's, and of two decimals equally near the one with
+/// the even last digit is taken.
+struct Shortest {
+    negative: bool,
+    digits: u64,
+    count: usize,
+    places: i32,
+}
+
+impl Shortest {
+    fn of(scientific: &[u8]) -> Shortest {
+        let e = scientific.iter().position(|b| *b == b'e').expect("scientific notation has an exponent");
+        let exponent = exponent_of(&scientific[e + 1..]);
+        let (mut digits, mut count) = (0u64, 0);
+        for d in scientific[..e].iter().filter(|b| b.is_ascii_digit()) {
+            digits = digits * 10 + u64::from(d - b'0');
+            count += 1;
+        }
+        let mut places = count as i32 - 1 - exponent;
+        while digits != 0 && digits.is_multiple_of(10) {
+            digits /= 10;
+            count -= 1;
+            places -= 1;
+        }
+        Shortest { negative: scientific[0] == b'-', digits, count, places }
+    }
+
+    fn is_settled(&self, v: Binary) -> bool {
+        self.digits == 0 || !(self.is_boundary(v) || self.is_tie(v))
+    }
+
+    /// Whether the decimal lies exactly halfway to a neighbouring float.
+    fn is_boundary(&self, v: Binary) -> bool {
+        let middles = [2 * u128::from(v.mantissa) + 1, 2 * u128::from(v.mantissa) - 1];
+        let exponent = v.exponent - 1;
+        if exponent < 0 {
+            // A middle has exactly as many decimal places as it has binary ones.
+            if self.places != -exponent || self.places > 24 {
+                return false;
+            }
+            let scale = 5u128.pow(self.places as u32);
+            return middles.iter().any(|m| m.checked_mul(scale) == Some(u128::from(self.digits)));
+        }
+        if self.places > 0 || self.places < -24 || exponent > 70 {
+            return false;
+        }
+        let decimal = u128::from(self.digits).checked_mul(10u128.pow(-self.places as u32));
+        middles.iter().any(|m| decimal == Some(m << exponent))
+    }
+
+    /// Whether the float lies exactly halfway between this decimal and another of as many digits.
+    fn is_tie(&self, v: Binary) -> bool {
+        if v.mantissa == 0 {
+            return false;
+        }
+        let zeros = v.mantissa.trailing_zeros();
+        let (odd, exponent) = (v.mantissa >> zeros, v.exponent + zeros as i32);
+        if exponent < 0 {
+            return -exponent == self.places + 1;
+        }
+        if self.places >= 0 || self.places < -37 || exponent > 70 {
+            return false;
+        }
+        let (value, unit) = (u128::from(odd) << exponent, 10u128.pow(-self.places as u32));
+        value % unit * 2 == unit
+    }
+
+    fn text(&self, digits: u64) -> String {
+        let sign = if self.negative { "-" } else { "" };
+        let plain = digits.to_string();
+        let exponent = plain.len() as i32 - 1 - self.places;
+        let (lead, rest) = plain.split_at(1);
+        let rest = rest.trim_end_matches('0');
+        let point = if rest.is_empty() { "" } else { "." };
+        format!("{sign}{lead}{point}{rest}e{exponent}")
+    }
+}
+
+/// The digits that PostgreSQL would choose where the standard library chose differently.
+#[cold]
+fn settle(
+    shown: &Shortest,
+    v: Binary,
+    most: usize,
+    at: impl Fn(usize) -> String,
+    reads_back: impl Fn(&str) -> bool,
+) -> String {
+    if shown.is_boundary(v) {
+        for n in shown.count..most {
+            let text = at(n);
+            let candidate = Shortest::of(text.as_bytes());
+            if reads_back(&text) && !candidate.is_boundary(v) {
+                return candidate.text(candidate.digits);
+            }
+        }
+    }
+    if shown.digits % 2 == 1 && shown.is_tie(v) {
+        // The library rounds a tie up, away from the even digit below.
+        let lower = shown.text(shown.digits - 1);
+        if reads_back(&lower) {
+            return lower;
+        }
+    }
+    shown.text(shown.digits)
+}
+
+fn exponent_of(text: &[u8]) -> i32 {
+    std::str::from_utf8(text).ok().and_then(|s| s.parse().ok()).expect("an exponent is a number")
 }
 
 fn write_special<B: BufMut>(value: f64, out: &mut B) -> bool {
@@ -96,10 +242,7 @@ fn write_special<B: BufMut>(value: f64, out: &mut B) -> bool {
 /// least two digits.
 fn write_shortest<B: BufMut>(scientific: &[u8], limit: i32, out: &mut B) {
     let e = scientific.iter().position(|b| *b == b'e').expect("scientific notation has an exponent");
-    let exponent: i32 = std::str::from_utf8(&scientific[e + 1..])
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .expect("an exponent is a number");
+    let exponent = exponent_of(&scientific[e + 1..]);
     let mut mantissa = &scientific[..e];
     if mantissa[0] == b'-' {
         out.put_u8(b'-');

@@ -374,6 +374,9 @@ fn build(pattern: &str, flags: Flags) -> Result<Regex> {
                 let text = e.to_string();
                 let last =
                     text.lines().last().unwrap_or("syntax error").trim_start_matches("error: ").to_owned();
+                if last.contains("repetition operator missing") {
+                    return invalid_regex("quantifier operand invalid");
+                }
                 invalid_regex(&last)
             }
         })

@@ -9,7 +9,7 @@ use crate::decimal::{Decimal, MAX_SCALE};
 use crate::error::Result;
 use crate::interval::Interval;
 use crate::row::{
-    TAG_BIG_DECIMAL, TAG_BITS, TAG_BYTES, TAG_DECIMAL, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_INTERVAL,
+    TAG_BIG_DECIMAL, TAG_BITS, TAG_BYTES, TAG_CHAR, TAG_DECIMAL, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_INTERVAL,
     TAG_NESTED, TAG_TRUE, TAG_UUID, VERSION, corrupt,
 };
 use crate::types::DataType;
@@ -23,6 +23,9 @@ pub struct RowDecoder {
 
 /// Most values a list may claim (PostgreSQL's limit on an array's elements).
 const MAX_VALUES: usize = (1 << 27) - 1;
+
+/// Most blanks a string may end in (PostgreSQL's limit on the length of `char(n)`).
+const MAX_BLANKS: usize = 10 * 1024 * 1024;
 
 /// A cursor over encoded fields.
 pub(super) struct Cursor<'a> {
@@ -88,6 +91,10 @@ impl<'a> Cursor<'a> {
                 self.varint()?;
                 self.varint()?;
             }
+            TAG_CHAR => {
+                self.varint()?;
+                self.bytes()?;
+            }
             TAG_INTERVAL => {
                 for _ in 0..3 {
                     self.varint()?;
@@ -143,7 +150,11 @@ impl<'a> Cursor<'a> {
                 _ => return Err(corrupt("a float has an odd length")),
             },
             (TAG_BYTES, DataType::Bytea) => Datum::Bytea(self.bytes()?.into()),
-            (TAG_BYTES, DataType::Char(n)) => Datum::Char(padded(self.text()?, *n)),
+            (TAG_CHAR, _) => {
+                let blanks = usize::try_from(self.varint()?).ok().filter(|n| *n <= MAX_BLANKS);
+                let blanks = blanks.ok_or_else(|| corrupt("a string has too many blanks"))?;
+                Datum::Char(padded(self.text()?, blanks))
+            }
             (TAG_BYTES, _) => Datum::Text(self.text()?.into()),
             (TAG_DECIMAL, _) => Datum::Numeric(self.decimal()?),
             (TAG_BIG_DECIMAL, _) => Datum::Numeric(self.big_decimal()?),
@@ -188,16 +199,13 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// `char(n)` with the blanks that storage leaves away.
-pub(crate) fn padded(text: &str, n: Option<u32>) -> Arc<str> {
-    let want = n.unwrap_or(0) as usize;
-    let have = text.chars().count();
-    if have >= want {
+fn padded(text: &str, blanks: usize) -> Arc<str> {
+    if blanks == 0 {
         return text.into();
     }
-    let mut s = String::with_capacity(text.len() + want - have);
+    let mut s = String::with_capacity(text.len() + blanks);
     s.push_str(text);
-    s.extend(std::iter::repeat_n(' ', want - have));
+    s.extend(std::iter::repeat_n(' ', blanks));
     s.into()
 }
 

@@ -2,7 +2,7 @@
 
 use crate::datum::Datum;
 use crate::row::{
-    TAG_BIG_DECIMAL, TAG_BITS, TAG_BYTES, TAG_DECIMAL, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_INTERVAL,
+    TAG_BIG_DECIMAL, TAG_BITS, TAG_BYTES, TAG_CHAR, TAG_DECIMAL, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_INTERVAL,
     TAG_NESTED, TAG_TRUE, TAG_UUID, VERSION,
 };
 
@@ -51,7 +51,8 @@ fn tag(value: &Datum) -> u64 {
             TAG_INT
         }
         Datum::Float4(_) | Datum::Float8(_) => TAG_FLOAT,
-        Datum::Text(_) | Datum::Char(_) | Datum::Bytea(_) => TAG_BYTES,
+        Datum::Text(_) | Datum::Bytea(_) => TAG_BYTES,
+        Datum::Char(_) => TAG_CHAR,
         Datum::Numeric(d) => {
             if d.small_parts().is_some() {
                 TAG_DECIMAL
@@ -80,7 +81,11 @@ fn write_field(delta: u64, value: &Datum, out: &mut Vec<u8>) {
             out.extend_from_slice(&v.to_le_bytes());
         }
         Datum::Text(s) => write_bytes(s.as_bytes(), out),
-        Datum::Char(s) => write_bytes(s.trim_end_matches(' ').as_bytes(), out),
+        Datum::Char(s) => {
+            let trimmed = s.trim_end_matches(' ');
+            varint((s.len() - trimmed.len()) as u64, out);
+            write_bytes(trimmed.as_bytes(), out);
+        }
         Datum::Bytea(b) => write_bytes(b, out),
         Datum::Numeric(d) => match d.small_parts() {
             Some((coefficient, scale)) => {
