@@ -67,10 +67,13 @@ impl Replica {
         out: &mut Outputs,
     ) {
         let (core, role) = self.parts();
-        // A replica that does not know itself to vote may have lost what it knew (it was removed and came back empty), and
-        // then its promise would be worth nothing.
-        if !core.membership.is_voting(core.node()) || ballot.node != from {
+        if ballot.node != from {
             return;
+        }
+        // A replica that does not know itself a member may have lost what it knew (it was removed and came back empty):
+        // its promise would be worth nothing. The candidate may know how it became one.
+        if core.membership.kind(core.node()).is_none() {
+            return core.want(from, from_slot.prev(), now, out);
         }
         if lease.is_canvass() {
             return core.on_canvass(from, ballot, from_slot, lease, now, out);
@@ -134,7 +137,6 @@ impl Replica {
             follower.stop_canvass();
         }
         core.leader_hint = Some(from);
-        core.await_leader(now);
         if core.handed_over.is_some_and(|(old, _)| old < ballot) {
             core.handed_over = None;
         }
@@ -143,6 +145,10 @@ impl Replica {
         core.learn_commit(ballot, commit);
         core.want(from, commit, now, out);
         let lease = lease.and_then(|request| core.grant(ballot, request, now));
+        // A leader that no longer extends its lease (its clock may be unsure) must not hold up its successor.
+        if lease.is_some() {
+            core.await_leader(now);
+        }
         let chosen = core.log.chosen();
         core.send_durable(from, Message::Accepted { ballot, slots, chosen, lease }, out);
     }
@@ -155,9 +161,6 @@ impl Replica {
             core.voter.void(ballot);
         } else if from == successor {
             core.voter.release_to(ballot, successor);
-            if core.planted(Planted::ReleaseToAnybody) {
-                core.voter.forget_reservation();
-            }
         }
     }
 }

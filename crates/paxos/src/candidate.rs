@@ -268,6 +268,10 @@ impl Replica {
                 core.want(from, chosen, now, out);
                 self.try_establish(now, out);
             }
+            // Too late to help the election; the vote still carries the lease.
+            Role::Leader(leader) if !is_canvass && leader.ballot == ballot => {
+                leader.voted(core, from, lease, now)
+            }
             Role::Follower(_) | Role::Candidate(_) | Role::Leader(_) | Role::Failed => {}
         }
     }

@@ -3,6 +3,8 @@
 //!
 //! Invariant: `applied <= emitted <= chosen`; `durable <= token`; `promised` never decreases.
 
+use std::collections::VecDeque;
+
 use meridian_types::{Ballot, Duration, NodeId, SeededRng, Slot, Timestamp};
 
 use crate::learner::CatchUp;
@@ -27,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) voter: LeaseVoter,
     /// In force for the slot after the chosen prefix.
     pub(crate) membership: Membership,
+    /// Whoever has learned this slot knows the membership in force.
+    pub(crate) membership_since: Slot,
     /// Given to the shard.
     pub(crate) emitted: Slot,
     pub(crate) applied: Slot,
@@ -44,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) own_lease_end: Timestamp,
     token: PersistToken,
     durable: PersistToken,
+    /// Writes of entries that are not durable: the token that covers them and their lowest slot.
+    unwritten: VecDeque<(PersistToken, Slot)>,
     written_commit: Slot,
     hard_dirty: bool,
 }
@@ -54,15 +60,19 @@ impl Core {
         let has_promised = hard.promised != Ballot::ZERO || hard.vote.is_some();
         let restarted = has_promised && !planted(&config, Planted::NoAbstention);
         let vote = hard.vote.filter(|_| restarted);
+        // An entry that was learned as chosen may be of a higher ballot than any promised here, and after the restart it
+        // counts as accepted until it is learned again.
+        let promised = entries.iter().map(|e| e.ballot).max().unwrap_or_default().max(hard.promised);
         let mut core = Core {
             rng: SeededRng::new(config.seed),
             log: Log::recovered(truncated, applied, hard.commit, entries),
-            promised: hard.promised,
+            promised,
             voter: LeaseVoter::new(config.lease, vote, restarted),
             membership,
+            membership_since: applied,
             emitted: applied,
             applied,
-            round: hard.promised.round.max(hard.vote.map_or(0, |(b, _)| b.round)),
+            round: promised.round.max(hard.vote.map_or(0, |(b, _)| b.round)),
             leader_hint: None,
             election_at: now.mono,
             known_commit: (Ballot::ZERO, Slot::ZERO),
@@ -71,6 +81,7 @@ impl Core {
             own_lease_end: Timestamp::ZERO,
             token: PersistToken::default(),
             durable: PersistToken::default(),
+            unwritten: VecDeque::new(),
             written_commit: hard.commit,
             hard_dirty: false,
             config,
@@ -86,11 +97,12 @@ impl Core {
         let chosen = self.log.chosen();
         let latest = self.log.from(self.applied.next()).take_while(|e| e.slot <= chosen);
         let latest = latest.filter_map(|e| match &e.command {
-            Command::Membership(m) => Some(m.clone()),
+            Command::Membership(m) => Some((e.slot, m.clone())),
             Command::Noop | Command::Normal(_) => None,
         });
-        if let Some(membership) = latest.last() {
+        if let Some((slot, membership)) = latest.last() {
             self.membership = membership;
+            self.membership_since = slot;
         }
     }
 
@@ -153,6 +165,21 @@ impl Core {
             self.token
         );
         self.durable = self.durable.max(token);
+        while self.unwritten.front().is_some_and(|(write, _)| *write <= token) {
+            self.unwritten.pop_front();
+        }
+    }
+
+    /// What may be given to the shard: chosen, and durable in the own log. Otherwise the data engine could survive a
+    /// crash that the entry does not, and whatever older entry the log holds for the slot would pass for the chosen one.
+    fn ready(&self) -> Slot {
+        let chosen = self.log.chosen();
+        self.unwritten.iter().map(|(_, slot)| slot.prev()).min().map_or(chosen, |s| s.min(chosen))
+    }
+
+    /// True when the shard waits for what a step would give it.
+    pub(crate) fn has_more(&self) -> bool {
+        self.emitted < self.ready()
     }
 
     fn envelope(&self, to: NodeId, message: Message) -> Envelope {
@@ -180,6 +207,7 @@ impl Core {
             return false;
         }
         self.membership = next.clone();
+        self.membership_since = self.log.chosen();
         true
     }
 
@@ -196,11 +224,19 @@ impl Core {
         }
         if !out.persist.is_empty() {
             self.token = self.next_token();
+            let entries = out.persist.iter().filter_map(|p| match p {
+                Persist::Entries(entries) => entries.iter().map(|e| e.slot).min(),
+                Persist::HardState(_) | Persist::Truncate(_) => None,
+            });
+            if let Some(lowest) = entries.min() {
+                self.unwritten.push_back((self.token, lowest));
+            }
         } else if self.durable == self.token {
             out.send.append(&mut out.send_after_persist);
         }
         out.token = self.token;
-        while self.emitted < chosen {
+        let ready = self.ready();
+        while self.emitted < ready {
             self.emitted = self.emitted.next();
             let entry =
                 self.log.get(self.emitted).expect("a chosen slot above the applied ones is in the log");

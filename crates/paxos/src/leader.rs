@@ -15,8 +15,8 @@ use crate::log::{entry_bytes, message_len};
 use crate::planted::Planted;
 use crate::progress::Progress;
 use crate::{
-    Command, Leadership, LeaseGrant, LeaseRequest, LogEntry, MemberKind, Membership, Message, Now, Outputs,
-    Persist, PersistToken, RoleChange,
+    Command, Leadership, LeaseGrant, LeaseRequest, LogEntry, Membership, Message, Now, Outputs, Persist,
+    PersistToken, RoleChange,
 };
 
 /// Bytes proposed and not chosen. A promise reports at most about this much, so it also bounds the largest message.
@@ -61,6 +61,7 @@ impl Leader {
         let chosen = core.log.chosen();
         // The lease of this node's earlier ballot may still run; what it promised then is below its end.
         let before = core.handed_over.take().map_or(core.own_lease_end, |(_, floor)| floor);
+        let before = if core.planted(Planted::ForgetFloor) { Timestamp::ZERO } else { before };
         let floor = tt.latest().max(before);
         let mut leader = Leader {
             ballot: candidate.ballot,
@@ -217,11 +218,18 @@ impl Leader {
         } else if peer.sent.get() - peer.matched.get() > 2 * limits::PIPELINE_SLOTS_MAX {
             peer.streaming = false;
         }
-        if let Some(grant) = lease {
+        self.voted(core, from, lease, now);
+        self.advance_commit(core, now, out);
+    }
+
+    /// Counts a lease vote.
+    pub(crate) fn voted(&mut self, core: &mut Core, from: NodeId, lease: Option<LeaseGrant>, now: Now) {
+        if let Some(grant) = lease
+            && let Some(peer) = self.peers.get_mut(&from)
+        {
             peer.lease_end = peer.lease_end.max(grant.leader_earliest + grant.length);
             self.update_lease(core, now);
         }
-        self.advance_commit(core, now, out);
     }
 
     /// Chooses what a quorum has accepted. A membership takes effect at once, so the slots after it are counted anew.
@@ -272,12 +280,16 @@ impl Leader {
                 progress
             });
         }
-        // The votes of a new voter are missing from the lease.
-        self.renew_at = now.mono;
         self.update_lease(core, now);
+        // The vote of a new voter is missing from the lease.
+        self.renew_at = now.mono;
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core, now: Now, out: &mut Outputs) {
+        // The lease was checked before this tick. An interval that has become wider moves its end away.
+        if now.mono >= self.lease_end_mono {
+            self.update_lease(core, now);
+        }
         if now.mono >= self.renew_at {
             let lease = self.lease_if_due(core, now);
             self.heartbeat(core, lease, now, out);
@@ -379,7 +391,7 @@ impl Leader {
         for (node, peer) in &self.peers {
             assert!(peer.matched <= peer.sent, "{node} matched {} but was sent {}", peer.matched, peer.sent);
             assert!(peer.sent <= core.log.last(), "{node} was sent slot {} beyond the log", peer.sent);
-            assert!(core.membership.kind(*node) != None::<MemberKind>, "{node} is not a member");
+            assert!(core.membership.kind(*node).is_some(), "{node} is not a member");
         }
     }
 }

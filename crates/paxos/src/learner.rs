@@ -1,7 +1,7 @@
 //! Learning what is chosen: from the leader's commit index where the own accept has the leader's ballot, otherwise by
 //! asking somebody who knows.
 
-use meridian_types::{Ballot, NodeId, Slot, Timestamp};
+use meridian_types::{Ballot, Duration, NodeId, Slot, Timestamp};
 
 use crate::core::Core;
 use crate::log::{MESSAGE_BYTES_MAX, entry_bytes};
@@ -18,6 +18,8 @@ pub(crate) struct CatchUp {
     /// What the peer knows as chosen.
     goal: Slot,
     retry_at: Timestamp,
+    /// The peer has truncated what is missing here, and was asked for a snapshot.
+    awaits_snapshot: bool,
 }
 
 impl CatchUp {
@@ -53,16 +55,20 @@ impl Core {
     /// `peer` knows everything up to `goal` as chosen; asks for what is missing here.
     pub(crate) fn want(&mut self, peer: NodeId, goal: Slot, now: Now, out: &mut Outputs) {
         if goal <= self.log.chosen() {
-            self.catch_up.take_if(|c| c.goal <= goal);
             return;
         }
-        match &mut self.catch_up {
-            Some(running) => running.goal = running.goal.max(goal),
-            None => {
-                self.catch_up = Some(CatchUp { peer, goal, retry_at: now.mono });
-                self.retry_catch_up(now, out);
+        let catch_up =
+            self.catch_up.get_or_insert(CatchUp { peer, goal, retry_at: now.mono, awaits_snapshot: false });
+        catch_up.goal = catch_up.goal.max(goal);
+        if catch_up.peer != peer {
+            // Whoever spoke last is likeliest to be alive; and while one peer streams a snapshot another may still have
+            // the log.
+            catch_up.peer = peer;
+            if std::mem::take(&mut catch_up.awaits_snapshot) {
+                catch_up.retry_at = now.mono;
             }
         }
+        self.retry_catch_up(now, out);
     }
 
     /// Asks, or asks again, when it is time.
@@ -74,10 +80,7 @@ impl Core {
             return;
         }
         catch_up.retry_at = now.mono + self.config.retransmit;
-        // A later leader is likelier to be alive than whoever was asked first.
-        if let Some(leader) = self.leader_hint.filter(|l| *l != self.config.node) {
-            catch_up.peer = leader;
-        }
+        catch_up.awaits_snapshot = false;
         let peer = catch_up.peer;
         self.send(peer, Message::CatchUp { from_slot: chosen.next() }, out);
     }
@@ -125,33 +128,35 @@ impl Core {
             && let Some(catch_up) = &mut self.catch_up
         {
             catch_up.retry_at = now.mono;
-            catch_up.peer = from;
         }
         self.want(from, chosen, now, out);
-        self.retry_catch_up(now, out);
     }
 
-    pub(crate) fn on_need_snapshot(&mut self, truncated: Slot, now: Now) {
+    pub(crate) fn on_need_snapshot(&mut self, from: NodeId, truncated: Slot, now: Now) {
         if truncated <= self.log.chosen() {
             return;
         }
-        if let Some(catch_up) = &mut self.catch_up {
-            for _ in 0..SNAPSHOT_PATIENCE {
-                catch_up.retry_at += self.config.retransmit;
-            }
+        if let Some(catch_up) = self.catch_up.as_mut().filter(|c| c.peer == from) {
+            let patience = self.config.retransmit.as_nanos() * SNAPSHOT_PATIENCE;
+            catch_up.retry_at = now.mono + Duration::from_nanos(patience);
+            catch_up.awaits_snapshot = true;
         }
         self.await_leader(now);
     }
 
     pub(crate) fn snapshot_installed(&mut self, applied: Slot, membership: Membership, out: &mut Outputs) {
         if applied <= self.log.chosen() {
+            self.emitted = self.emitted.max(applied);
+            self.applied = self.applied.max(applied);
             return;
         }
         self.log.restart_after(applied);
         self.membership = membership;
+        self.membership_since = applied;
         self.emitted = applied;
         self.applied = applied;
-        self.catch_up.take_if(|c| c.goal <= applied);
+        // Whether more is missing the leader will say.
+        self.catch_up = None;
         out.persist.push(Persist::Truncate(applied));
         self.touch_hard_state();
         self.choose_accepted();

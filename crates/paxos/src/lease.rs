@@ -160,11 +160,6 @@ impl LeaseVoter {
         self.reservation = None;
     }
 
-    /// Forgets every reservation; a planted bug.
-    pub(crate) fn forget_reservation(&mut self) {
-        self.reservation = None;
-    }
-
     /// What goes into the hard state.
     pub(crate) fn durable(&self) -> Option<(Ballot, Timestamp)> {
         self.vote.map(|v| (v.ballot, v.end))

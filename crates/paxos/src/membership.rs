@@ -70,13 +70,14 @@ impl Membership {
     }
 
     /// True when `next` may follow this membership: well-formed, with a voter, and with at most one voting member
-    /// more or less, so that quorums of both share a member.
+    /// more or less, so that quorums of both share a member. A new voting member has been a read-only one before.
     pub fn may_become(&self, next: &Membership) -> bool {
         let sorted = next.members.windows(2).all(|w| w[0].0 < w[1].0);
         let has_voter = next.members.iter().any(|(_, k)| *k == MemberKind::Voter);
         let added = next.voting().filter(|n| !self.is_voting(*n)).count();
         let removed = self.voting().filter(|n| !next.is_voting(*n)).count();
-        sorted && has_voter && added + removed <= 1
+        let is_known = next.voting().all(|n| self.kind(n).is_some());
+        sorted && has_voter && is_known && added + removed <= 1
     }
 }
 
@@ -102,33 +103,29 @@ mod tests {
         assert_eq!(m.reached_by_quorum(|x| x.get() * 10), 20);
     }
 
+    fn of<const N: usize>(members: [(u32, MemberKind); N]) -> Membership {
+        Membership::new(members.map(|(i, kind)| (n(i), kind)))
+    }
+
     #[test]
     fn membership_moves_by_one_voting_member() {
-        let m = Membership::of_voters([n(1), n(2), n(3)]);
+        use MemberKind::{ReadOnly, Voter, Witness};
+        let three = of([(1, Voter), (2, Voter), (3, Voter)]);
+        let growing = of([(1, Voter), (2, Voter), (3, Voter), (4, ReadOnly), (5, ReadOnly)]);
         let cases = [
-            (Membership::of_voters([n(1), n(2)]), true),
-            (Membership::of_voters([n(1), n(2), n(3), n(4)]), true),
-            (Membership::of_voters([n(1), n(2), n(4)]), false),
-            (
-                Membership::new([
-                    (n(1), MemberKind::Voter),
-                    (n(2), MemberKind::Voter),
-                    (n(3), MemberKind::Witness),
-                ]),
-                true,
-            ),
-            (
-                Membership::new([
-                    (n(1), MemberKind::Witness),
-                    (n(2), MemberKind::Witness),
-                    (n(3), MemberKind::Witness),
-                ]),
-                false,
-            ),
-            (Membership::of_voters([n(1), n(2), n(3), n(4), n(5)]), false),
+            (&three, of([(1, Voter), (2, Voter)]), true),
+            (&three, of([(1, Voter), (2, Voter), (3, Witness)]), true),
+            (&three, of([(1, Voter), (2, Voter), (3, Voter), (4, ReadOnly)]), true),
+            // A stranger first joins read-only.
+            (&three, of([(1, Voter), (2, Voter), (3, Voter), (4, Voter)]), false),
+            (&three, of([(1, Voter), (2, ReadOnly), (3, ReadOnly)]), false),
+            (&three, of([(1, Witness), (2, Witness), (3, Witness)]), false),
+            (&growing, of([(1, Voter), (2, Voter), (3, Voter), (4, Voter), (5, ReadOnly)]), true),
+            (&growing, of([(1, Voter), (2, Voter), (3, Voter), (4, Voter), (5, Voter)]), false),
+            (&growing, of([(1, Voter), (2, Voter), (3, ReadOnly), (4, Voter), (5, ReadOnly)]), false),
         ];
-        for (next, expected) in cases {
-            assert_eq!(m.may_become(&next), expected, "{next:?}");
+        for (from, next, expected) in cases {
+            assert_eq!(from.may_become(&next), expected, "{from:?} to {next:?}");
         }
     }
 }

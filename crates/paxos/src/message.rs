@@ -99,6 +99,7 @@ pub struct Envelope {
 pub enum Message {
     /// Candidate to voter: phase 1a for every slot from `from_slot` (the candidate's first unchosen one) on, with the
     /// request for a lease vote. A voter whose lease vote for another node still runs refuses with [`Message::Refuse`].
+    /// A lease of length zero makes it a canvass, which asks whether the answer would be yes and binds nobody.
     Prepare {
         /// The candidate's ballot.
         ballot: Ballot,
@@ -111,7 +112,7 @@ pub enum Message {
     Promise {
         /// The ballot promised.
         ballot: Ballot,
-        /// Everything accepted at or above the candidate's `from_slot`.
+        /// Everything accepted above `chosen`, at or above the candidate's `from_slot`. Empty in a canvass.
         accepted: Vec<LogEntry>,
         /// Everything up to here is known chosen by the voter (the candidate may have to catch up first).
         chosen: Slot,
@@ -168,8 +169,7 @@ pub enum Message {
         truncated: Slot,
     },
     /// Leader to the member that shall lead: graceful hand-over (DESIGN section 3). The receiver campaigns at once
-    /// with a ballot above `ballot`; the sender has stopped assigning and released its own lease vote; members that
-    /// see a Prepare from `successor` release theirs.
+    /// with a ballot above `ballot`; the sender has stopped assigning.
     HandOver {
         /// The old leader's ballot.
         ballot: Ballot,
@@ -178,8 +178,10 @@ pub enum Message {
         /// Everything up to here is chosen.
         commit: Slot,
     },
-    /// Old leader to every other voter at hand-over: my lease is over, vote for `successor` freely. Sound because the
-    /// old leader has stopped assigning timestamps for good under `ballot`.
+    /// From the successor of a hand-over to every voter, before its Prepare: the lease under `ballot` is over, your vote
+    /// for it may go to me. Sound because the old leader has stopped assigning timestamps for good under `ballot`, and
+    /// because the successor, who alone knows the floor, sends it. From the owner of `ballot` itself: it never led under
+    /// `ballot` and never will; the votes for it are void.
     ReleaseVote {
         /// The ballot whose lease ends.
         ballot: Ballot,
@@ -242,7 +244,8 @@ pub enum Input {
     /// All `persist` outputs up to this token are durable.
     Persisted(PersistToken),
     /// Propose commands; only meaningful on a leader (ask [`crate::Replica::leadership`] first). They get consecutive
-    /// slots, answered in [`Outputs::proposed`].
+    /// slots, answered in [`Outputs::proposed`]. Where that is shorter than the commands, the rest was refused (not
+    /// leading, handing over, pipeline full, a membership under way or not allowed) and may be proposed again.
     Propose(Vec<Command>),
     /// The shard has applied everything up to here.
     Applied(Slot),
@@ -283,7 +286,8 @@ pub struct Outputs {
     pub send: Vec<Envelope>,
     /// To be sent after this step's (and so all earlier) writes are durable.
     pub send_after_persist: Vec<Envelope>,
-    /// Newly chosen entries, in slot order without gaps, for the shard to apply.
+    /// Newly chosen entries, in slot order without gaps, for the shard to apply, before it looks at `role_change`. They
+    /// are durable in this replica's log.
     pub chosen: Vec<LogEntry>,
     /// Slots given to the commands of [`Input::Propose`], in order.
     pub proposed: Vec<Slot>,

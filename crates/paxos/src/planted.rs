@@ -17,6 +17,6 @@ pub enum Planted {
     NoAbstention,
     /// A follower takes whatever it holds below the commit index for chosen, whatever its ballot (breaks I-2).
     CommitAnyBallot,
-    /// A released lease vote may go to anybody, not only to the successor that knows the floor (breaks I-5).
-    ReleaseToAnybody,
+    /// The successor of a hand-over ignores the floor (breaks I-5).
+    ForgetFloor,
 }

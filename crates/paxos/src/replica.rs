@@ -176,7 +176,7 @@ impl Replica {
                     self.try_establish(now, out);
                 }
             }
-            Message::NeedSnapshot { truncated } => self.core.on_need_snapshot(truncated, now),
+            Message::NeedSnapshot { truncated } => self.core.on_need_snapshot(from, truncated, now),
             Message::HandOver { ballot, floor, commit } => {
                 self.on_hand_over(from, ballot, floor, commit, now, out)
             }
@@ -186,7 +186,7 @@ impl Replica {
 
     /// The time (of the local oscillator) at which a [`Input::Tick`] is needed; earlier ticks do no harm.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        if self.core.emitted < self.core.log.chosen() {
+        if self.core.has_more() {
             return Some(Timestamp::ZERO);
         }
         let catch_up = self.core.catch_up.as_ref().and_then(|c| c.retry_at());

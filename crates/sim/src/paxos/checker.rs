@@ -59,6 +59,8 @@ pub enum Broken {
         /// How far the others are.
         chosen: Slot,
     },
+    /// A replica asks to be woken again and again at one moment.
+    Spinning,
     /// An assertion in the core failed.
     Assertion {
         /// Its message.

@@ -10,6 +10,7 @@ use meridian_paxos::{
 use meridian_types::{Duration, GroupId, NodeId, SeededRng, Slot, Timestamp};
 
 use super::checker::{Broken, Checker};
+use super::config::Weather;
 use super::disk::Disk;
 use super::network::Network;
 use super::{SimConfig, Stats};
@@ -24,6 +25,9 @@ const LEASE: Duration = Duration::from_millis(600);
 /// How long a healed group may take to elect, to choose and to catch up.
 const HEALING: Duration = Duration::from_secs(8);
 
+/// More events than this at one moment mean that time stands still.
+const EVENTS_AT_ONCE_MAX: u32 = 10_000;
+
 #[derive(Debug)]
 enum Event {
     Deliver(Envelope),
@@ -33,6 +37,7 @@ enum Event {
     Snapshot { to: NodeId, life: u64, applied: Slot },
     Propose,
     Fault,
+    Crash(NodeId),
     Restart(NodeId),
     Housekeeping,
 }
@@ -63,6 +68,7 @@ struct Leading {
 
 pub(super) struct Cluster {
     config: SimConfig,
+    weather: Weather,
     rng: SeededRng,
     events: Scheduler<Event>,
     nodes: Vec<Node>,
@@ -77,6 +83,7 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn new(seed: u64, config: SimConfig) -> Self {
         let mut rng = SeededRng::new(seed);
+        let weather = Weather::new(&config, &mut rng);
         let ids = || (1..=config.nodes).map(NodeId::new);
         let initial = Membership::of_voters(ids());
         let nodes = ids().map(|id| Node {
@@ -94,6 +101,7 @@ impl Cluster {
         let nodes = nodes.collect();
         Cluster {
             config,
+            weather,
             rng,
             events: Scheduler::new(START),
             nodes,
@@ -127,8 +135,16 @@ impl Cluster {
     }
 
     fn run_until(&mut self, end: Timestamp, at: &Cell<Timestamp>) -> Result<(), Broken> {
+        let mut at_once = 0;
         while let Some(event) = self.events.next_until(end) {
-            at.set(self.events.now());
+            if at.replace(self.events.now()) == self.events.now() {
+                at_once += 1;
+                if at_once > EVENTS_AT_ONCE_MAX {
+                    return Err(Broken::Spinning);
+                }
+            } else {
+                at_once = 0;
+            }
             self.stats.events += 1;
             let digest = self.stats.digest ^ self.events.now().as_nanos();
             self.stats.digest = digest.wrapping_mul(0x0100_0000_01b3).rotate_left(5);
@@ -168,7 +184,8 @@ impl Cluster {
             }
             Event::Snapshot { to, life, applied } => self.install_snapshot(index(to), life, applied),
             Event::Propose => {
-                let pause = 1 + self.rng.below(if self.is_healed { 50 } else { 20 });
+                let pause =
+                    1 + self.rng.below(if self.is_healed { 50 } else { self.weather.propose_pause_ms });
                 self.events.after(Duration::from_millis(pause), Event::Propose);
                 self.propose()
             }
@@ -176,9 +193,15 @@ impl Cluster {
                 if self.is_healed {
                     return Ok(());
                 }
-                let pause = 20 + self.rng.below(600);
+                let pause = 20 + self.rng.below(self.weather.fault_pause_ms);
                 self.events.after(Duration::from_millis(pause), Event::Fault);
                 self.fault()
+            }
+            Event::Crash(node) => {
+                if !self.is_healed {
+                    self.crash_for_a_while(index(node));
+                }
+                Ok(())
             }
             Event::Restart(node) => {
                 if self.nodes[index(node)].replica.is_none() {
@@ -209,6 +232,7 @@ impl Cluster {
         config.renew_below = Duration::from_millis(400);
         config.election_spread = Duration::from_millis(75);
         config.retransmit = Duration::from_millis(40);
+        config.commit_notify = self.weather.commit_notify;
         config.campaign = Duration::from_millis(300);
         config.hand_over_wait = Duration::from_millis(50);
         #[cfg(feature = "planted-bugs")]
@@ -265,7 +289,8 @@ impl Cluster {
             self.transmit(envelope);
         }
         if !out.persist.is_empty() {
-            let delay = if self.rng.chance(1, 20) { self.rng.below(60_000) } else { self.rng.below(3_000) };
+            let worst = if self.is_healed { 1_000 } else { self.weather.fsync_us };
+            let delay = self.rng.below(worst);
             let node = &mut self.nodes[i];
             node.disk.write(out.token, std::mem::take(&mut out.persist));
             node.disk.busy_until = node.disk.busy_until.max(self.events.now() + Duration::from_micros(delay));
@@ -298,7 +323,7 @@ impl Cluster {
     }
 
     fn transmit(&mut self, envelope: Envelope) {
-        let [first, second] = self.network.deliveries(&self.config, &mut self.rng);
+        let [first, second] = self.network.deliveries(&self.config, &self.weather, &mut self.rng);
         if let Some(delay) = second {
             self.events.after(delay, Event::Deliver(envelope.clone()));
         }
@@ -395,18 +420,22 @@ impl Cluster {
     fn fault(&mut self) -> Result<(), Broken> {
         let i = self.rng.below(self.nodes.len() as u64) as usize;
         let leader = (0..self.nodes.len()).find(|i| self.nodes[*i].leading.is_some());
-        match self.rng.below(12) {
+        match self.rng.below(17) {
             0..=2 => self.crash_for_a_while(i),
             3 => self.crash_for_a_while(leader.unwrap_or(i)),
-            4..=5 => self.network.split(self.config.nodes, &mut self.rng),
-            6 => self.network.fray(self.config.nodes, &mut self.rng),
-            7..=8 => self.network.heal(),
-            9 => {
+            4 => self.network.split(self.config.nodes, &mut self.rng),
+            5 => self.network.fray(self.config.nodes, &mut self.rng),
+            6..=7 => {
+                let node = self.nodes[leader.unwrap_or(i)].id;
+                self.network.isolate(node, self.config.nodes);
+            }
+            8..=10 => self.network.heal(),
+            11..=12 => {
                 if let Some(leader) = leader {
                     return self.hand_over(leader, i);
                 }
             }
-            10 => {
+            13 => {
                 if let Some(leader) = leader.filter(|_| self.config.reconfigure) {
                     return self.reconfigure(leader, i);
                 }
@@ -415,7 +444,9 @@ impl Cluster {
                     self.crash_for_a_while(i);
                 }
             }
-            _ => return self.step(i, Input::Campaign),
+            14 => return self.step(i, Input::Campaign),
+            // Power is lost for all at once; who comes back first has only its disk to go by.
+            _ => (0..self.nodes.len()).for_each(|i| self.crash_for_a_while(i)),
         }
         Ok(())
     }
@@ -431,8 +462,22 @@ impl Cluster {
     }
 
     fn hand_over(&mut self, leader: usize, to: usize) -> Result<(), Broken> {
+        if to != leader && self.rng.chance(1, 4) {
+            let soon = Duration::from_micros(self.rng.below(20_000));
+            self.events.after(soon, Event::Crash(self.nodes[to].id));
+        }
+        let now = self.now(leader);
         let to = self.nodes[to].id;
-        let Some(leading) = &mut self.nodes[leader].leading else { return Ok(()) };
+        let node = &mut self.nodes[leader];
+        let (Some(replica), Some(leading)) = (&node.replica, &mut node.leading) else { return Ok(()) };
+        // The boldest promise is what the successor must not miss.
+        if let Some(leadership) = replica.leadership(now)
+            && replica.applied() >= leading.ready_at
+            && leading.last < leadership.lease_end.prev()
+        {
+            leading.last = leadership.lease_end.prev();
+            self.checker.assigned(node.id, leading.last)?;
+        }
         leading.is_handing_over = true;
         let floor = leading.last;
         self.stats.hand_overs += 1;

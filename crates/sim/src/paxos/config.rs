@@ -1,6 +1,6 @@
 //! What kind of world a run has.
 
-use meridian_types::Duration;
+use meridian_types::{Duration, SeededRng};
 
 use crate::ClockConfig;
 
@@ -49,5 +49,44 @@ impl SimConfig {
     /// No fault but bad clocks.
     pub fn calm(nodes: u32) -> Self {
         SimConfig { loss: 0, duplication: 0, straggling: 0, faults: false, ..SimConfig::hostile(nodes) }
+    }
+}
+
+/// What a seed makes of a [`SimConfig`]: runs differ in which part of the system is slow, so that one run is full of
+/// unwritten accepts, another of unchosen slots, a third of stale messages.
+#[derive(Clone, Debug)]
+pub(super) struct Weather {
+    pub(super) loss: u64,
+    pub(super) straggling: u64,
+    pub(super) message_delay_us: u64,
+    pub(super) fsync_us: u64,
+    pub(super) commit_notify: Duration,
+    pub(super) propose_pause_ms: u64,
+    pub(super) fault_pause_ms: u64,
+}
+
+impl Weather {
+    pub(super) fn new(config: &SimConfig, rng: &mut SeededRng) -> Self {
+        let mut pick = |choices: [u64; 4]| choices[rng.below(4) as usize];
+        if !config.faults {
+            return Weather {
+                loss: config.loss,
+                straggling: config.straggling,
+                message_delay_us: 3_000,
+                fsync_us: 3_000,
+                commit_notify: Duration::from_millis(5),
+                propose_pause_ms: 20,
+                fault_pause_ms: 0,
+            };
+        }
+        Weather {
+            loss: config.loss * pick([0, 1, 2, 5]),
+            straggling: config.straggling * pick([0, 1, 1, 4]),
+            message_delay_us: pick([500, 3_000, 5_000, 30_000]),
+            fsync_us: pick([500, 3_000, 10_000, 80_000]),
+            commit_notify: Duration::from_millis(pick([1, 5, 50, 200])),
+            propose_pause_ms: pick([2, 5, 20, 50]),
+            fault_pause_ms: pick([100, 200, 400, 600]),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use meridian_types::{Duration, NodeId, SeededRng};
 
 use super::SimConfig;
+use super::config::Weather;
 
 #[derive(Debug, Default)]
 pub(super) struct Network {
@@ -35,6 +36,14 @@ impl Network {
         }
     }
 
+    /// Cuts one node off from all others.
+    pub(super) fn isolate(&mut self, node: NodeId, nodes: u32) {
+        for other in (1..=nodes).map(NodeId::new).filter(|n| *n != node) {
+            self.cut.insert((node, other));
+            self.cut.insert((other, node));
+        }
+    }
+
     /// Cuts a few random links, so that who hears whom is not transitive.
     pub(super) fn fray(&mut self, nodes: u32, rng: &mut SeededRng) {
         for _ in 0..2 {
@@ -54,18 +63,23 @@ impl Network {
     }
 
     /// After which times a message arrives: none when it is lost, two when it is duplicated.
-    pub(super) fn deliveries(&self, config: &SimConfig, rng: &mut SeededRng) -> [Option<Duration>; 2] {
+    pub(super) fn deliveries(
+        &self,
+        config: &SimConfig,
+        weather: &Weather,
+        rng: &mut SeededRng,
+    ) -> [Option<Duration>; 2] {
         if self.is_reliable {
             return [Some(Duration::from_micros(200 + rng.below(300))), None];
         }
-        if rng.chance(config.loss, 1_000) {
+        if rng.chance(weather.loss, 1_000) {
             return [None, None];
         }
         let delay = |rng: &mut SeededRng| {
-            if rng.chance(config.straggling, 1_000) {
+            if rng.chance(weather.straggling, 1_000) {
                 Duration::from_micros(rng.below(2_000_000))
             } else {
-                Duration::from_micros(200 + rng.below(5_000))
+                Duration::from_micros(200 + rng.below(weather.message_delay_us))
             }
         };
         let first = delay(rng);
