@@ -71,6 +71,14 @@ impl Drop for AbortOnPanic {
     }
 }
 
+/// True for requests that make the data grow. They are refused while the disk is full; what ends transactions is not.
+fn adds_data(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Stage { .. } | Request::Commit { .. } | Request::Prepare { .. } | Request::Decide { .. }
+    )
+}
+
 impl Inner {
     /// Feeds one input, unless the cell does not serve.
     pub(crate) fn step(self: &Arc<Self>, cell: &Arc<Cell>, input: Input) {
@@ -90,6 +98,9 @@ impl Inner {
         mut request: Request,
         waiter: impl FnOnce() -> Waiter,
     ) -> Begun {
+        if self.room.is_short() && adds_data(&request) {
+            return Begun::Ready(Err(ShardError::Unfit { reason: UnfitReason::Disk }));
+        }
         let id = RequestId(self.next_request());
         let mut effects = Effects::default();
         let mut core = cell.core.lock();
@@ -190,26 +201,27 @@ impl Inner {
             self.applier.push(job);
             return None;
         }
-        self.write_applied(core, job, effects).then_some(Input::Applied(slot))
-    }
-
-    /// Writes one batch and creates the replicas that come with it. False when the data engine failed.
-    fn write_applied(self: &Arc<Self>, core: &mut Core, job: ApplyJob, effects: &mut Effects) -> bool {
-        self.write_data(job.batch) && {
-            self.after_apply(core, job.slot, job.create, effects);
-            true
-        }
-    }
-
-    fn write_data(self: &Arc<Self>, batch: WriteBatch) -> bool {
-        self.counters.applies.add(1);
-        match self.data.write(batch, Durability::Buffered) {
-            Ok(()) => true,
+        match self.write_data(&job.batch) {
+            Ok(()) => {
+                self.after_apply(core, slot, job.create, effects);
+                Some(Input::Applied(slot))
+            }
+            Err(StorageError::NoSpace { .. }) => {
+                // The apply thread waits for room.
+                core.applies_queued += 1;
+                self.applier.push(job);
+                None
+            }
             Err(error) => {
                 self.disk_failed(&error);
-                false
+                None
             }
         }
+    }
+
+    fn write_data(&self, batch: &WriteBatch) -> Result<(), StorageError> {
+        self.counters.applies.add(1);
+        self.data.write(batch.clone(), Durability::Buffered)
     }
 
     fn after_apply(
@@ -228,11 +240,14 @@ impl Inner {
     /// The apply thread's work on one batch.
     pub(crate) fn apply_big(self: &Arc<Self>, job: ApplyJob) {
         let cell = job.cell.clone();
-        let is_written = self.write_data(job.batch);
+        let written = self.room.wait(|| self.is_stopped(), || self.write_data(&job.batch));
         let mut effects = Effects::default();
         let mut core = cell.core.lock();
         core.applies_queued -= 1;
-        if core.phase != Phase::Serving || !is_written {
+        if let Err(error) = written {
+            return self.disk_failed(&error);
+        }
+        if core.phase != Phase::Serving {
             return;
         }
         self.after_apply(&mut core, job.slot, job.create, &mut effects);

@@ -9,7 +9,7 @@ use meridian_rpc::CallError;
 use meridian_rpc::admin::NodeAddress;
 use meridian_rpc::peer::Transport;
 use meridian_shard::{Config, CreateReplica, Input, Recovery, Replica, RequestId, Response};
-use meridian_storage::{Engine, StorageError};
+use meridian_storage::{Durability, Engine, StorageError, WriteBatch};
 use meridian_types::{GroupId, NodeId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ use crate::driver::ApplyJob;
 use crate::log_store;
 use crate::log_writer::{Done, Inbox, LogObserver, LogWriter};
 use crate::node::NodeOptions;
+use crate::room::Room;
 use crate::snapshots::Snapshots;
 use crate::timer::Timer;
 
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) timer: Timer,
     pub(crate) snapshots: Snapshots,
     pub(crate) counters: Counters,
+    pub(crate) room: Room,
     pub(crate) recovery: OnceLock<Arc<dyn RecoveryHandler>>,
     disk_failed: AtomicBool,
     pub(crate) stopped: AtomicBool,
@@ -102,6 +104,7 @@ impl Inner {
             timer: Timer::default(),
             snapshots: Snapshots::default(),
             counters: Counters::default(),
+            room: Room::default(),
             recovery: OnceLock::new(),
             disk_failed: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -177,8 +180,8 @@ impl Inner {
     pub(crate) fn insert(self: &Arc<Self>, cell: &Arc<Cell>) {
         let former = self.cells.write().insert(cell.group, cell.clone());
         assert!(former.is_none(), "group {} has two replicas on one node", cell.group);
-        let wake = cell.core.lock().replica.next_wake();
-        if let Some(at) = wake {
+        let core = cell.core.lock();
+        if let Some(at) = core.replica.next_wake() {
             self.timer.schedule(cell, at);
         }
     }
@@ -271,7 +274,14 @@ impl LogObserver for Observer {
         self.0.counters.log_jobs.add(jobs as u64);
     }
 
-    fn failed(&self, error: StorageError) {
-        self.0.disk_failed(&error);
+    fn write(&self, batch: &WriteBatch) -> bool {
+        let write = || self.0.log.write(batch.clone(), Durability::Synced);
+        match self.0.room.wait(|| self.0.is_stopped(), write) {
+            Ok(()) => true,
+            Err(error) => {
+                self.0.disk_failed(&error);
+                false
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use meridian_rpc::admin::NodeAddress;
 use meridian_rpc::peer::{PeerHandler, PeerMessage, SendError, Transport};
-use meridian_rpc::{LatencyTable, SendQueue};
+use meridian_rpc::{Epoch, LatencyTable, SendQueue};
 use meridian_types::NodeId;
 use parking_lot::{Mutex, RwLock};
 
@@ -115,13 +115,13 @@ impl LocalNetwork {
     fn link(&self, from: &Arc<Port>, to: &Arc<Port>) {
         let queue = Arc::new(SendQueue::new());
         queue.set_delay(self.latency.get(&from.region, &to.region));
-        queue.open();
+        let epoch = queue.open();
         from.links.write().insert(to.node, queue.clone());
         let (from, to) = (from.clone(), to.clone());
         // The thread ends when the queue is closed: by a cut, or by the stop of either node.
         std::thread::Builder::new()
             .name(format!("link-{}-{}", from.node, to.node))
-            .spawn(move || run_link(&from, &to, &queue))
+            .spawn(move || run_link(&from, &to, &queue, epoch))
             .expect("the operating system has a thread for a link");
     }
 
@@ -139,8 +139,8 @@ impl LocalNetwork {
     }
 }
 
-fn run_link(from: &Port, to: &Port, queue: &SendQueue) {
-    while let Some(messages) = queue.take_blocking() {
+fn run_link(from: &Port, to: &Port, queue: &SendQueue, epoch: Epoch) {
+    while let Some(messages) = queue.take_blocking(epoch) {
         if let Some(handler) = to.handler() {
             handler.receive(from.node, messages);
         }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use meridian_paxos::{Envelope, Persist, PersistToken};
-use meridian_storage::{Durability, Engine, StorageError, WriteBatch};
+use meridian_storage::WriteBatch;
 use parking_lot::{Condvar, Mutex};
 
 use crate::cell::Cell;
@@ -98,8 +98,8 @@ pub(crate) trait LogObserver: Send + Sync {
     fn persisted(&self, done: Done);
     /// A batch of this size, from so many jobs, was written.
     fn written(&self, bytes: usize, jobs: usize);
-    /// The log is lost.
-    fn failed(&self, error: StorageError);
+    /// Writes and syncs. False when the log is lost, which the observer has seen to.
+    fn write(&self, batch: &WriteBatch) -> bool;
 }
 
 /// The queues of the two threads.
@@ -116,7 +116,7 @@ impl LogWriter {
     }
 
     /// The writing thread.
-    pub(crate) fn run_writer(&self, log: &dyn Engine, observer: &dyn LogObserver) {
+    pub(crate) fn run_writer(&self, observer: &dyn LogObserver) {
         let mut jobs = Vec::new();
         while self.jobs.take(&mut jobs) {
             let mut rest = std::mem::take(&mut jobs).into_iter().peekable();
@@ -140,9 +140,8 @@ impl LogWriter {
                 }
                 if !batch.is_empty() {
                     let bytes = batch.bytes();
-                    if let Err(error) = log.write(batch, Durability::Synced) {
+                    if !observer.write(&batch) {
                         self.jobs.stop();
-                        observer.failed(error);
                         return;
                     }
                     observer.written(bytes, count);

@@ -123,6 +123,11 @@ impl Node {
         self.inner.is_disk_failed()
     }
 
+    /// True while the disk is full and writes wait for room.
+    pub fn is_out_of_space(&self) -> bool {
+        self.inner.room.is_short()
+    }
+
     /// The descriptors of the replicas here, by group.
     pub fn descriptors(&self) -> Vec<ShardDescriptor> {
         self.inner.cells().iter().map(|cell| cell.core.lock().replica.descriptor().clone()).collect()
@@ -190,7 +195,8 @@ impl Node {
         let me = std::thread::current().id();
         for thread in self.threads.lock().drain(..) {
             if thread.thread().id() != me {
-                thread.join().expect("a thread of the node ended in a panic");
+                let ended = thread.join();
+                assert!(ended.is_ok() || std::thread::panicking(), "a thread of the node ended in a panic");
             }
         }
         while self.inner.snapshots.is_installing() {
@@ -227,7 +233,7 @@ fn start_threads(inner: &Arc<Inner>, stop: &Arc<Stop>) -> Vec<JoinHandle<()>> {
     type Body = Box<dyn FnOnce(Arc<Inner>) + Send>;
     let stop = stop.clone();
     let bodies: [(&str, Body); 5] = [
-        ("log-writer", Box::new(|i| i.log_writer.run_writer(&*i.log, &Observer(i.clone())))),
+        ("log-writer", Box::new(|i| i.log_writer.run_writer(&Observer(i.clone())))),
         ("log-follow-up", Box::new(|i| i.log_writer.run_follow_up(&Observer(i.clone())))),
         ("applier", Box::new(|i| i.run_applier())),
         ("timer", Box::new(|i| i.run_timer())),

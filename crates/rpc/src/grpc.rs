@@ -28,7 +28,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::admin::NodeAddress;
 use crate::latency::LatencyTable;
 use crate::peer::{LIVENESS, PeerHandler, PeerMessage, SendError, Transport};
-use crate::queue::{SendQueue, Taken};
+use crate::queue::{Epoch, SendQueue, Taken};
 use crate::wire::proto::peer_client::PeerClient;
 use crate::wire::proto::peer_server::Peer;
 use crate::wire::{frame_of, proto};
@@ -158,6 +158,7 @@ impl GrpcTransport {
         let mut stop = self.stop.subscribe();
         let first = frames.message().await?.ok_or_else(|| Status::invalid_argument("empty stream"))?;
         let from = self.check_hello(first.hello.as_ref())?;
+        tracing::debug!(peer = from.get(), "stream from peer");
         let mut frame = first;
         let result = loop {
             self.heard(from);
@@ -287,8 +288,8 @@ async fn stream_to(address: &str, hello: proto::Hello, queue: &Arc<SendQueue>) -
     let mut client = PeerClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    queue.open();
-    let outgoing = Outgoing { hello: Some(hello), queue: queue.clone(), timer: None };
+    let epoch = queue.open();
+    let outgoing = Outgoing { hello: Some(hello), queue: queue.clone(), epoch, timer: None };
     let mut incoming = client.exchange(outgoing).await?.into_inner();
     // The response side carries nothing; its end is the end of the stream.
     while let Ok(Some(_)) = incoming.message().await {}
@@ -320,6 +321,7 @@ pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Erro
 struct Outgoing {
     hello: Option<proto::Hello>,
     queue: Arc<SendQueue>,
+    epoch: Epoch,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -335,7 +337,7 @@ impl Stream for Outgoing {
                 std::task::ready!(timer.as_mut().poll(cx));
                 self.timer = None;
             }
-            match std::task::ready!(self.queue.poll_take(cx)) {
+            match std::task::ready!(self.queue.poll_take(self.epoch, cx)) {
                 Taken::Messages(messages) => return Poll::Ready(Some(frame_of(None, messages))),
                 Taken::NotBefore(due) => self.timer = Some(Box::pin(tokio::time::sleep_until(due.into()))),
                 Taken::Empty | Taken::Closed => return Poll::Ready(None),

@@ -30,7 +30,7 @@ pub use admin_client::AdminClient;
 pub use client::{Call, CallError, ShardClient};
 pub use grpc::{GrpcConfig, GrpcTransport, PeerEndpoint};
 pub use latency::LatencyTable;
-pub use queue::{SendQueue, Taken};
+pub use queue::{Epoch, SendQueue, Taken};
 pub use server::{ServeError, serve_node, serve_time_master};
 pub use time::{PollError, TimeClient, TimeReading, TimeService};
 pub use wire::WireError;

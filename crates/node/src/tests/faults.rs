@@ -131,3 +131,16 @@ fn a_node_whose_log_fails_says_so_and_another_leads() {
     });
     cluster.commit(leader, GROUP, &[write("k", "y")]);
 }
+
+#[test]
+fn a_full_disk_holds_a_commit_up_and_reads_go_on() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    commit_many(&mut cluster, 3);
+    cluster.engines[0].data.fail_next_write(Fault::NoSpace);
+    let ts = cluster.commit(0, GROUP, &[write("k", "x")]);
+    assert!(!cluster.node(0).is_disk_failed());
+    assert_eq!(cluster.read_at(0, GROUP, ts, "k"), Some(Bytes::from_static(b"x")));
+    cluster.engines[0].log.fail_next_write(Fault::NoSpace);
+    cluster.commit(0, GROUP, &[write("k", "y")]);
+    assert_eq!(cluster.read(0, 0, GROUP, ReadMode::Strong, "k"), Ok(Some(Bytes::from_static(b"y"))));
+}
