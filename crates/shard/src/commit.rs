@@ -68,7 +68,7 @@ impl Replica {
             }
             Acquired::Granted => {
                 self.on_lock_events(events, cx);
-                self.proceed(id, work, deadline, cx);
+                self.granted(id, work, deadline, cx);
             }
             Acquired::WouldBlock => cx.reply(id, Err(ShardError::WouldBlock)),
             Acquired::WouldDeadlock => {
@@ -284,28 +284,48 @@ impl Replica {
         cx.abort(id, AbortReason::NoTimestamp);
     }
 
+    /// Carries out what happened in the lock table. The table is ahead of the events: a ticket that was granted first may
+    /// belong to a transaction that was wounded later, so the wounds are carried out before any grant.
     pub(crate) fn on_lock_events(&mut self, events: Vec<Event>, cx: &mut Step<'_>) {
+        for event in &events {
+            if let Event::Wounded { txn, by, tickets } = event {
+                let reason = AbortReason::Wounded { by: *by };
+                for ticket in tickets {
+                    self.leader_mut().lock_waits.remove(ticket);
+                    cx.abort(RequestId(ticket.0), reason);
+                }
+                self.unregister(*txn, reason, cx);
+            }
+        }
         for event in events {
             match event {
                 Event::Granted(ticket) => {
                     let Some(work) = self.leader_mut().lock_waits.remove(&ticket) else { continue };
                     let deadline = cx.now.mono + self.config.stall_patience;
-                    self.proceed(RequestId(ticket.0), work, deadline, cx);
+                    self.granted(RequestId(ticket.0), work, deadline, cx);
                 }
                 Event::WouldDeadlock(ticket) => {
                     let Some(work) = self.leader_mut().lock_waits.remove(&ticket) else { continue };
                     self.drop_txn(work.txn().id, cx);
                     cx.abort(RequestId(ticket.0), AbortReason::WouldDeadlock);
                 }
-                Event::Wounded { txn, by, tickets } => {
-                    let leader = self.leader_mut();
-                    for ticket in tickets {
-                        leader.lock_waits.remove(&ticket);
-                        cx.abort(RequestId(ticket.0), AbortReason::Wounded { by });
-                    }
-                    self.unregister(txn, AbortReason::Wounded { by }, cx);
-                }
+                Event::Wounded { .. } => {}
             }
+        }
+    }
+
+    /// Goes on with work whose locks were granted, unless other events have overtaken it: its transaction may have been
+    /// wounded since, or another copy of the same request may have been proposed.
+    fn granted(&mut self, id: RequestId, work: Work, deadline: Timestamp, cx: &mut Step<'_>) {
+        let txn = work.txn();
+        let leader = self.leader_mut();
+        if !leader.stands(&txn) {
+            return cx.abort(id, AbortReason::LocksLost);
+        }
+        if leader.txns.get(&txn.id).is_some_and(|t| t.phase == Phase::Active) {
+            self.proceed(id, work, deadline, cx);
+        } else {
+            self.restart(id, work, deadline, cx);
         }
     }
 

@@ -158,6 +158,8 @@ pub(crate) struct Leader {
     pub(crate) serving: bool,
     /// Every later timestamp is above this (I-5). Covers assigned commits and prepares, closed timestamps, and reads.
     pub(crate) floor: Timestamp,
+    /// The greatest timestamp told to followers, which may show commits up to it before this replica has applied them.
+    pub(crate) closed: Timestamp,
     /// No timestamp may be assigned and no floor raised above this one: a split or a hand-over has told it to others.
     pub(crate) frozen: Option<Timestamp>,
     pub(crate) last_slot: Slot,
@@ -192,6 +194,7 @@ impl Leader {
             ready_at,
             serving: false,
             floor,
+            closed: Timestamp::ZERO,
             frozen: None,
             last_slot: ready_at,
             locks: LockTable::new(),

@@ -6,7 +6,8 @@
 //!   mode      where     at                       waits for
 //!   Locking   leader    newest                   locks
 //!   Strong    leader    greatest applied commit  prepared transactions on its keys (their commit may be answered
-//!                                                already), commits in flight at or below it on its keys
+//!                                                already), commits in flight on its keys at or below it or the
+//!                                                closed timestamp (a follower may have shown them already)
 //!   At(t)     leader    t, floor raised to it    prepared ones that may commit at or below t, commits in flight likewise
 //!   At(t)     follower  t                        closed >= t, applied through it; prepared ones likewise
 //! ```
@@ -91,7 +92,13 @@ impl Replica {
         }
         let t = self.state.shown;
         assert!(t <= leader.floor, "a later commit could get {t} or less");
-        if self.is_blocked(ops, t, Timestamp::MAX) { Verdict::Wait } else { Verdict::Serve(t) }
+        // A follower may have shown a commit at or below the closed timestamp that is still in flight here; a strong read
+        // that begins after that must see it, too.
+        if self.is_blocked(ops, t.max(leader.closed), Timestamp::MAX) {
+            Verdict::Wait
+        } else {
+            Verdict::Serve(t)
+        }
     }
 
     /// True when something that may yet commit at or below `t` touches `ops`. Of prepared transactions those count that

@@ -76,7 +76,8 @@ impl Replica {
         if !self.leader.as_ref().is_some_and(|l| l.serving) || !self.raise_floor(at, now) {
             return None;
         }
-        let leader = self.leader.as_ref()?;
+        let leader = self.leader.as_mut()?;
+        leader.closed = leader.closed.max(at);
         Some(ClosedTimestamp { ballot: leader.ballot, closed: at, through: leader.last_slot })
     }
 }

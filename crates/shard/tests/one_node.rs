@@ -1,6 +1,8 @@
 //! Every request against a shard of one replica, with a driver that does each output at once and a clock under the
 //! test's control. What several replicas, lost messages and crashes do is the simulation's business.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

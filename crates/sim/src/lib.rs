@@ -9,6 +9,7 @@
 mod clock;
 pub mod paxos;
 mod scheduler;
+pub mod txn;
 
 pub use clock::{ClockConfig, SimClock};
 pub use scheduler::Scheduler;

@@ -1,0 +1,139 @@
+//! A simulated node: its clock, engines and replicas.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use meridian_paxos::{HardState, LogEntry, Persist, PersistToken};
+use meridian_shard::{Config, Now, Outputs, Recovered, Replica, RequestId};
+use meridian_storage::{CrashPoint, MemoryEngine};
+use meridian_types::{Duration, GroupId, NodeId, SeededRng, Slot, Timestamp};
+
+use super::TxnConfig;
+use super::cluster::Address;
+use crate::SimClock;
+
+/// One group's part of the log engine.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    hard: HardState,
+    truncated: Slot,
+    entries: BTreeMap<Slot, LogEntry>,
+    under_way: VecDeque<(PersistToken, Vec<Persist>)>,
+}
+
+impl Log {
+    pub(super) fn write(&mut self, token: PersistToken, writes: Vec<Persist>) {
+        self.under_way.push_back((token, writes));
+    }
+
+    pub(super) fn complete(&mut self, token: PersistToken) {
+        while self.under_way.front().is_some_and(|(t, _)| *t <= token) {
+            self.complete_first();
+        }
+    }
+
+    fn complete_first(&mut self) {
+        let Some((_, writes)) = self.under_way.pop_front() else { return };
+        for write in writes {
+            match write {
+                Persist::HardState(hard) => self.hard = hard,
+                Persist::Entries(entries) => self.entries.extend(entries.into_iter().map(|e| (e.slot, e))),
+                Persist::Truncate(slot) => {
+                    self.entries = self.entries.split_off(&slot.next());
+                    self.truncated = self.truncated.max(slot);
+                }
+            }
+        }
+    }
+
+    fn crash(&mut self, rng: &mut SeededRng) {
+        let survivors = if rng.chance(1, 2) { 0 } else { rng.below(self.under_way.len() as u64 + 1) };
+        for _ in 0..survivors {
+            self.complete_first();
+        }
+        self.under_way.clear();
+    }
+}
+
+/// Who waits for the answer to a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) from: Address,
+    pub(super) call: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Hosted {
+    pub(super) replica: Replica,
+    /// A wake-up is scheduled for this moment.
+    pub(super) wake_at: Option<Timestamp>,
+}
+
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) incarnation: u64,
+    pub(super) is_up: bool,
+    pub(super) clock: SimClock,
+    pub(super) engine: MemoryEngine,
+    pub(super) logs: BTreeMap<GroupId, Log>,
+    pub(super) replicas: BTreeMap<GroupId, Hosted>,
+    pub(super) origins: BTreeMap<RequestId, Origin>,
+    pub(super) next_request: u64,
+    pub(super) disk_busy_until: Timestamp,
+    pub(super) out: Outputs,
+}
+
+impl Node {
+    pub(super) fn now(&self, at: Timestamp) -> Now {
+        Now { mono: self.clock.mono(at), tt: self.clock.tt(at) }
+    }
+
+    /// Loads the replica of a group that the data engine knows.
+    pub(super) fn open(&mut self, group: GroupId, config: &TxnConfig, at: Timestamp, rng: &mut SeededRng) {
+        let Some(mut recovered) = meridian_shard::recover(&self.engine, group).expect("memory can be read")
+        else {
+            return;
+        };
+        let log = self.logs.entry(group).or_default();
+        fill_in(&mut recovered, log);
+        let config = shard_config(group, self.id, config, rng);
+        let replica = Replica::new(config, recovered, self.now(at));
+        self.replicas.insert(group, Hosted { replica, wake_at: None });
+    }
+
+    pub(super) fn crash(&mut self, rng: &mut SeededRng) {
+        self.is_up = false;
+        self.incarnation += 1;
+        self.replicas.clear();
+        self.origins.clear();
+        self.logs.values_mut().for_each(|log| log.crash(rng));
+        let surviving_batches = rng.below(self.engine.buffered_batches() as u64 + 1) as usize;
+        self.engine = self.engine.crash(CrashPoint { surviving_batches });
+    }
+}
+
+fn fill_in(recovered: &mut Recovered, log: &Log) {
+    recovered.hard = log.hard.clone();
+    recovered.truncated = log.truncated;
+    recovered.entries = log.entries.values().cloned().collect();
+}
+
+fn shard_config(group: GroupId, node: NodeId, config: &TxnConfig, rng: &mut SeededRng) -> Config {
+    let mut shard = Config::new(group, node, rng.next_u64());
+    shard.paxos.lease = Duration::from_millis(1_000);
+    shard.paxos.renew_below = Duration::from_millis(600);
+    shard.paxos.retransmit = Duration::from_millis(100);
+    shard.paxos.campaign = Duration::from_millis(500);
+    shard.paxos.election_spread = Duration::from_millis(200);
+    shard.close_lag = Duration::from_millis(60);
+    shard.recovery_after = Duration::from_millis(400);
+    shard.recovery_pause_max = Duration::from_millis(1_600);
+    // Members that were away catch up from the log; snapshots are the driver's business.
+    shard.log_retain = u64::MAX;
+    #[cfg(feature = "planted-bugs")]
+    {
+        shard.planted = config.planted;
+    }
+    #[cfg(not(feature = "planted-bugs"))]
+    let _ = config;
+    shard
+}
