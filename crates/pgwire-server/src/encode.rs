@@ -1,7 +1,7 @@
 //! Rows on the wire.
 
 use bytes::{BufMut, BytesMut};
-use meridian_datum::{Batch, Column, EvalContext, IntKind, SqlError, SqlState, write_binary, write_text};
+use meridian_datum::{Batch, Column, DataType, EvalContext, IntKind, SqlError, SqlState, write_binary, write_text};
 use meridian_session::{Format, RowDescription};
 
 /// Appends a RowDescription.
@@ -42,7 +42,7 @@ pub(crate) fn data_rows(
             let length_at = out.len();
             out.put_i32(0);
             match (field.format, column) {
-                (Format::Text, Column::Int(kind, values)) if is_plain_integer(*kind) => {
+                (Format::Text, Column::Int(IntKind::Int, values)) if is_plain_integer(&field.data_type) => {
                     integer(out, values.get(row).unwrap_or_default());
                 }
                 (Format::Text, Column::Text(values)) => out.put_slice(values.bytes_at(row)),
@@ -60,8 +60,9 @@ pub(crate) fn data_rows(
     Ok(())
 }
 
-fn is_plain_integer(kind: IntKind) -> bool {
-    matches!(kind, IntKind::Int2 | IntKind::Int4 | IntKind::Int8)
+/// Types of the integer datum that print as digits; an object id may print as a name.
+fn is_plain_integer(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Int2 | DataType::Int4 | DataType::Int8)
 }
 
 /// Decimal digits without the formatting machinery: most columns of most results are integers.
