@@ -10,7 +10,7 @@ use crate::ddl::Ddl;
 use crate::lower::{Lowerer, is_single_operation, shorten};
 use crate::parse::{ParsedStatement, Syntax};
 use crate::physical::{Operator, Plan};
-use crate::planned::{AsOf, CommandTag, Explain, OutputColumn, PlannedStatement, StatementPlan};
+use crate::planned::{CommandTag, Explain, OutputColumn, PlannedStatement, StatementPlan};
 use crate::session::SessionStatement;
 use crate::{Expr, PlanContext};
 

@@ -311,7 +311,6 @@ impl Binder<'_> {
                 let message = format!("WITH query \"{name}\" does not have a RETURNING clause");
                 return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
             }
-            CteSource::Recursive => return Err(SqlError::unsupported("WITH RECURSIVE").at(at)),
         };
         let columns = entry
             .columns

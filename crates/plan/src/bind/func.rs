@@ -2,7 +2,10 @@
 //! functions are told apart here.
 
 use meridian_catalog::lookup_catalog_function;
-use meridian_datum::{CastContext, DataType, Datum, Result, SqlError, SqlState, is_aggregate, lookup_function};
+use meridian_datum::{
+    CastContext, DataType, Datum, EvalContext, FunctionDef, ResolvedFunction, Result, SqlError, SqlState, Ty,
+    Volatility, is_aggregate, lookup_function,
+};
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::expr::{Cx, position};
@@ -87,6 +90,11 @@ impl Binder<'_> {
             }
             return Ok(Expr::Session { function, args: cast });
         }
+        if name == "unique_rowid" && types.is_empty() {
+            let function =
+                ResolvedFunction { def: &UNIQUE_ROWID, arg_types: Vec::new(), result_type: DataType::Int8 };
+            return self.call(function, args, at);
+        }
         match lookup_function(name, &types) {
             Ok(function) => self.call(function, args, at),
             Err(e) => {
@@ -151,6 +159,23 @@ impl Binder<'_> {
         }
         Ok(None)
     }
+}
+
+/// `unique_rowid()`: the default of serial and identity columns and of hidden row ids. Random, so that the rows of
+/// parallel writers spread over a table's shards; 63 bits, so that a second drawing of a number is not to be expected.
+static UNIQUE_ROWID: FunctionDef = FunctionDef {
+    name: "unique_rowid",
+    args: &[],
+    variadic: false,
+    result: Ty::Int8,
+    strict: false,
+    volatility: Volatility::Volatile,
+    eval: unique_rowid,
+    kernel: None,
+};
+
+fn unique_rowid(ctx: &EvalContext, _args: &[Datum]) -> Result<Datum> {
+    Ok(Datum::Int((ctx.next_random() >> 1) as i64))
 }
 
 /// The parts of a call that have a meaning; others are refused.

@@ -117,11 +117,6 @@ impl<'a> Binder<'a> {
         (0..n).map(|_| self.new_col()).collect()
     }
 
-    /// How many identities there are.
-    pub(crate) fn col_count(&self) -> usize {
-        self.next_col
-    }
-
     /// The parameters' types; an unsettled one is 42P18.
     pub(crate) fn finish_params(&mut self) -> Result<Vec<DataType>> {
         for (i, t) in self.params.iter().enumerate() {
@@ -185,11 +180,6 @@ impl<'a> Binder<'a> {
         if !self.tables.iter().any(|(id, _)| *id == table.id) {
             self.tables.push((table.id, table.version));
         }
-    }
-
-    /// The text of a span.
-    fn text(&self, span: Span) -> &'a str {
-        crate::parse::slice(self.source, span.start.column, span.end.column)
     }
 }
 
@@ -260,6 +250,4 @@ pub(crate) const COUNT: DataType = DataType::Int8;
 pub(crate) struct NamedExpr {
     pub(crate) expr: Expr,
     pub(crate) name: String,
-    /// Where the expression stands.
-    pub(crate) position: u32,
 }

@@ -267,7 +267,7 @@ impl Binder<'_> {
                 c.0 = name_of(&a.name).into();
             }
             let source = self.cte_source(bound, cte, uses.get(&name).copied().unwrap_or(0));
-            scope.ctes.insert(name.clone(), CteEntry { name, columns, source });
+            scope.ctes.insert(name, CteEntry { columns, source });
         }
         Ok(())
     }

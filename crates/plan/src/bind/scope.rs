@@ -45,7 +45,6 @@ pub(crate) struct FromScope {
 /// A common table expression by name.
 #[derive(Clone, Debug)]
 pub(crate) struct CteEntry {
-    pub(crate) name: String,
     pub(crate) columns: Vec<(Arc<str>, DataType)>,
     pub(crate) source: CteSource,
 }
@@ -59,8 +58,6 @@ pub(crate) enum CteSource {
     Inline { rel: Box<Rel>, cols: Vec<ColId> },
     /// A write without RETURNING, which cannot be read.
     NoRows,
-    /// The query that is being defined: WITH RECURSIVE.
-    Recursive,
 }
 
 /// A level of names; the enclosing query's level is the parent.

@@ -131,8 +131,7 @@ impl Binder<'_> {
                     }
                     for (c, t) in scope.from.columns.iter().filter(|(c, _)| !c.hidden) {
                         self.note_star(c, &scope.from.tables[*t].alias, pos(options.wildcard_token.0.span));
-                        let at = pos(options.wildcard_token.0.span);
-                        let named = NamedExpr { expr: c.expr.clone(), name: c.name.to_string(), position: at };
+                        let named = NamedExpr { expr: c.expr.clone(), name: c.name.to_string() };
                         items.push(Item { named, origin: c.origin });
                     }
                 }
@@ -151,7 +150,7 @@ impl Binder<'_> {
                     let t = find_table(scope, schema, table).ok_or_else(|| missing_table(scope, table).at(at))?;
                     for c in t.columns.iter().filter(|c| !c.hidden) {
                         self.note_star(c, &t.alias, at);
-                        let named = NamedExpr { expr: c.expr.clone(), name: c.name.to_string(), position: at };
+                        let named = NamedExpr { expr: c.expr.clone(), name: c.name.to_string() };
                         items.push(Item { named, origin: c.origin });
                     }
                 }
@@ -199,7 +198,7 @@ impl Binder<'_> {
             _ => self.settle(expr)?,
         };
         let origin = origin_of(&expr, scope);
-        Ok(Item { named: NamedExpr { expr, name, position: position(e) }, origin })
+        Ok(Item { named: NamedExpr { expr, name }, origin })
     }
 
     /// The expressions of RETURNING.
@@ -248,7 +247,7 @@ impl Binder<'_> {
         };
         let col = self.new_col();
         parts.functions.push((function, args, col));
-        let named = NamedExpr { expr: Expr::column(col, ty.clone()), name, position: call.position };
+        let named = NamedExpr { expr: Expr::column(col, ty.clone()), name };
         Ok(Item { named, origin: (0, 0) })
     }
 

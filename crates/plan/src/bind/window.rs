@@ -280,7 +280,7 @@ impl Binder<'_> {
     }
 
     fn frame_bound(&mut self, b: &WindowFrameBound, unit: FrameUnit, cx: &Cx<'_, '_>) -> Result<FrameBound> {
-        let mut offset = |b: &mut Self, e: &ast::Expr| -> Result<Expr> {
+        let offset = |b: &mut Self, e: &ast::Expr| -> Result<Expr> {
             if unit == FrameUnit::Range {
                 return Err(SqlError::unsupported("RANGE with an offset").at(position(e)));
             }

@@ -20,7 +20,7 @@ pub(super) fn show(x: &Explainer, e: &Expr, names: &[String]) -> String {
                 _ => format!("{name}({})", list(x, args, names)),
             }
         }
-        Expr::Session { function, args } => format!("{}({})", function.name(), list(x, args, names)),
+        Expr::Session { function, args } => format!("{}({})", format!("{function:?}").to_lowercase(), list(x, args, names)),
         Expr::Cast { input, to, .. } => format!("({})::{to}", sub(input)),
         Expr::And(parts) => joined(x, parts, " AND ", names),
         Expr::Or(parts) => joined(x, parts, " OR ", names),

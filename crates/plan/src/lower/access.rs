@@ -7,7 +7,7 @@ use super::spans::{self, IndexSpans};
 use super::{Ask, Lowered, Lowerer, plan, position};
 use crate::expr::Expr;
 use crate::logical::{ColSet, Get, Order};
-use crate::physical::{IndexJoin, Operator, Plan, Scan, SpanBound, SpanKey, Spans};
+use crate::physical::{IndexJoin, Operator, Scan, SpanBound, SpanKey, Spans};
 
 /// What fetching the row of an index entry costs, in rows read in order.
 const FETCH_COST: f64 = 4.0;

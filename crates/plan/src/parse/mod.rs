@@ -43,8 +43,8 @@ pub struct ParsedStatement {
     pub(crate) hooks: Hooks,
     /// The whole query string; positions of errors count in it.
     pub(crate) source: Arc<str>,
-    /// Bytes of the statement in `source`, without its terminator.
-    range: (usize, usize),
+    /// The statement's text, without its terminator.
+    pub text: Arc<str>,
 }
 
 /// What a statement is.
@@ -57,11 +57,6 @@ pub(crate) enum Syntax {
 }
 
 impl ParsedStatement {
-    /// The statement's text, without its terminator.
-    pub fn text(&self) -> &str {
-        self.source[self.range.0..self.range.1].trim()
-    }
-
     /// Whether it ends a transaction block, and so may run in a failed one: `COMMIT`, `ROLLBACK`, `ROLLBACK TO`.
     pub fn ends_transaction(&self) -> bool {
         match &*self.syntax {
@@ -133,7 +128,14 @@ fn parse_statement(
     range: (usize, usize),
 ) -> Result<ParsedStatement> {
     let hooks = hooks::apply(&mut tokens)?;
-    let done = |syntax| ParsedStatement { syntax: Arc::new(syntax), hooks: hooks.clone(), source: source.clone(), range };
+    let whole = range == (0, source.len());
+    let text: Arc<str> = if whole { source.clone() } else { Arc::from(source[range.0..range.1].trim()) };
+    let done = |syntax| ParsedStatement {
+        syntax: Arc::new(syntax),
+        hooks: hooks.clone(),
+        source: source.clone(),
+        text: text.clone(),
+    };
     if let Some(command) = commands::read(&tokens, source, range)? {
         return Ok(done(Syntax::Command(command)));
     }
