@@ -1,25 +1,47 @@
 //! From SQL text to a physical plan.
+//!
+//! ```text
+//!   text --parse--> syntax tree --bind--> logical plan --optimize--> logical plan --lower--> physical plan
+//!                                (names, types)      (conditions, joins)          (indexes, algorithms, positions)
+//! ```
+//!
+//! The crate is pure: it reads a [`CatalogSnapshot`] and nothing else, so that equal inputs give equal plans. It knows
+//! nothing of shards, of time or of transactions; it tells the executor which index spans a statement reads and how it
+//! locks them.
+//!
+//! A plan holds the table descriptors that it was made from. It is good for as long as the snapshot's version, for any
+//! parameters; sessions keep it by text, parameter types, search path, user, database and time zone.
+//!
+//! Statements that touch one row by primary key have forms of their own ([`StatementPlan::PointSelect`] and its kin),
+//! which need no operators.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bind;
 pub mod ddl;
+mod explain;
 pub mod expr;
 mod logical;
+mod lower;
 pub mod modify;
+mod optimize;
+mod parse;
 pub mod physical;
 pub mod planned;
+mod planner;
+mod same;
 pub mod session;
-pub mod statement;
 
 use std::sync::Arc;
 
 use meridian_catalog::CatalogSnapshot;
-use meridian_datum::{DataType, EvalContext, SqlError};
+use meridian_datum::{DataType, EvalContext};
 
 pub use expr::Expr;
 pub use logical::Unplanned;
+pub use parse::{ParsedStatement, SQL_BYTES_MAX, parse};
 pub use physical::{Operator, Plan};
 pub use planned::{CommandTag, OutputColumn, PlannedStatement, StatementPlan};
-pub use statement::ParsedStatement;
+pub use planner::{plan_expression, plan_statement};
 
 /// What planning depends on besides the statement.
 #[derive(Clone, Debug)]
@@ -34,18 +56,9 @@ pub struct PlanContext<'a> {
     pub search_path: &'a [String],
     /// Parameter types that the client declared; [`DataType::Unknown`] or absent ones are inferred.
     pub param_types: &'a [DataType],
-    /// For folding immutable constants and reading literals: time zone and date style. Times in it are not used.
+    /// For folding constants and reading literals: the time zone, and the times for literals like `'today'`.
     pub eval: &'a EvalContext,
 }
 
-/// Parses a query string into its statements.
-pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>, SqlError> {
-    let _ = sql;
-    Err(SqlError::unsupported("parsing"))
-}
-
-/// Plans one statement.
-pub fn plan_statement(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedStatement, SqlError> {
-    let _ = (ctx, statement);
-    Err(SqlError::unsupported("planning"))
-}
+#[cfg(test)]
+mod tests;

@@ -518,6 +518,22 @@ pub enum SetFunction {
     Cluster(ClusterFunction),
 }
 
+impl SetFunction {
+    /// The types of the columns, but for the ordinality.
+    pub(crate) fn output_types(&self, args: &[Expr]) -> Vec<DataType> {
+        match self {
+            SetFunction::GenerateSeries(t) => vec![t.clone()],
+            SetFunction::GenerateSubscripts => vec![DataType::Int4],
+            SetFunction::Unnest => args.iter().map(|a| a.ty().element().unwrap_or(DataType::Text)).collect(),
+            SetFunction::UnnestCall(f) => vec![f.result_type.element().unwrap_or(DataType::Text)],
+            SetFunction::Scalar(e) => vec![e.ty()],
+            SetFunction::Empty => vec![DataType::Text; 5],
+            SetFunction::Virtual(v) => v.columns.iter().map(|c| c.ty.clone()).collect(),
+            SetFunction::Cluster(_) => vec![DataType::Bool],
+        }
+    }
+}
+
 /// Functions that change the cluster. In a SELECT list they are planned as a one-row table function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClusterFunction {

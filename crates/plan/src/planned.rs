@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meridian_catalog::{TableId, TableRef};
+use meridian_catalog::TableId;
 use meridian_datum::DataType;
 use meridian_types::Timestamp;
 
@@ -116,12 +116,5 @@ impl PlannedStatement {
     /// The tables that the plan holds, for privilege and version checks.
     pub fn table_ids(&self) -> impl Iterator<Item = TableId> + '_ {
         self.tables.iter().map(|(id, _)| *id)
-    }
-
-    /// Records a table once.
-    pub(crate) fn note_table(tables: &mut Vec<(TableId, u64)>, table: &TableRef) {
-        if !tables.iter().any(|(id, _)| *id == table.id) {
-            tables.push((table.id, table.version));
-        }
     }
 }

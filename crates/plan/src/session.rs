@@ -8,7 +8,7 @@ use meridian_datum::DataType;
 use crate::ddl::Copy;
 use crate::expr::Expr;
 use crate::planned::AsOf;
-use crate::statement::ParsedStatement;
+use crate::parse::ParsedStatement;
 
 /// A statement of the session.
 #[derive(Clone, Debug)]
@@ -79,7 +79,6 @@ pub enum SessionStatement {
     Deallocate(Option<String>),
     /// `DISCARD`
     Discard(Discard),
-    /// `LISTEN`, `UNLISTEN`, `NOTIFY` are not here: they are 0A000.
     /// `LOCK TABLE`: what it protects is held by the table's span.
     LockTable {
         /// The tables.
@@ -160,4 +159,14 @@ pub enum Isolation {
     RepeatableRead,
     /// `SERIALIZABLE`
     Serializable,
+}
+
+impl SessionStatement {
+    /// Whether it may run in a failed transaction block.
+    pub fn ends_transaction(&self) -> bool {
+        matches!(
+            self,
+            SessionStatement::Commit { .. } | SessionStatement::Rollback { .. } | SessionStatement::RollbackTo(_)
+        )
+    }
 }

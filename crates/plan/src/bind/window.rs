@@ -1,0 +1,336 @@
+//! Window functions: gathered while the select list and ORDER BY are bound, computed after grouping.
+
+use std::sync::Arc;
+
+use meridian_datum::{CastContext, DataType, Datum, Result, SqlError, SqlState, is_aggregate};
+use sqlparser::ast::{self, WindowFrameBound, WindowFrameUnits, WindowType};
+
+use super::expr::{Clause, Cx, position};
+use super::func::{CallSyntax, is_window_function};
+use super::order::direction;
+use super::{At, Binder, COUNT, name_of, pos};
+use crate::expr::Expr;
+use crate::logical::{ColId, Order, Rel};
+use crate::physical::{FrameBound, FrameUnit, WindowCall, WindowFrame, WindowFunction};
+use crate::same::same_expr;
+
+/// The window functions of a query level, by partitioning and order.
+#[derive(Debug, Default)]
+pub(crate) struct Windows(Vec<WindowGroup>);
+
+#[derive(Debug)]
+struct WindowGroup {
+    partition: Vec<Expr>,
+    order: Vec<(Expr, bool, bool)>,
+    functions: Vec<(ColId, WindowCall)>,
+}
+
+impl Windows {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts every expression through `f`.
+    pub(super) fn rewrite(&mut self, f: &mut dyn FnMut(Expr) -> Result<Expr>) -> Result<()> {
+        let mut apply = |e: &mut Expr| -> Result<()> {
+            *e = f(std::mem::replace(e, Expr::null(DataType::Unknown)))?;
+            Ok(())
+        };
+        for g in &mut self.0 {
+            g.partition.iter_mut().try_for_each(&mut apply)?;
+            g.order.iter_mut().try_for_each(|(e, _, _)| apply(e))?;
+            for (_, c) in &mut g.functions {
+                c.args.iter_mut().try_for_each(&mut apply)?;
+                c.filter.iter_mut().try_for_each(&mut apply)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Binder<'_> {
+    pub(super) fn window_function(
+        &mut self,
+        call: &CallSyntax<'_>,
+        over: &WindowType,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<Expr> {
+        let at = call.position;
+        if cx.windows.is_none() {
+            let message = match cx.clause {
+                Clause::AggregateArgument => "aggregate function calls cannot contain window function calls".to_owned(),
+                c => format!("window functions are not allowed in {}", c.name()),
+            };
+            let state = if cx.clause == Clause::AggregateArgument {
+                SqlState::GROUPING_ERROR
+            } else {
+                SqlState::WINDOWING_ERROR
+            };
+            return Err(SqlError::new(state, message).at(at));
+        }
+        if call.distinct {
+            let message = "DISTINCT is not implemented for window functions";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
+        }
+        if !call.order_by.is_empty() {
+            let message = "aggregate ORDER BY is not implemented for window functions";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
+        }
+        let spec = self.window_spec(over, cx)?;
+        // Arguments may hold aggregates of this level, but no window functions.
+        let (function, args, ty) = self.window_call(call, cx)?;
+        let filter = match call.filter {
+            Some(f) => Some(self.condition(f, &mut Cx::new(cx.scope, Clause::Filter))?),
+            None => None,
+        };
+        if filter.is_some() && !matches!(function, WindowFunction::Aggregate(_)) {
+            let message = "FILTER is not implemented for non-aggregate window functions";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
+        }
+        let mut wcx = Cx::new(cx.scope, Clause::WindowDefinition);
+        wcx.aggregates = cx.aggregates.as_deref_mut();
+        let mut partition = Vec::with_capacity(spec.partition_by.len());
+        for e in &spec.partition_by {
+            partition.push(self.typed_expr(e, &mut wcx)?);
+        }
+        let mut order = Vec::with_capacity(spec.order_by.len());
+        for k in &spec.order_by {
+            let (descending, nulls_first) = direction(&k.options);
+            order.push((self.typed_expr(&k.expr, &mut wcx)?, descending, nulls_first));
+        }
+        let frame = self.frame(spec.window_frame.as_ref(), cx)?;
+        let col = self.new_col();
+        let call = WindowCall { function, args, filter, frame, ty: ty.clone() };
+        let windows = cx.windows.as_mut().expect("checked above");
+        let same = |g: &&mut WindowGroup| {
+            g.partition.len() == partition.len()
+                && g.partition.iter().zip(&partition).all(|(a, b)| same_expr(a, b))
+                && g.order.len() == order.len()
+                && g.order.iter().zip(&order).all(|(a, b)| a.1 == b.1 && a.2 == b.2 && same_expr(&a.0, &b.0))
+        };
+        match windows.0.iter_mut().find(same) {
+            Some(g) => g.functions.push((col, call)),
+            None => windows.0.push(WindowGroup { partition, order, functions: vec![(col, call)] }),
+        }
+        Ok(Expr::column(col, ty))
+    }
+
+    fn window_spec(&self, over: &WindowType, cx: &Cx<'_, '_>) -> Result<ast::WindowSpec> {
+        let find = |name: &ast::Ident| {
+            cx.scope.windows.get(&name_of(name)).cloned().ok_or_else(|| {
+                let message = format!("window \"{}\" does not exist", name_of(name));
+                SqlError::new(SqlState::UNDEFINED_OBJECT, message).at(pos(name.span))
+            })
+        };
+        match over {
+            WindowType::NamedWindow(name) => find(name),
+            WindowType::WindowSpec(spec) => match &spec.window_name {
+                None => Ok(spec.clone()),
+                Some(name) => {
+                    let mut base = find(name)?;
+                    if !spec.order_by.is_empty() {
+                        base.order_by = spec.order_by.clone();
+                    }
+                    base.window_frame = spec.window_frame.clone().or(base.window_frame);
+                    Ok(base)
+                }
+            },
+        }
+    }
+
+    fn window_call(
+        &mut self,
+        call: &CallSyntax<'_>,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<(WindowFunction, Vec<Expr>, DataType)> {
+        use WindowFunction as W;
+        let at = call.position;
+        if is_aggregate(&call.name) {
+            let bound = self.window_aggregate(call, cx)?;
+            return Ok(bound);
+        }
+        if !is_window_function(&call.name) {
+            let message =
+                format!("OVER specified, but {} is not a window function nor an aggregate function", call.name);
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).at(at));
+        }
+        let mut args = Vec::with_capacity(call.args.len());
+        for a in &call.args {
+            let mut acx = Cx::new(cx.scope, cx.clause);
+            acx.aggregates = cx.aggregates.as_deref_mut();
+            args.push((self.typed_expr(a, &mut acx)?, position(a)));
+        }
+        let expect = |low: usize, high: usize| -> Result<()> {
+            if (low..=high).contains(&args.len()) {
+                return Ok(());
+            }
+            let types: Vec<String> = args.iter().map(|(a, _)| a.ty().to_string()).collect();
+            let message = format!("function {}({}) does not exist", call.name, types.join(", "));
+            Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message).at(at))
+        };
+        let first = args.first().map(|(a, _)| a.ty());
+        let (function, ty) = match call.name.as_str() {
+            "row_number" | "rank" | "dense_rank" | "percent_rank" | "cume_dist" => {
+                expect(0, 0)?;
+                match call.name.as_str() {
+                    "row_number" => (W::RowNumber, DataType::Int8),
+                    "rank" => (W::Rank, DataType::Int8),
+                    "dense_rank" => (W::DenseRank, DataType::Int8),
+                    "percent_rank" => (W::PercentRank, DataType::Float8),
+                    _ => (W::CumeDist, DataType::Float8),
+                }
+            }
+            "ntile" => {
+                expect(1, 1)?;
+                (W::Ntile, DataType::Int4)
+            }
+            "first_value" | "last_value" => {
+                expect(1, 1)?;
+                let w = if call.name == "first_value" { W::FirstValue } else { W::LastValue };
+                (w, first.clone().unwrap_or(DataType::Text))
+            }
+            "nth_value" => {
+                expect(2, 2)?;
+                (W::NthValue, first.clone().unwrap_or(DataType::Text))
+            }
+            _ => {
+                expect(1, 3)?;
+                let w = if call.name == "lag" { W::Lag } else { W::Lead };
+                (w, first.clone().unwrap_or(DataType::Text))
+            }
+        };
+        let args = self.window_args(&function, args, &ty)?;
+        Ok((function, args, ty))
+    }
+
+    fn window_args(&mut self, f: &WindowFunction, args: Vec<(Expr, u32)>, ty: &DataType) -> Result<Vec<Expr>> {
+        let mut out: Vec<Expr> = Vec::with_capacity(3);
+        let counts = matches!(f, WindowFunction::Ntile);
+        let shifts = matches!(f, WindowFunction::Lag | WindowFunction::Lead);
+        for (i, (a, p)) in args.into_iter().enumerate() {
+            out.push(match i {
+                0 if counts => self.coerce(a, &DataType::Int4, CastContext::Implicit, p)?,
+                0 => a,
+                1 => self.coerce(a, &DataType::Int4, CastContext::Implicit, p)?,
+                _ => self.coerce(a, ty, CastContext::Implicit, p)?,
+            });
+        }
+        if shifts {
+            if out.len() == 1 {
+                out.push(Expr::Const(Datum::Int(1), DataType::Int4));
+            }
+            if out.len() == 2 {
+                out.push(Expr::null(ty.clone()));
+            }
+        }
+        Ok(out)
+    }
+
+    fn window_aggregate(
+        &mut self,
+        call: &CallSyntax<'_>,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<(WindowFunction, Vec<Expr>, DataType)> {
+        let mut args = Vec::with_capacity(call.args.len());
+        for a in &call.args {
+            let mut acx = Cx::new(cx.scope, cx.clause);
+            acx.aggregates = cx.aggregates.as_deref_mut();
+            args.push((self.expr(a, &mut acx)?, position(a)));
+        }
+        let types: Vec<DataType> = args.iter().map(|(a, _)| a.ty()).collect();
+        let function = meridian_datum::lookup_aggregate(&call.name, &types).at(call.position)?;
+        let mut cast = Vec::with_capacity(args.len());
+        for ((a, p), t) in args.into_iter().zip(&function.arg_types) {
+            cast.push(self.coerce(a, t, CastContext::Implicit, p)?);
+        }
+        let ty = function.result_type.clone();
+        Ok((WindowFunction::Aggregate(Arc::new(function)), cast, ty))
+    }
+
+    fn frame(&mut self, frame: Option<&ast::WindowFrame>, cx: &Cx<'_, '_>) -> Result<WindowFrame> {
+        let Some(f) = frame else {
+            return Ok(WindowFrame {
+                unit: FrameUnit::Range,
+                start: FrameBound::UnboundedPreceding,
+                end: FrameBound::CurrentRow,
+            });
+        };
+        let unit = match f.units {
+            WindowFrameUnits::Rows => FrameUnit::Rows,
+            WindowFrameUnits::Range => FrameUnit::Range,
+            WindowFrameUnits::Groups => FrameUnit::Groups,
+        };
+        let start = self.frame_bound(&f.start_bound, unit, cx)?;
+        let end = match &f.end_bound {
+            Some(b) => self.frame_bound(b, unit, cx)?,
+            None => FrameBound::CurrentRow,
+        };
+        let wrong = |m: &'static str| Err(SqlError::new(SqlState::WINDOWING_ERROR, m));
+        match (&start, &end) {
+            (FrameBound::UnboundedFollowing, _) => wrong("frame start cannot be UNBOUNDED FOLLOWING"),
+            (_, FrameBound::UnboundedPreceding) => wrong("frame end cannot be UNBOUNDED PRECEDING"),
+            (FrameBound::CurrentRow, FrameBound::Preceding(_)) => {
+                wrong("frame starting from current row cannot have preceding rows")
+            }
+            (FrameBound::Following(_), FrameBound::Preceding(_) | FrameBound::CurrentRow) => {
+                wrong("frame starting from following row cannot have preceding rows")
+            }
+            _ => Ok(WindowFrame { unit, start, end }),
+        }
+    }
+
+    fn frame_bound(&mut self, b: &WindowFrameBound, unit: FrameUnit, cx: &Cx<'_, '_>) -> Result<FrameBound> {
+        let offset = |b: &mut Self, e: &ast::Expr| -> Result<Expr> {
+            if unit == FrameUnit::Range {
+                return Err(SqlError::unsupported("RANGE with an offset").at(position(e)));
+            }
+            let bound = b.expr(e, &mut Cx::new(cx.scope, Clause::WindowDefinition))?;
+            b.coerce(bound, &COUNT, CastContext::Implicit, position(e))
+        };
+        Ok(match b {
+            WindowFrameBound::CurrentRow => FrameBound::CurrentRow,
+            WindowFrameBound::Preceding(None) => FrameBound::UnboundedPreceding,
+            WindowFrameBound::Following(None) => FrameBound::UnboundedFollowing,
+            WindowFrameBound::Preceding(Some(e)) => FrameBound::Preceding(offset(self, e)?),
+            WindowFrameBound::Following(Some(e)) => FrameBound::Following(offset(self, e)?),
+        })
+    }
+
+    /// Computes the window functions of a level above its rows.
+    pub(super) fn window_rel(&mut self, mut rel: Rel, windows: Windows) -> Result<Rel> {
+        for g in windows.0 {
+            let mut extra: Vec<(ColId, Expr)> = Vec::new();
+            let mut id_of = |b: &mut Self, e: Expr| match e {
+                Expr::Column { index, .. } => index,
+                other => {
+                    let id = b.new_col();
+                    extra.push((id, other));
+                    id
+                }
+            };
+            let partition: Vec<ColId> = g.partition.into_iter().map(|e| id_of(self, e)).collect();
+            let order: Vec<Order> = g
+                .order
+                .into_iter()
+                .map(|(e, descending, nulls_first)| Order { col: id_of(self, e), descending, nulls_first })
+                .collect();
+            if !extra.is_empty() {
+                let mut exprs: Vec<(ColId, Expr)> = rel.typed_cols().into_iter().map(|(c, t)| (c, Expr::column(c, t))).collect();
+                exprs.extend(extra);
+                rel = Rel::Project { input: Box::new(rel), exprs };
+            }
+            let mut keys: Vec<Order> =
+                partition.iter().map(|c| Order { col: *c, descending: false, nulls_first: false }).collect();
+            for o in &order {
+                if !keys.iter().any(|k| k.col == o.col) {
+                    keys.push(*o);
+                }
+            }
+            if !keys.is_empty() {
+                rel = Rel::Sort { input: Box::new(rel), keys };
+            }
+            rel = Rel::Window { input: Box::new(rel), partition, order, functions: g.functions };
+        }
+        Ok(rel)
+    }
+}

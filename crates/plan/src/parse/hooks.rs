@@ -1,0 +1,200 @@
+//! Clauses that are taken out of the token stream before sqlparser reads it.
+
+use meridian_datum::{Result, SqlError, SqlState};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::cursor::is_word;
+use crate::planned::AsOf;
+
+/// What was taken out of a statement.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hooks {
+    /// `AS OF SYSTEM TIME`
+    pub(crate) as_of: Option<AsOfClause>,
+    /// `INTERLEAVE IN PARENT`
+    pub(crate) interleave: Option<InterleaveClause>,
+}
+
+/// `AS OF SYSTEM TIME value`.
+#[derive(Clone, Debug)]
+pub(crate) struct AsOfClause {
+    /// The literal.
+    pub(crate) value: String,
+    /// Where it stands.
+    pub(crate) position: u32,
+}
+
+/// `INTERLEAVE IN PARENT name [ON DELETE CASCADE | NO ACTION]`.
+#[derive(Clone, Debug)]
+pub(crate) struct InterleaveClause {
+    pub(crate) parent: Vec<String>,
+    pub(crate) cascade: bool,
+    pub(crate) position: u32,
+}
+
+/// Takes the clauses out.
+pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
+    let mut hooks = Hooks::default();
+    let mut i = 0;
+    while i < tokens.len() {
+        let Token::Word(w) = &tokens[i].token else {
+            i += 1;
+            continue;
+        };
+        if w.quote_style.is_some() {
+            i += 1;
+            continue;
+        }
+        match w.keyword {
+            Keyword::AS if words(tokens, i, &["AS", "OF", "SYSTEM", "TIME"]) => {
+                hooks.as_of = Some(take_as_of(tokens, i)?);
+                continue;
+            }
+            Keyword::FOR => shorten_lock(tokens, i),
+            _ if w.value.eq_ignore_ascii_case("interleave") && words(tokens, i, &["INTERLEAVE", "IN", "PARENT"]) => {
+                hooks.interleave = Some(take_interleave(tokens, i)?);
+                continue;
+            }
+            _ if w.value.eq_ignore_ascii_case("operator") => flatten_operator(tokens, i),
+            _ => {}
+        }
+        i += 1;
+    }
+    Ok(hooks)
+}
+
+fn words(tokens: &[TokenWithSpan], at: usize, expected: &[&str]) -> bool {
+    expected.iter().enumerate().all(|(k, e)| tokens.get(at + k).is_some_and(|t| is_word(&t.token, e)))
+}
+
+fn take_as_of(tokens: &mut Vec<TokenWithSpan>, at: usize) -> Result<AsOfClause> {
+    let position = tokens.get(at + 4).map_or(tokens[at].span.start.column, |t| t.span.start.column) as u32;
+    let (value, used) = match tokens.get(at + 4).map(|t| &t.token) {
+        Some(Token::SingleQuotedString(s) | Token::Number(s, _)) => (s.clone(), 5),
+        Some(Token::Minus) => match tokens.get(at + 5).map(|t| &t.token) {
+            Some(Token::Number(s, _)) => (format!("-{s}"), 6),
+            _ => return Err(as_of_error(position)),
+        },
+        _ => return Err(as_of_error(position)),
+    };
+    tokens.drain(at..at + used);
+    Ok(AsOfClause { value, position })
+}
+
+fn as_of_error(position: u32) -> SqlError {
+    SqlError::new(SqlState::SYNTAX_ERROR, "AS OF SYSTEM TIME must be followed by a literal").with_position(position)
+}
+
+fn take_interleave(tokens: &mut Vec<TokenWithSpan>, at: usize) -> Result<InterleaveClause> {
+    let position = tokens[at].span.start.column as u32;
+    let mut next = at + 3;
+    let mut parent = Vec::new();
+    loop {
+        match tokens.get(next).map(|t| &t.token) {
+            Some(Token::Word(w)) => {
+                let name = if w.quote_style.is_some() { w.value.clone() } else { w.value.to_lowercase() };
+                parent.push(name);
+            }
+            _ => {
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, "INTERLEAVE IN PARENT must name a table")
+                    .with_position(position));
+            }
+        }
+        next += 1;
+        if tokens.get(next).is_some_and(|t| t.token == Token::Period) {
+            next += 1;
+        } else {
+            break;
+        }
+    }
+    let mut cascade = false;
+    if words(tokens, next, &["ON", "DELETE", "CASCADE"]) {
+        cascade = true;
+        next += 3;
+    } else if words(tokens, next, &["ON", "DELETE", "NO", "ACTION"]) {
+        next += 4;
+    }
+    tokens.drain(at..next);
+    Ok(InterleaveClause { parent, cascade, position })
+}
+
+/// `FOR NO KEY UPDATE` and `FOR KEY SHARE` lock rows no less than `FOR UPDATE` and `FOR SHARE` do here.
+fn shorten_lock(tokens: &mut Vec<TokenWithSpan>, at: usize) {
+    if words(tokens, at, &["FOR", "NO", "KEY", "UPDATE"]) {
+        tokens.drain(at + 1..at + 3);
+    } else if words(tokens, at, &["FOR", "KEY", "SHARE"]) {
+        tokens.remove(at + 1);
+    }
+}
+
+/// `OPERATOR(pg_catalog.~)` to `~`: operators have no schemas here but the built-in one.
+fn flatten_operator(tokens: &mut Vec<TokenWithSpan>, at: usize) {
+    let kind = |k: usize| tokens.get(at + k).map(|t| &t.token);
+    if kind(1) != Some(&Token::LParen) {
+        return;
+    }
+    let operator = match (kind(2), kind(3)) {
+        (Some(Token::Word(w)), Some(Token::Period)) if w.value.eq_ignore_ascii_case("pg_catalog") => at + 4,
+        (Some(Token::Word(_)), _) => return,
+        _ => at + 2,
+    };
+    if tokens.get(operator + 1).is_some_and(|t| t.token == Token::RParen) {
+        let op = tokens[operator].clone();
+        tokens.splice(at..operator + 2, [op]);
+    }
+}
+
+impl AsOfClause {
+    /// The moment that the literal names: an interval before now (`-10s`), nanoseconds since 1970 as a decimal, or a
+    /// timestamp.
+    pub(crate) fn resolve(&self, eval: &meridian_datum::EvalContext) -> Result<AsOf> {
+        crate::parse::hooks::as_of_value(&self.value, eval).map_err(|e| e.or_position(self.position))
+    }
+}
+
+/// Microseconds between 1970 and 2000, the epochs of Unix and of PostgreSQL.
+const EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+pub(crate) fn as_of_value(text: &str, eval: &meridian_datum::EvalContext) -> Result<AsOf> {
+    use meridian_datum::{DataType, Datum, parse_text};
+    let invalid = || SqlError::invalid_parameter(format!("invalid AS OF SYSTEM TIME value: \"{text}\""));
+    let trimmed = text.trim();
+    if !trimmed.is_empty() && trimmed.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        let whole = trimmed.split('.').next().unwrap_or(trimmed);
+        let nanos: u64 = whole.parse().map_err(|_| invalid())?;
+        return Ok(AsOf::At(meridian_types::Timestamp::from_nanos(nanos)));
+    }
+    if let Some(span) = trimmed.strip_prefix('-')
+        && let Ok(Datum::Interval(i)) = parse_text(eval, span, &DataType::Interval)
+    {
+        let days = i64::from(i.months) * 30 + i64::from(i.days);
+        let micros = days * 86_400_000_000 + i.us;
+        let nanos = u64::try_from(micros).map_err(|_| invalid())?.saturating_mul(1_000);
+        return Ok(AsOf::Ago(nanos));
+    }
+    // PostgreSQL's timestamps end at microseconds; the store's do not, so further digits are read here.
+    let (stamp, nanos) = split_nanos(trimmed);
+    match parse_text(eval, &stamp, &DataType::TimestampTz) {
+        Ok(Datum::TimestampTz(t)) => {
+            let micros = u64::try_from(t.checked_add(EPOCH_MICROS).ok_or_else(invalid)?).map_err(|_| invalid())?;
+            Ok(AsOf::At(meridian_types::Timestamp::from_nanos(micros.saturating_mul(1_000) + nanos)))
+        }
+        _ => Err(invalid()),
+    }
+}
+
+/// Takes digits seven to nine of the fraction of seconds out of a timestamp's text.
+fn split_nanos(text: &str) -> (String, u64) {
+    let Some(point) = text.find('.') else { return (text.to_owned(), 0) };
+    let digits: String = text[point + 1..].chars().take_while(char::is_ascii_digit).collect();
+    if digits.len() <= 6 {
+        return (text.to_owned(), 0);
+    }
+    let mut extra: String = digits.chars().skip(6).take(3).collect();
+    while extra.len() < 3 {
+        extra.push('0');
+    }
+    let rest = &text[point + 1 + digits.len()..];
+    (format!("{}{}{rest}", &text[..=point], &digits[..6]), extra.parse().unwrap_or(0))
+}

@@ -1,0 +1,180 @@
+//! SQL text to syntax trees, within limits of size and nesting.
+//!
+//! The grammar is sqlparser's. Three things are done around it:
+//!
+//! - statements of the session (`BEGIN`, `SET`, `SHOW`, `COPY`, ...) are read from the tokens here, since their grammar is
+//!   PostgreSQL's own and small ([`commands`]);
+//! - clauses that sqlparser does not know are taken out of the token stream before it sees them ([`hooks`]):
+//!   `AS OF SYSTEM TIME`, `INTERLEAVE IN PARENT`, `OPERATOR(schema.op)`;
+//! - token positions are rewritten to character offsets in the whole text, so that every span in a syntax tree is a
+//!   position that an error can carry.
+//!
+//! A statement whose syntax tree would be too deep to be walked on a small stack is refused with 54001, before any
+//! recursion begins.
+
+mod commands;
+mod copy;
+mod cursor;
+mod error;
+mod hooks;
+mod limits;
+
+use std::sync::Arc;
+
+use meridian_datum::{Result, SqlError, SqlState};
+use sqlparser::ast::Statement;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::{Parser, ParserOptions};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+pub(crate) use commands::{AlterSyntax, Command, TableName};
+pub(crate) use copy::{CopySource, CopySyntax};
+pub(crate) use hooks::{Hooks, InterleaveClause};
+
+pub(crate) static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+
+/// Bytes of one query string; larger ones are 54000. PostgreSQL's own limit is 1 GB of message.
+pub const SQL_BYTES_MAX: usize = 64 << 20;
+
+/// A statement of a query string.
+#[derive(Clone, Debug)]
+pub struct ParsedStatement {
+    pub(crate) syntax: Arc<Syntax>,
+    pub(crate) hooks: Hooks,
+    /// The whole query string; positions of errors count in it.
+    pub(crate) source: Arc<str>,
+    /// The statement's text, without its terminator.
+    pub text: Arc<str>,
+}
+
+/// What a statement is.
+#[derive(Debug)]
+pub(crate) enum Syntax {
+    /// Read by sqlparser.
+    Ast(Statement),
+    /// Read here.
+    Command(Command),
+}
+
+impl ParsedStatement {
+    /// Whether it ends a transaction block, and so may run in a failed one: `COMMIT`, `ROLLBACK`, `ROLLBACK TO`.
+    pub fn ends_transaction(&self) -> bool {
+        match &*self.syntax {
+            Syntax::Command(Command::Session(s)) => s.ends_transaction(),
+            _ => false,
+        }
+    }
+}
+
+/// Parses a query string into its statements. Empty statements are left out, so that `;` gives none.
+pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
+    if sql.len() > SQL_BYTES_MAX {
+        return Err(SqlError::new(
+            SqlState::PROGRAM_LIMIT_EXCEEDED,
+            format!("query string of {} bytes exceeds the limit of {SQL_BYTES_MAX} bytes", sql.len()),
+        ));
+    }
+    let source: Arc<str> = Arc::from(sql);
+    let tokens = tokenize(sql)?;
+    let mut out = Vec::with_capacity(1);
+    let offsets = Offsets::new(sql);
+    for piece in tokens.split(|t| t.token == Token::SemiColon) {
+        let (Some(first), Some(last)) = (piece.first(), piece.last()) else { continue };
+        let range = (offsets.byte(first.span.start.column), offsets.byte(last.span.end.column));
+        limits::check(piece)?;
+        out.push(parse_statement(piece.to_vec(), &source, range)?);
+    }
+    Ok(out)
+}
+
+/// Parses the text of an expression that a descriptor keeps: a default or a check.
+pub(crate) fn parse_expression(sql: &str) -> Result<sqlparser::ast::Expr> {
+    let tokens = tokenize(sql)?;
+    limits::check(&tokens)?;
+    let mut parser = parser(tokens);
+    parser.parse_expr().map_err(|e| error::syntax(e, sql, &parser))
+}
+
+/// Tokens without white space, with positions in characters from 1 in the field `column`.
+fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
+    let mut tokens =
+        Tokenizer::new(&DIALECT, sql).tokenize_with_location().map_err(|e| error::lexical(&e, sql))?;
+    tokens.retain(|t| !matches!(t.token, Token::Whitespace(_)));
+    if sql.as_bytes().contains(&b'\n') {
+        let mut lines = vec![0u64];
+        lines.extend(sql.chars().enumerate().filter(|(_, c)| *c == '\n').map(|(i, _)| i as u64 + 1));
+        let flatten = |l: Location| {
+            let base = lines.get(l.line.saturating_sub(1) as usize).copied().unwrap_or(0);
+            Location { line: 1, column: base + l.column }
+        };
+        for t in &mut tokens {
+            t.span.start = flatten(t.span.start);
+            t.span.end = flatten(t.span.end);
+        }
+    }
+    Ok(tokens)
+}
+
+pub(crate) fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&DIALECT)
+        .with_options(ParserOptions::new().with_trailing_commas(false))
+        .with_recursion_limit(limits::NESTING_MAX)
+        .with_tokens_with_locations(tokens)
+}
+
+fn parse_statement(
+    mut tokens: Vec<TokenWithSpan>,
+    source: &Arc<str>,
+    range: (usize, usize),
+) -> Result<ParsedStatement> {
+    let hooks = hooks::apply(&mut tokens)?;
+    let whole = range == (0, source.len());
+    let text: Arc<str> = if whole { source.clone() } else { Arc::from(source[range.0..range.1].trim()) };
+    let done = |syntax| ParsedStatement {
+        syntax: Arc::new(syntax),
+        hooks: hooks.clone(),
+        source: source.clone(),
+        text: text.clone(),
+    };
+    if let Some(command) = commands::read(&tokens, source, range)? {
+        return Ok(done(Syntax::Command(command)));
+    }
+    let mut parser = parser(tokens);
+    let statement = parser.parse_statement().map_err(|e| error::syntax(e, source, &parser))?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF {
+        return Err(error::near(&rest, source));
+    }
+    Ok(done(Syntax::Ast(statement)))
+}
+
+/// Character positions to byte positions.
+struct Offsets<'a> {
+    sql: &'a str,
+    ascii: bool,
+}
+
+impl<'a> Offsets<'a> {
+    fn new(sql: &'a str) -> Self {
+        Offsets { sql, ascii: sql.is_ascii() }
+    }
+
+    /// The byte at which the character with this 1-based position begins.
+    fn byte(&self, position: u64) -> usize {
+        let skip = position.saturating_sub(1) as usize;
+        if self.ascii {
+            return skip.min(self.sql.len());
+        }
+        self.sql.char_indices().nth(skip).map_or(self.sql.len(), |(i, _)| i)
+    }
+}
+
+/// The part of a text between two character positions, the second exclusive.
+pub(crate) fn slice(sql: &str, start: u64, end: u64) -> &str {
+    let offsets = Offsets::new(sql);
+    let (a, b) = (offsets.byte(start), offsets.byte(end));
+    if a <= b { &sql[a..b] } else { "" }
+}
+
+#[cfg(test)]
+mod tests;

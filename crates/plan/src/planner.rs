@@ -1,0 +1,313 @@
+//! From a parsed statement to a plan.
+
+use std::sync::Arc;
+
+use meridian_datum::{DataType, Result, SqlError, SqlState};
+use sqlparser::ast::{self, Statement};
+
+use crate::bind::{Binder, BoundCommand, BoundQuery, Scope};
+use crate::ddl::Ddl;
+use crate::lower::{Lowerer, is_single_operation, shorten};
+use crate::parse::{ParsedStatement, Syntax};
+use crate::physical::{Operator, Plan};
+use crate::planned::{CommandTag, Explain, OutputColumn, PlannedStatement, StatementPlan};
+use crate::session::SessionStatement;
+use crate::{Expr, PlanContext};
+
+/// Plans one statement.
+pub fn plan_statement(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedStatement> {
+    let as_of = match &statement.hooks.as_of {
+        Some(a) => Some(a.resolve(ctx.eval)?),
+        None => None,
+    };
+    match &*statement.syntax {
+        Syntax::Command(c) => {
+            let mut binder = Binder::new(ctx, &statement.source);
+            let bound = binder.command(c, as_of)?;
+            let planned = match bound {
+                BoundCommand::Session(s) => session_statement(s),
+                BoundCommand::Ddl(ddl, tag) => ddl_statement(ddl, tag),
+            };
+            finish(planned, binder)
+        }
+        Syntax::Ast(s) => {
+            let mut planned = plan_ast(ctx, statement, s)?;
+            if as_of.is_some() && !planned.is_read_only {
+                let message = "AS OF SYSTEM TIME is only allowed in read-only statements";
+                return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+            }
+            planned.as_of = as_of;
+            // Relative times are resolved when the statement runs, literal times never change.
+            Ok(planned)
+        }
+    }
+}
+
+/// Binds the text of an expression over the columns of a table, for defaults and checks that are kept as text.
+pub fn plan_expression(
+    ctx: &PlanContext<'_>,
+    table: &meridian_catalog::TableRef,
+    text: &str,
+) -> Result<Expr> {
+    let ast = crate::parse::parse_expression(text)?;
+    let mut binder = Binder::new(ctx, text);
+    binder.table_expression(table, &ast)
+}
+
+fn plan_ast(ctx: &PlanContext<'_>, parsed: &ParsedStatement, s: &Statement) -> Result<PlannedStatement> {
+    let mut binder = Binder::new(ctx, &parsed.source);
+    match s {
+        Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
+            let scope = Scope::default();
+            let (bound, tag) = match s {
+                Statement::Query(q) => (binder.query(q, &scope)?, query_tag(q)),
+                Statement::Insert(_) => (binder.write(s, &scope)?, CommandTag::Insert),
+                Statement::Update(_) => (binder.write(s, &scope)?, CommandTag::Update),
+                _ => (binder.write(s, &scope)?, CommandTag::Delete),
+            };
+            let planned = query_statement(ctx, &mut binder, bound, tag)?;
+            finish(planned, binder)
+        }
+        Statement::Explain { analyze, verbose, statement, options, format, .. } => {
+            if format.is_some() {
+                return Err(SqlError::unsupported("EXPLAIN FORMAT"));
+            }
+            explain(ctx, parsed, statement, (*analyze, *verbose), options.as_deref().unwrap_or(&[]))
+        }
+        other => match binder.ddl(other, &parsed.hooks)? {
+            Some((ddl, tag)) => finish(ddl_statement(ddl, tag), binder),
+            None => Err(unsupported(other)),
+        },
+    }
+}
+
+fn query_tag(q: &ast::Query) -> CommandTag {
+    match &*q.body {
+        ast::SetExpr::Insert(_) => CommandTag::Insert,
+        ast::SetExpr::Update(_) => CommandTag::Update,
+        ast::SetExpr::Delete(_) => CommandTag::Delete,
+        _ => CommandTag::Select,
+    }
+}
+
+/// A query or write.
+fn query_statement(
+    ctx: &PlanContext<'_>,
+    binder: &mut Binder<'_>,
+    mut bound: BoundQuery,
+    tag: CommandTag,
+) -> Result<PlannedStatement> {
+    binder.name_objects(&mut bound)?;
+    let mut lowerer = Lowerer::new(ctx.snapshot);
+    let mut ctes = Vec::new();
+    for rel in std::mem::take(&mut binder.ctes) {
+        ctes.push(lowerer.cte(rel)?);
+    }
+    let cols: Vec<_> = bound.columns.iter().map(|c| c.col).collect();
+    let plan = lowerer.query(bound.rel, &cols)?;
+    let is_write = !matches!(tag, CommandTag::Select);
+    let columns: Option<Arc<[OutputColumn]>> = if is_write && bound.columns.is_empty() {
+        None
+    } else {
+        Some(
+            bound
+                .columns
+                .into_iter()
+                .map(|c| OutputColumn { name: c.name, ty: c.ty, origin: c.origin })
+                .collect(),
+        )
+    };
+    let is_read_only = !is_write && is_read(&plan) && ctes.iter().all(is_read);
+    let plan = shorten(plan);
+    let single_operation = is_read_only && ctes.is_empty() && is_single_operation(&plan);
+    Ok(PlannedStatement {
+        plan,
+        param_types: Vec::new(),
+        columns,
+        tag,
+        ctes,
+        tables: Vec::new(),
+        is_read_only,
+        single_operation,
+        cacheable: true,
+        as_of: None,
+        notices: Vec::new(),
+    })
+}
+
+/// Settles what the binder has gathered besides the plan.
+fn finish(mut planned: PlannedStatement, mut binder: Binder<'_>) -> Result<PlannedStatement> {
+    planned.param_types = binder.finish_params()?;
+    planned.tables = std::mem::take(&mut binder.tables);
+    planned.notices = std::mem::take(&mut binder.notices);
+    planned.cacheable &= !binder.time_dependent;
+    Ok(planned)
+}
+
+fn plain(plan: StatementPlan, tag: CommandTag) -> PlannedStatement {
+    PlannedStatement {
+        plan,
+        param_types: Vec::new(),
+        columns: None,
+        tag,
+        ctes: Vec::new(),
+        tables: Vec::new(),
+        is_read_only: false,
+        single_operation: false,
+        cacheable: false,
+        as_of: None,
+        notices: Vec::new(),
+    }
+}
+
+fn ddl_statement(ddl: Ddl, tag: &'static str) -> PlannedStatement {
+    plain(StatementPlan::Ddl(Box::new(ddl)), CommandTag::Plain(tag))
+}
+
+fn session_statement(s: SessionStatement) -> PlannedStatement {
+    let tag = session_tag(&s);
+    let text = |name: &str| OutputColumn { name: name.to_owned(), ty: DataType::Text, origin: (0, 0) };
+    let columns: Option<Arc<[OutputColumn]>> = match &s {
+        SessionStatement::Show(name) => Some(Arc::from([text(show_name(name))])),
+        SessionStatement::ShowAll => Some(Arc::from([text("name"), text("setting"), text("description")])),
+        _ => None,
+    };
+    PlannedStatement { columns, ..plain(StatementPlan::Session(Box::new(s)), tag) }
+}
+
+/// The column of `SHOW name`: the setting's name as PostgreSQL spells it.
+fn show_name(name: &str) -> &str {
+    match name {
+        "timezone" => "TimeZone",
+        "datestyle" => "DateStyle",
+        "intervalstyle" => "IntervalStyle",
+        other => other,
+    }
+}
+
+fn session_tag(s: &SessionStatement) -> CommandTag {
+    use SessionStatement as S;
+    use crate::session::{Discard, JobAction};
+    CommandTag::Plain(match s {
+        S::Begin(_) => "BEGIN",
+        S::Commit { .. } => "COMMIT",
+        S::Rollback { .. } | S::RollbackTo(_) => "ROLLBACK",
+        S::Savepoint(_) => "SAVEPOINT",
+        S::Release(_) => "RELEASE",
+        S::SetTransaction(_) | S::SetSessionCharacteristics(_) | S::Set { .. } | S::SetCluster { .. } => "SET",
+        S::Reset(_) => "RESET",
+        S::Show(_) | S::ShowAll => "SHOW",
+        S::Prepare { .. } => "PREPARE",
+        S::Execute { .. } => "EXECUTE",
+        S::Deallocate(Some(_)) => "DEALLOCATE",
+        S::Deallocate(None) => "DEALLOCATE ALL",
+        S::Discard(d) => match d {
+            Discard::All => "DISCARD ALL",
+            Discard::Plans => "DISCARD PLANS",
+            Discard::Sequences => "DISCARD SEQUENCES",
+            Discard::Temp => "DISCARD TEMP",
+        },
+        S::LockTable { .. } => "LOCK TABLE",
+        S::Maintenance { command, .. } => command,
+        S::Copy(_) => return CommandTag::Copy,
+        S::Job { action, .. } => match action {
+            JobAction::Pause => "PAUSE JOB",
+            JobAction::Resume => "RESUME JOB",
+            JobAction::Cancel => "CANCEL JOB",
+        },
+        S::Empty => "",
+    })
+}
+
+fn explain(
+    ctx: &PlanContext<'_>,
+    parsed: &ParsedStatement,
+    statement: &Statement,
+    (analyze, verbose): (bool, bool),
+    options: &[ast::UtilityOption],
+) -> Result<PlannedStatement> {
+    let (mut analyze, mut verbose, mut costs) = (analyze, verbose, true);
+    for o in options {
+        let name = o.name.value.to_lowercase();
+        let on = match &o.arg {
+            None => true,
+            Some(v) => match v.to_string().to_lowercase().trim_matches('\'') {
+                "true" | "on" | "1" => true,
+                "false" | "off" | "0" => false,
+                "text" if name == "format" => true,
+                other => {
+                    if name == "format" {
+                        return Err(SqlError::unsupported(format!("EXPLAIN (FORMAT {other})")));
+                    }
+                    let message = format!("{name} requires a Boolean value");
+                    return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+                }
+            },
+        };
+        match name.as_str() {
+            "analyze" => analyze = on,
+            "verbose" => verbose = on,
+            "costs" => costs = on,
+            // What these show (timing, summary) is shown with ANALYZE always.
+            "timing" | "summary" | "format" => {}
+            "buffers" | "settings" | "wal" if !on => {}
+            "buffers" | "settings" | "wal" => {
+                return Err(SqlError::unsupported(format!("EXPLAIN ({})", name.to_uppercase())));
+            }
+            _ => {
+                let message = format!("unrecognized EXPLAIN option \"{name}\"");
+                return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+            }
+        }
+    }
+    let mut inner = plan_ast(ctx, parsed, statement)?;
+    let lines = crate::explain::explain(&inner, costs);
+    let column = OutputColumn { name: "QUERY PLAN".to_owned(), ty: DataType::Text, origin: (0, 0) };
+    let planned = PlannedStatement {
+        param_types: inner.param_types.clone(),
+        columns: Some(Arc::from([column])),
+        tables: inner.tables.clone(),
+        is_read_only: !analyze || inner.is_read_only,
+        notices: std::mem::take(&mut inner.notices),
+        ..plain(StatementPlan::Ddl(Box::new(Ddl::Nothing)), CommandTag::Plain("EXPLAIN"))
+    };
+    let explain = Explain { statement: inner, analyze, verbose, costs, lines };
+    Ok(PlannedStatement { plan: StatementPlan::Explain(Box::new(explain)), ..planned })
+}
+
+/// Whether a plan only reads, without locks.
+fn is_read(p: &Plan) -> bool {
+    match &p.op {
+        Operator::Scan(s) => !s.for_update,
+        Operator::IndexJoin(j) => !j.for_update && is_read(&j.input),
+        Operator::LookupJoin(j) => !j.for_update && is_read(&j.input),
+        Operator::HashJoin(j) => is_read(&j.left) && is_read(&j.right),
+        Operator::NestedLoopJoin(j) => is_read(&j.left) && is_read(&j.right),
+        Operator::Apply(a) => is_read(&a.left) && is_read(&a.right),
+        Operator::Filter { input, .. }
+        | Operator::Project { input, .. }
+        | Operator::Distinct { input }
+        | Operator::DistinctOn { input, .. }
+        | Operator::Sort { input, .. }
+        | Operator::TopN { input, .. }
+        | Operator::Limit { input, .. } => is_read(input),
+        Operator::Aggregate(a) => is_read(&a.input),
+        Operator::Window(w) => is_read(&w.input),
+        Operator::SetOp { left, right, .. } => is_read(left) && is_read(right),
+        Operator::TableFunction(f) => !matches!(f.function, crate::physical::SetFunction::Cluster(_)),
+        Operator::Values { .. } | Operator::VirtualScan { .. } | Operator::CteScan { .. } => true,
+        Operator::Modify(_) => false,
+    }
+}
+
+/// The error for a statement that there is no plan for.
+fn unsupported(s: &Statement) -> SqlError {
+    let text = s.to_string();
+    let words: Vec<&str> = text
+        .split_whitespace()
+        .take(3)
+        .take_while(|w| w.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .collect();
+    let what = if words.is_empty() { text.split_whitespace().next().unwrap_or("statement").to_owned() } else { words.join(" ") };
+    SqlError::unsupported(what)
+}

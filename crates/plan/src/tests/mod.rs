@@ -1,0 +1,98 @@
+//! Golden tests: statements with their plans or errors.
+//!
+//! `golden/*.txt` hold blocks of a statement, a line `----`, and what planning it gives: EXPLAIN's lines, or
+//! `ERROR code: message` with position, detail and hint. `UPDATE=1` rewrites them; the difference is to be reviewed.
+
+mod fixture;
+mod units;
+
+use std::fmt::Write;
+
+use fixture::Fixture;
+
+fn answer(f: &Fixture, sql: &str) -> String {
+    match f.plan(sql) {
+        Ok(p) => {
+            let mut out = String::new();
+            for n in &p.notices {
+                let _ = writeln!(out, "NOTICE: {n}");
+            }
+            if let crate::StatementPlan::Ddl(d) = &p.plan {
+                let _ = writeln!(out, "{}", fixture::ddl(d));
+                return out;
+            }
+            for line in crate::explain::explain(&p, false) {
+                let _ = writeln!(out, "{line}");
+            }
+            let _ = writeln!(out, "{}", fixture::footer(&p));
+            out
+        }
+        Err(e) => fixture::error(&e),
+    }
+}
+
+fn golden(name: &str) {
+    let path = format!("{}/src/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let f = Fixture::new();
+    let mut out = String::new();
+    let mut failed = Vec::new();
+    for block in text.split("\n\n").map(str::trim_end).filter(|b| !b.trim().is_empty()) {
+        let (sql, expected) = block.split_once("\n----").unwrap_or((block, ""));
+        if sql.trim_start().starts_with("#") && !sql.contains('\n') {
+            let _ = write!(out, "{}\n\n", sql.trim());
+            continue;
+        }
+        let statement: String = sql.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join("\n");
+        let got = answer(&f, &statement);
+        if got.trim() != expected.trim() {
+            failed.push(format!("{sql}\nexpected:\n{}\ngot:\n{got}", expected.trim()));
+        }
+        let _ = write!(out, "{}\n----\n{}\n\n", sql.trim(), got.trim_end());
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, format!("{}\n", out.trim_end())).unwrap();
+        return;
+    }
+    assert!(failed.is_empty(), "{} of {name} differ:\n\n{}", failed.len(), failed.join("\n\n"));
+}
+
+#[test]
+fn access_paths() {
+    golden("access");
+}
+
+#[test]
+fn joins() {
+    golden("joins");
+}
+
+#[test]
+fn subqueries() {
+    golden("subqueries");
+}
+
+#[test]
+fn queries() {
+    golden("queries");
+}
+
+#[test]
+fn writes() {
+    golden("writes");
+}
+
+#[test]
+fn schema_changes() {
+    golden("ddl");
+}
+
+#[test]
+fn errors() {
+    golden("errors");
+}
+
+#[test]
+fn types() {
+    golden("types");
+}
