@@ -3,6 +3,8 @@
 //! They are computed in fixed point with guard digits and rounded once, at the scale that PostgreSQL would choose: so
 //! the digits agree with PostgreSQL's wherever its own are right.
 
+use std::f64::consts::{LOG10_2, LOG10_E};
+
 use num_bigint::{BigInt, Sign};
 
 use crate::decimal::arith::{MAX_DISPLAY_SCALE, MIN_SIGNIFICANT_DIGITS, divide_rounded, head, overflow};
@@ -14,7 +16,6 @@ use crate::state::SqlState;
 const MAX_EXPONENT: f64 = 6000.0;
 /// Digits computed beyond the ones that are kept.
 const GUARD: u32 = 12;
-const LOG10_E: f64 = 0.434_294_481_903_252;
 
 /// The scale for a result of about `10^weight`, at least that of the operands.
 fn result_scale(weight: i64, operands: &[&Decimal]) -> u32 {
@@ -183,7 +184,7 @@ impl Decimal {
 
     /// `power_var_int`: exact products, cut to the digits that matter.
     fn pow_integer(&self, n: i32, exponent: &Decimal) -> Result<Decimal> {
-        let scale = i64::from(self.scale()).max(MIN_SIGNIFICANT_DIGITS).min(MAX_DISPLAY_SCALE) as u32;
+        let scale = i64::from(self.scale()).clamp(MIN_SIGNIFICANT_DIGITS, MAX_DISPLAY_SCALE) as u32;
         let _ = exponent;
         match n {
             0 => return Ok(Decimal::ONE.round(scale as i32)),
@@ -212,7 +213,7 @@ impl Decimal {
     fn pow_real(&self, exponent: &Decimal) -> Result<Decimal> {
         let weight = ln_weight(self);
         let rough_scale = (8 - weight).max(0) as u32;
-        let rough = ln_at(self, rough_scale).to_f64() * exponent.to_f64();
+        let rough = ln_at(self, rough_scale).mul(exponent)?.round(rough_scale as i32).to_f64();
         if rough.abs() > MAX_EXPONENT * 1.003_34 {
             return if rough > 0.0 {
                 Err(overflow())
@@ -364,7 +365,7 @@ impl Float {
     }
 
     fn cut(self, digits: u32) -> Float {
-        let have = (self.coefficient.bits() as f64 * 0.301_029_995_663_981) as i64;
+        let have = (self.coefficient.bits() as f64 * LOG10_2) as i64;
         let drop = have - i64::from(digits);
         if drop <= 0 {
             return self;

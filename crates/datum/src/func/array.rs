@@ -71,9 +71,10 @@ fn cat(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
     let mut dimensions = if dx.len() >= dy.len() { dx.to_vec() } else { dy.to_vec() };
     if dx.len() == dy.len() && lens(&dx[1..]) == lens(&dy[1..]) {
         dimensions[0].len += dy[0].len;
-    } else if dx.len() == dy.len() + 1 && lens(&dx[1..]) == lens(dy) {
-        dimensions[0].len += 1;
-    } else if dy.len() == dx.len() + 1 && lens(&dy[1..]) == lens(dx) {
+    } else if (dx.len() == dy.len() + 1 && lens(&dx[1..]) == lens(dy))
+        || (dy.len() == dx.len() + 1 && lens(&dy[1..]) == lens(dx))
+    {
+        // One is an element of what the other is made of.
         dimensions[0].len += 1;
     } else {
         return Err(incompatible());
@@ -82,7 +83,7 @@ fn cat(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
     made(ArrayValue::with_dimensions(x.element_type().clone(), dimensions, elements))
 }
 
-fn dimension<'a>(a: &'a [Datum]) -> Option<&'a Dimension> {
+fn dimension(a: &[Datum]) -> Option<&Dimension> {
     let n = int(&a[1]);
     usize::try_from(n - 1).ok().and_then(|n| array(&a[0]).dimensions().get(n))
 }
@@ -109,6 +110,12 @@ fn position(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
         return Ok(Datum::Null);
     }
     let x = array(&a[0]);
+    if x.dimensions().len() > 1 {
+        return Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "searching for elements in multidimensional arrays is not supported",
+        ));
+    }
     let lower = x.dimensions().first().map_or(1, |d| i64::from(d.lower));
     let from = a.get(2).map_or(lower, int);
     let found = x.elements().iter().enumerate().find(|(i, e)| *i as i64 + lower >= from && **e == a[1]);
@@ -120,6 +127,12 @@ fn remove(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
         return Ok(Datum::Null);
     }
     let x = array(&a[0]);
+    if x.dimensions().len() > 1 {
+        return Err(SqlError::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "removing elements from multidimensional arrays is not supported",
+        ));
+    }
     let kept = x.elements().iter().filter(|e| **e != a[1]).cloned().collect();
     made(ArrayValue::new(x.element_type().clone(), kept))
 }

@@ -75,12 +75,14 @@ impl Field {
             "timezone_hour" | "timezone_h" => Field::TimezoneHour,
             "timezone_minute" | "timezone_m" => Field::TimezoneMinute,
             _ => {
-                return Err(SqlError::invalid_parameter(format!(
-                    "unit \"{lower}\" not recognized for type {type_name}"
-                )));
+                return Err(unrecognized(&lower, type_name));
             }
         })
     }
+}
+
+fn unrecognized(lower: &str, type_name: &str) -> SqlError {
+    SqlError::invalid_parameter(format!("unit \"{lower}\" not recognized for type {type_name}"))
 }
 
 fn unsupported(name: &str, type_name: &str) -> SqlError {
@@ -128,8 +130,7 @@ fn of_timestamp(name: &str, us: i64, zone: Option<&TimeZone>) -> Result<Option<D
     Ok(Some(match (field, offset) {
         (Field::Julian, _) => {
             let fraction = whole(time).div(&whole(US_PER_DAY))?;
-            let julian = whole(day + 2_451_545);
-            if time == 0 { julian } else { julian.add(&fraction)? }
+            whole(day + 2_451_545).add(&fraction)?
         }
         // An instant counts from the epoch in UTC, a local timestamp as if it were UTC.
         (Field::Epoch, _) => {
@@ -191,7 +192,8 @@ fn date_field(field: Field, day: i64) -> Option<Decimal> {
 fn of_date(name: &str, day: i32) -> Result<Option<Decimal>> {
     let field = Field::parse(name, "date")?;
     if day == i32::MIN || day == i32::MAX {
-        if time_field(field, 0).is_some() {
+        let known = matches!(field, Field::Julian | Field::Epoch) || date_field(field, 0).is_some();
+        if !known {
             return Err(unsupported(name, "date"));
         }
         return of_infinite(field, day > 0);
@@ -236,6 +238,19 @@ fn of_interval(name: &str, s: Span) -> Result<Option<Decimal>> {
     }))
 }
 
+/// The epoch of an interval is added up in doubles here, rounding errors included, as `date_part` always did.
+fn double_of_interval(name: &str, s: Span) -> Result<Datum> {
+    if Field::parse(name, "interval")? != Field::Epoch {
+        return double(of_interval(name, s));
+    }
+    const DAY: f64 = 86_400.0;
+    let mut seconds = s.us as f64 / 1e6;
+    seconds += 365.25 * DAY * f64::from(s.months / 12);
+    seconds += 30.0 * DAY * f64::from(s.months % 12);
+    seconds += DAY * f64::from(s.days);
+    Ok(Datum::Float8(seconds))
+}
+
 fn numeric(v: Result<Option<Decimal>>) -> Result<Datum> {
     Ok(v?.map_or(Datum::Null, Datum::Numeric))
 }
@@ -244,9 +259,22 @@ fn double(v: Result<Option<Decimal>>) -> Result<Datum> {
     Ok(v?.map_or(Datum::Null, |d| Datum::Float8(d.to_f64())))
 }
 
+/// A unit that `date_trunc` might know: the words that only `extract` has are no units.
+fn unit(name: &str, type_name: &str) -> Result<Field> {
+    let field = Field::parse(name, type_name)?;
+    let only_extracted = matches!(
+        field,
+        Field::Julian | Field::IsoYear | Field::Dow | Field::IsoDow | Field::Doy | Field::Epoch
+    );
+    if only_extracted {
+        return Err(unrecognized(&name.to_ascii_lowercase(), type_name));
+    }
+    Ok(field)
+}
+
 /// The start of the unit that a local timestamp lies in.
 fn truncated(name: &str, us: i64, type_name: &str) -> Result<i64> {
-    let field = Field::parse(name, type_name)?;
+    let field = unit(name, type_name)?;
     if is_infinite(us) {
         return Ok(us);
     }
@@ -298,7 +326,7 @@ fn truncated_instant(name: &str, us: i64, zone: &TimeZone) -> Result<i64> {
 }
 
 fn truncated_interval(name: &str, s: Span) -> Result<Span> {
-    let field = Field::parse(name, "interval")?;
+    let field = unit(name, "interval")?;
     let months = |unit: i32| Span::new(s.months / unit * unit, 0, 0);
     let time = |unit: i64| Span::new(s.months, s.days, s.us / unit * unit);
     Ok(match field {
@@ -349,7 +377,7 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
         double(of_timestamp(text(&a[0]), us, None))
     }),
     def("date_part", &[Text, Time], Float8, |_, a| double(of_time(text(&a[0]), time(&a[1])))),
-    def("date_part", &[Text, Interval], Float8, |_, a| double(of_interval(text(&a[0]), interval(&a[1])))),
+    def("date_part", &[Text, Interval], Float8, |_, a| double_of_interval(text(&a[0]), interval(&a[1]))),
     def("date_trunc", &[Text, Timestamp], Timestamp, |_, a| {
         truncated(text(&a[0]), stamp(&a[1]), TIMESTAMP).map(Datum::Timestamp)
     }),

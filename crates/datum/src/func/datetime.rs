@@ -267,13 +267,13 @@ fn make_date(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
 }
 
 fn date_of(y: i64, m: i64, d: i64) -> Result<i64> {
+    let year = if y < 0 { y + 1 } else { y };
     let overflow = || {
         SqlError::new(
             SqlState::DATETIME_FIELD_OVERFLOW,
-            format!("date field value out of range: {y}-{m:02}-{d:02}"),
+            format!("date field value out of range: {year}-{m:02}-{d:02}"),
         )
     };
-    let year = if y < 0 { y + 1 } else { y };
     if y == 0 || !(1..=12).contains(&m) || d < 1 || d > days_in_month(year, m) {
         return Err(overflow());
     }
@@ -318,8 +318,12 @@ fn to_timestamp(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
     if seconds.is_infinite() {
         return Ok(tz(if seconds > 0.0 { i64::MAX } else { i64::MIN }));
     }
-    let out_of_range =
-        || SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("timestamp out of range: \"{seconds}\""));
+    let out_of_range = || {
+        SqlError::new(
+            SqlState::DATETIME_FIELD_OVERFLOW,
+            format!("timestamp out of range: \"{}\"", crate::func::string::output_f64(seconds)),
+        )
+    };
     if seconds.is_nan() {
         return Err(SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp cannot be NaN"));
     }

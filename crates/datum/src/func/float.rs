@@ -179,7 +179,7 @@ fn plain(a: &[Datum], f: fn(f64) -> f64) -> Result<Datum> {
 
 fn sign(v: f64) -> f64 {
     match compare_f64(v, 0.0) {
-        _ if v.is_nan() => v,
+        _ if v.is_nan() => 0.0,
         std::cmp::Ordering::Less => -1.0,
         std::cmp::Ordering::Equal => 0.0,
         std::cmp::Ordering::Greater => 1.0,
@@ -213,7 +213,9 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
     def("log", &[Float8], Float8, |_, a| logarithm(a, f64::log10)),
     def("log10", &[Float8], Float8, |_, a| logarithm(a, f64::log10)),
     def("pi", &[], Float8, |_, _| Ok(Datum::Float8(std::f64::consts::PI))),
-    def("degrees", &[Float8], Float8, |_, a| plain(a, |x| x / (std::f64::consts::PI / 180.0))),
+    def("degrees", &[Float8], Float8, |_, a| {
+        apply(FloatOp::Div, f8(&a[0]), std::f64::consts::PI / 180.0).map(Datum::Float8)
+    }),
     def("radians", &[Float8], Float8, |_, a| plain(a, |x| x * (std::f64::consts::PI / 180.0))),
     def("sin", &[Float8], Float8, |_, a| trigonometric(a, f64::sin)),
     def("cos", &[Float8], Float8, |_, a| trigonometric(a, f64::cos)),

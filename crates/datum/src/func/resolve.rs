@@ -237,15 +237,15 @@ fn resolve_unknowns(candidates: &mut Vec<&'static FunctionDef>, args: &[DataType
         }
         wanted.push((i, category, preferred));
     }
-    let matches = |d: &&FunctionDef| {
+    let matches = |d: &FunctionDef| {
         wanted.iter().all(|(i, category, preferred)| {
             formal(d, *i).data_type().map_or(*category == TypeCategory::Pseudo, |f| {
                 f.category() == *category && (!preferred || f.is_preferred())
             })
         })
     };
-    if candidates.iter().any(|d| matches(&d)) {
-        candidates.retain(|d| matches(&d));
+    if candidates.iter().any(|d| matches(d)) {
+        candidates.retain(|d| matches(d));
     }
 }
 

@@ -46,6 +46,11 @@ fn plain(ctx: &EvalContext, d: &Datum) -> String {
     }
 }
 
+/// A double's text as its output function has it.
+pub(super) fn output_f64(v: f64) -> String {
+    output(&EvalContext::default(), &Datum::Float8(v))
+}
+
 /// A value's text as its output function has it, which `concat` uses.
 pub(super) fn output(ctx: &EvalContext, d: &Datum) -> String {
     to_text(ctx, d, &untyped(d))
@@ -213,7 +218,7 @@ fn initcap(s: &str) -> String {
 fn chr(a: &[Datum]) -> Result<Datum> {
     let code = int(&a[0]);
     if code < 0 {
-        return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "character number must be positive"));
+        return Err(SqlError::invalid_parameter("character number must be positive"));
     }
     if code == 0 {
         return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "null character not permitted"));
@@ -419,8 +424,12 @@ fn overlay(a: &[Datum]) -> Result<Datum> {
     if from <= 0 {
         return Err(SqlError::new(SqlState::SUBSTRING_ERROR, "negative substring length not allowed"));
     }
+    let after = from + count;
+    if i32::try_from(after).is_err() {
+        return Err(SqlError::out_of_range("integer"));
+    }
     let head = substring(s, 1, Some(from - 1))?;
-    let tail = substring(s, from.saturating_add(count), None)?;
+    let tail = substring(s, after, None)?;
     string(format!("{head}{new}{tail}"))
 }
 
@@ -516,6 +525,11 @@ pub(super) const FUNCTIONS: &[FunctionDef] = &[
         string(if a[0].is_null() { "NULL".to_owned() } else { quote_literal(text(&a[0])) })
     })
     .on_null(),
+    def("quote_nullable", &[Ty::AnyElement], Text, |ctx, a| {
+        string(if a[0].is_null() { "NULL".to_owned() } else { quote_literal(&plain(ctx, &a[0])) })
+    })
+    .on_null()
+    .stable(),
     def("string_to_array", &[Text, Text], TextArray, string_to_array).on_null(),
     def("string_to_array", &[Text, Text, Text], TextArray, string_to_array).on_null(),
 ];

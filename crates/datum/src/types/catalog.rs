@@ -124,6 +124,7 @@ type_table! {
     D::RegNamespace, D::RegNamespace => 4089 4090 "regnamespace" "regnamespace" 4 true 'i' 'p' Numeric false;
 }
 
+#[expect(clippy::len_without_is_empty, reason = "the length is `typlen`, not a number of elements")]
 impl DataType {
     /// What `pg_type` says of the type; for an array, of its innermost element.
     pub fn info(&self) -> &'static TypeInfo {
