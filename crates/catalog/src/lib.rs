@@ -13,8 +13,11 @@
 
 mod cache;
 mod descriptor;
+#[cfg(test)]
+mod fixture;
 mod functions;
 mod ids;
+mod information_schema;
 mod objects;
 mod pg_catalog;
 mod procs;

@@ -21,6 +21,9 @@
 //! The cache does not know who changes the catalog, nor how nodes hear of it. Source: docs/decisions/0006, and
 //! "Online, Asynchronous Schema Change in F1" (VLDB 2013), section 3.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

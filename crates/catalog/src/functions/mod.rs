@@ -10,13 +10,17 @@ mod describe;
 mod reg;
 mod session;
 mod size;
+#[cfg(test)]
+mod tests;
 mod visible;
 
 use meridian_datum::{DataType, Datum, Result};
 
+pub(crate) use define::index_def;
 pub use define::quote_ident;
 pub use reg::{parse_reg, reg_input, reg_output, reg_text};
 pub use session::SessionInfo;
+pub(crate) use session::UTF8;
 
 use crate::snapshot::CatalogSnapshot;
 

@@ -19,6 +19,8 @@
 
 mod codec;
 mod error;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use meridian_keys::{DescriptorId, SystemKey, TableId as KeyTableId};
