@@ -127,6 +127,7 @@ impl Pieces {
         }
         self.next = to;
         if from == 0 && to == self.batch.len() {
+            self.next = 0;
             return Some(std::mem::take(&mut self.batch));
         }
         Some(self.batch.slice(from..to))
