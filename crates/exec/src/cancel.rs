@@ -1,8 +1,9 @@
 //! Cancellation of the statement that a session is running.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use meridian_datum::{SqlError, SqlState};
 use tokio::sync::Notify;
@@ -20,6 +21,8 @@ pub struct CancelHandle(Arc<CancelState>);
 #[derive(Debug, Default)]
 struct CancelState {
     reason: AtomicU8,
+    /// Microseconds since the process began to count; 0 is none.
+    deadline: AtomicU64,
     wake: Notify,
 }
 
@@ -29,9 +32,18 @@ impl CancelHandle {
         self.set(BY_USER);
     }
 
-    /// Cancels it because `statement_timeout` has passed.
-    pub fn time_out(&self) {
-        self.set(BY_TIMEOUT);
+    /// Cancels the statement when this much time has passed; `None` takes an earlier deadline back.
+    pub fn set_timeout(&self, timeout: Option<Duration>) {
+        let deadline = timeout.map_or(0, |t| elapsed_micros().saturating_add(t.as_micros() as u64).max(1));
+        self.0.deadline.store(deadline, Ordering::Release);
+    }
+
+    /// How long the statement may go on; `None` without a deadline.
+    fn time_left(&self) -> Option<Duration> {
+        match self.0.deadline.load(Ordering::Acquire) {
+            0 => None,
+            deadline => Some(Duration::from_micros(deadline.saturating_sub(elapsed_micros()))),
+        }
     }
 
     fn set(&self, reason: u8) {
@@ -47,12 +59,14 @@ impl CancelHandle {
     /// Forgets a cancellation: a statement begins.
     pub fn reset(&self) {
         self.0.reason.store(RUNNING, Ordering::Release);
+        self.0.deadline.store(0, Ordering::Release);
     }
 
     /// The error of a cancelled statement.
     pub fn check(&self) -> Result<(), SqlError> {
         match self.0.reason.load(Ordering::Acquire) {
-            RUNNING => Ok(()),
+            RUNNING if self.time_left().is_none_or(|t| !t.is_zero()) => Ok(()),
+            RUNNING => Err(cancelled(BY_TIMEOUT)),
             reason => Err(cancelled(reason)),
         }
     }
@@ -75,12 +89,26 @@ impl CancelHandle {
         if let std::task::Poll::Ready(v) = futures::poll!(&mut future) {
             return Ok(v);
         }
+        let Some(left) = self.time_left() else {
+            return tokio::select! {
+                biased;
+                v = &mut future => Ok(v),
+                () = self.cancelled() => Err(cancelled(self.0.reason.load(Ordering::Acquire))),
+            };
+        };
         tokio::select! {
             biased;
             v = &mut future => Ok(v),
             () = self.cancelled() => Err(cancelled(self.0.reason.load(Ordering::Acquire))),
+            () = tokio::time::sleep(left) => Err(cancelled(BY_TIMEOUT)),
         }
     }
+}
+
+/// A monotonic clock that fits in an atomic.
+fn elapsed_micros() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_micros() as u64 + 1
 }
 
 #[cold]

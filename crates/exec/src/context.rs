@@ -77,6 +77,14 @@ impl Statement {
         self.affected.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// Called once per batch by whatever loops over rows: stops a cancelled statement, and lets other tasks of the
+    /// thread run.
+    pub(crate) async fn checkpoint(&self) -> Result<()> {
+        self.cancel.check()?;
+        tokio::task::consume_budget().await;
+        Ok(())
+    }
+
     /// Waits for the store, unless the statement is cancelled first.
     pub(crate) async fn wait<T>(&self, call: impl Future<Output = Result<T, KvError>>) -> Result<T> {
         self.cancel.guard(call).await?.map_err(sql_error)

@@ -13,7 +13,7 @@ pub async fn lock_table(statement: &Statement, table: &TableDesc, locking: Locki
     let prefix = Prefix::of(&statement.catalog, table, &table.primary)?;
     let mut rest = Some(Span::prefix(&prefix.start().finish()));
     while let Some(span) = rest {
-        statement.cancel.check()?;
+        statement.checkpoint().await?;
         let request = ScanRequest { span, reverse: false, limit: limits::SCAN_PAGE_ROWS, locking };
         rest = statement.wait(statement.txn.scan(request)).await?.resume;
     }

@@ -32,7 +32,6 @@ impl Session {
     pub async fn copy_done(&mut self, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
         let Some(copy) = self.copy.take() else { return Err(not_copying()) };
         let (rest, is_simple) = (copy.rest, copy.is_simple);
-        let _timeout = copy.timeout;
         let result = match copy.input.finish().await {
             Ok(rows) => {
                 sink.complete(CommandTag::Copy(rows));

@@ -56,9 +56,10 @@ impl Session {
             let notice = SqlError::new(SqlState::SUCCESSFUL_COMPLETION, notice.clone());
             self.notice(sink, Severity::Notice, &notice);
         }
-        sink.complete(match &planned.tag {
-            Tag::Plain(s) => CommandTag::Plain(s),
-            _ => CommandTag::Select(outcome.rows),
+        sink.complete(match (ddl, &planned.tag) {
+            (Ddl::CreateTableAs { with_data: true, .. }, _) => CommandTag::Select(outcome.rows),
+            (_, Tag::Plain(s)) => CommandTag::Plain(s),
+            _ => CommandTag::Plain("CREATE TABLE AS"),
         });
         Ok(())
     }

@@ -12,7 +12,7 @@ use meridian_plan::{PlannedStatement, StatementPlan};
 
 use crate::api::{CommandTag, CopyHeader, Flow, ResultSink, RowDescription, Severity};
 use crate::cache::CachedPlan;
-use crate::session::{CopyState, Session, Timeout};
+use crate::session::{CopyState, Session};
 use crate::transaction::read_only_violation;
 
 /// The tag of a statement that sent `rows` and wrote `affected` rows.
@@ -104,7 +104,7 @@ impl Session {
             let notice = SqlError::new(meridian_datum::SqlState::SUCCESSFUL_COMPLETION, text.clone());
             self.notice(sink, Severity::Notice, &notice);
         }
-        let _timeout = self.timeout();
+        self.start_timeout();
         if let StatementPlan::Session(s) = &planned.plan
             && !matches!(s.as_ref(), SessionStatement::Copy(_))
         {
@@ -141,9 +141,8 @@ impl Session {
     }
 
     /// Cancels the statement when `statement_timeout` passes.
-    pub(crate) fn timeout(&self) -> Option<Timeout> {
-        let delay = self.settings.lock().effective().statement_timeout?;
-        Some(Timeout::after(delay, self.cancel.clone()))
+    pub(crate) fn start_timeout(&self) {
+        self.cancel.set_timeout(self.settings.lock().effective().statement_timeout);
     }
 
     /// A statement ready to run in the open transaction.
@@ -269,8 +268,7 @@ impl Session {
             CopyDirection::From { .. } => {
                 let input = CopyIn::new(statement.clone())?;
                 sink.copy_in(CopyHeader { columns: input.columns() as u16 });
-                let timeout = self.timeout();
-                self.copy = Some(CopyState { input, rest: Vec::new(), is_simple: false, timeout });
+                self.copy = Some(CopyState { input, rest: Vec::new(), is_simple: false });
                 Ok(Flow::CopyIn)
             }
             CopyDirection::To { .. } => {

@@ -393,7 +393,7 @@ impl Session {
             }
             PortalState::New => panic!("the portal has been started"),
         };
-        let _timeout = self.timeout();
+        self.start_timeout();
         let rows = portal.rows.clone().unwrap_or_default();
         let mut left = if max_rows == 0 { usize::MAX } else { max_rows as usize };
         let mut sent = 0u64;

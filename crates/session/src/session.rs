@@ -54,9 +54,6 @@ pub(crate) struct CopyState {
     /// Statements of the query string that follow it.
     pub(crate) rest: Vec<Arc<ParsedStatement>>,
     pub(crate) is_simple: bool,
-    /// Runs on while data comes.
-    #[allow(dead_code)]
-    pub(crate) timeout: Option<Timeout>,
 }
 
 impl Session {
@@ -425,22 +422,4 @@ impl Drop for Session {
 pub(crate) fn now_micros() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX) - POSTGRES_EPOCH_MICROS
-}
-
-/// Cancels the session's statement after `statement_timeout`, unless dropped before.
-pub(crate) struct Timeout(tokio::task::JoinHandle<()>);
-
-impl Timeout {
-    pub(crate) fn after(delay: std::time::Duration, cancel: CancelHandle) -> Self {
-        Timeout(tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            cancel.time_out();
-        }))
-    }
-}
-
-impl Drop for Timeout {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

@@ -102,7 +102,7 @@ impl CopyIn {
 
     /// Takes a piece of the stream.
     pub async fn feed(&mut self, data: &[u8]) -> Result<()> {
-        self.statement.cancel.check()?;
+        self.statement.checkpoint().await?;
         self.records.feed(data);
         self.take_records(false).await
     }

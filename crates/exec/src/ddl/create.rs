@@ -119,7 +119,7 @@ pub(super) async fn fill(
     let mut rows = ops::build(ctx, query)?;
     let mut none = Vec::new();
     while let Some(batch) = rows.next().await? {
-        statement.cancel.check()?;
+        statement.checkpoint().await?;
         for r in 0..batch.len() {
             let mut row = batch.row(r);
             // The hidden row id comes last.

@@ -154,7 +154,7 @@ impl<'a> Backfill<'a> {
     async fn page(&self, services: &DdlServices, statement: &Statement, span: Span) -> Result<Option<Span>> {
         let mut retry_of = None;
         for attempt in 1.. {
-            statement.cancel.check()?;
+            statement.checkpoint().await?;
             let txn = services.kv.begin(ReadWriteOptions { retry_of });
             let step = async {
                 let limit = BACKFILL_ROWS;

@@ -161,7 +161,7 @@ impl<'a> Copier<'a> {
     async fn commit(&self, services: &DdlServices, statement: &Statement, rows: &[Vec<Datum>]) -> Result<()> {
         let mut retry_of = None;
         for attempt in 1.. {
-            statement.cancel.check()?;
+            statement.checkpoint().await?;
             let txn = services.kv.begin(ReadWriteOptions { retry_of });
             let step = async {
                 let writes = self.writes(statement, &*txn, rows).await?;

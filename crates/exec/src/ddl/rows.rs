@@ -42,7 +42,7 @@ impl<'a> RowPages<'a> {
     /// The next page with its keys; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<(Vec<Key>, Batch)>> {
         while let Some(span) = self.rest.take() {
-            self.statement.cancel.check()?;
+            self.statement.checkpoint().await?;
             let request =
                 ScanRequest { span, reverse: false, limit: limits::SCAN_PAGE_ROWS, locking: self.locking };
             let page = self.statement.wait(self.statement.txn.scan(request)).await?;
@@ -80,7 +80,7 @@ pub(super) async fn truncate(statement: &Statement, table: &TableDesc) -> Result
     }
     let mut rest = Some(table_span(table.storage));
     while let Some(span) = rest {
-        statement.cancel.check()?;
+        statement.checkpoint().await?;
         let limit = limits::SCAN_PAGE_ROWS;
         let request = ScanRequest { span, reverse: false, limit, locking: Locking::EXCLUSIVE };
         let page = statement.wait(statement.txn.scan(request)).await?;

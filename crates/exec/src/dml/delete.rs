@@ -24,14 +24,14 @@ pub(super) async fn run(target: &Target<'_>, input: &Plan, out: &mut Vec<Batch>)
     let mut batches = Vec::new();
     let mut op = ops::build(target.ctx, input)?;
     while let Some(batch) = op.next().await? {
-        stmt.cancel.check()?;
+        stmt.checkpoint().await?;
         memory.grow(batch.heap_size())?;
         batches.push(batch);
     }
     drop(op);
     let mut removed = 0;
     for batch in batches {
-        stmt.cancel.check()?;
+        stmt.checkpoint().await?;
         let mut kept = Vec::with_capacity(batch.len());
         let mut rows = Vec::with_capacity(batch.len());
         for r in 0..batch.len() {

@@ -32,7 +32,7 @@ pub(super) async fn run(
             let must_hold = reads_table(input, target);
             let mut held = Vec::new();
             while let Some(batch) = op.next().await? {
-                target.ctx.stmt.cancel.check()?;
+                target.ctx.stmt.checkpoint().await?;
                 let rows = ops::project(target.ctx, row, &batch).await?;
                 if must_hold {
                     memory.grow(rows.heap_size())?;
@@ -95,7 +95,7 @@ impl<'t, 'a> Inserter<'t, 'a> {
         if rows.is_empty() {
             return Ok(());
         }
-        self.target.ctx.stmt.cancel.check()?;
+        self.target.ctx.stmt.checkpoint().await?;
         self.target.constraints.check(self.target.ctx, &rows).await?;
         check_parents(self.target, &rows).await?;
         let written = match self.on_conflict {

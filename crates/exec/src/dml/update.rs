@@ -40,7 +40,7 @@ pub(super) async fn run(
     let changes = read(target, input, assignments, &mut memory).await?;
     let changed: Vec<usize> = assignments.iter().map(|(o, _)| *o).collect();
     for chunk in changes.new.chunks(WRITE_ROWS) {
-        target.ctx.stmt.cancel.check()?;
+        target.ctx.stmt.checkpoint().await?;
         target.constraints.check(target.ctx, chunk).await?;
     }
     write(target, &changes.old, &changes.new, &changed).await?;
@@ -75,7 +75,7 @@ async fn read(
     let mut op = ops::build(target.ctx, input)?;
     let exprs: Vec<&Expr> = assignments.iter().map(|(_, e)| e).collect();
     while let Some(batch) = op.next().await? {
-        target.ctx.stmt.cancel.check()?;
+        target.ctx.stmt.checkpoint().await?;
         memory.grow(2 * batch.heap_size() + batch.len() * width * 48)?;
         let resolved = target.ctx.resolve(exprs.iter().copied(), &batch).await?;
         let scope = target.ctx.scope_with(&resolved);
@@ -109,7 +109,7 @@ pub(super) async fn write(target: &Target<'_>, old: &[TableRow], new: &[TableRow
     let stmt = target.ctx.stmt;
     let mut additions: Vec<KvWrite> = Vec::new();
     for (old, new) in old.chunks(WRITE_ROWS).zip(new.chunks(WRITE_ROWS)) {
-        stmt.cancel.check()?;
+        stmt.checkpoint().await?;
         let mut writes = Vec::with_capacity(old.len());
         for (old, new) in old.iter().zip(new) {
             target.writer.update(old, new, changed, &mut writes)?;

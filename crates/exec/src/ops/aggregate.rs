@@ -42,7 +42,7 @@ impl<'a> AggregateOp<'a> {
         let mut sets: Vec<GroupingSet<'_>> =
             sets.into_iter().map(|columns| GroupingSet::new(self.plan, &key_types, columns)).collect();
         while let Some(batch) = input.next().await? {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let keys = project(self.ctx, &self.plan.group_by, &batch).await?.into_columns();
             let mut inputs = Vec::with_capacity(self.plan.aggregates.len());
             for call in &self.plan.aggregates {

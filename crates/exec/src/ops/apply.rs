@@ -70,7 +70,7 @@ impl Operator for ApplyOp<'_> {
             if let Some(piece) = self.out.next() {
                 return Ok(Some(piece));
             }
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             if self.row == self.batch.len() {
                 let Some(batch) = self.left.next().await? else { return Ok(None) };
                 self.batch = batch;

@@ -31,7 +31,7 @@ pub(crate) async fn keep(ctx: Ctx<'_>, condition: &Expr, batch: Batch) -> Result
 impl Operator for FilterOp<'_> {
     async fn next(&mut self) -> Result<Option<Batch>> {
         while let Some(batch) = self.input.next().await? {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let kept = keep(self.ctx, self.condition, batch).await?;
             if !kept.is_empty() {
                 return Ok(Some(kept));

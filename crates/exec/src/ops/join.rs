@@ -218,7 +218,7 @@ impl Operator for JoinOp<'_> {
             if let Some(piece) = self.out.next() {
                 return Ok(Some(piece));
             }
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let Some(mut probe) = self.probe.take() else {
                 if self.left_done || !self.next_left().await? {
                     self.left_done = true;

@@ -55,7 +55,7 @@ impl<'a> IndexJoinOp<'a> {
 impl Operator for IndexJoinOp<'_> {
     async fn next(&mut self) -> Result<Option<Batch>> {
         while let Some(batch) = self.input.next().await? {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let mut keys = Vec::with_capacity(batch.len());
             for row in 0..batch.len() {
                 let values: Vec<Datum> = self.plan.key.iter().map(|&c| batch.get(c, row)).collect();
@@ -253,7 +253,7 @@ impl Operator for LookupJoinOp<'_> {
             if let Some(piece) = self.out.next() {
                 return Ok(Some(piece));
             }
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let Some(batch) = self.input.next().await? else { return Ok(None) };
             self.out = Pieces::of(self.join(batch).await?);
         }

@@ -88,7 +88,7 @@ pub(crate) async fn collect(
 ) -> Result<Vec<Batch>> {
     let mut out = Vec::new();
     while let Some(batch) = input.next().await? {
-        ctx.stmt.cancel.check()?;
+        ctx.stmt.checkpoint().await?;
         memory.grow(batch.heap_size())?;
         out.push(batch);
     }

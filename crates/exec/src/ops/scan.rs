@@ -145,7 +145,7 @@ impl Operator for ScanOp<'_> {
             self.start().await?;
         }
         while self.wanted > 0 {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let Some(rows) = self.page().await? else { break };
             if rows.is_empty() {
                 continue;

@@ -50,7 +50,7 @@ impl<'a> DistinctOp<'a> {
 impl Operator for DistinctOp<'_> {
     async fn next(&mut self) -> Result<Option<Batch>> {
         while let Some(batch) = self.input.next().await? {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let fresh = self.seen.pass(batch)?;
             if !fresh.is_empty() {
                 return Ok(Some(fresh));
@@ -133,7 +133,7 @@ impl<'a> SetOperation<'a> {
 
     async fn union(&mut self) -> Result<Option<Batch>> {
         loop {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let next = if self.left_done { self.right.next().await? } else { self.left.next().await? };
             let Some(batch) = next else {
                 if std::mem::replace(&mut self.left_done, true) {
@@ -156,7 +156,7 @@ impl<'a> SetOperation<'a> {
         let mut table = GroupTable::new(self.types);
         let mut counts: Vec<u64> = Vec::new();
         while let Some(batch) = self.right.next().await? {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let columns = columns_of(&batch);
             for row in 0..batch.len() {
                 let (group, is_new) = table.insert(&columns, row);
@@ -182,7 +182,7 @@ impl Operator for SetOperation<'_> {
             self.count_right().await?;
         }
         while let Some(batch) = self.left.next().await? {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let (table, counts) = self.counts.as_mut().expect("the right input is counted");
             let columns = columns_of(&batch);
             let mut rows = Vec::new();

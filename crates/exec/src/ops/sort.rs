@@ -99,7 +99,7 @@ impl<'a> TopNOp<'a> {
         let mut memory = self.ctx.stmt.memory.reservation();
         let mut kept: Option<Batch> = None;
         while let Some(batch) = input.next().await? {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             let all = match kept.take() {
                 None => batch,
                 Some(mut k) => {

@@ -143,7 +143,7 @@ impl Operator for TableFunctionOp<'_> {
         if self.rows.is_none() {
             self.rows = Some(self.start().await?);
         }
-        self.ctx.stmt.cancel.check()?;
+        self.ctx.stmt.checkpoint().await?;
         let mut out = Batch::with_capacity(self.types, BATCH_ROWS);
         while out.len() < BATCH_ROWS {
             let Some(mut row) = self.take()? else { break };

@@ -160,7 +160,7 @@ impl WindowOp<'_> {
         let frame = frame(self.ctx, &call.frame).await?;
         let mut out = Column::with_capacity(&call.ty, batch.len());
         for p in partitions {
-            self.ctx.stmt.cancel.check()?;
+            self.ctx.stmt.checkpoint().await?;
             if let WindowFunction::Aggregate(function) = &call.function {
                 self.aggregate(function, &args, passes.as_deref(), p, &frame, &mut out)?;
                 continue;

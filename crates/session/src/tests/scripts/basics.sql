@@ -2,7 +2,7 @@ create table t (a int primary key, b text, c int default 7)
 ----
 CREATE TABLE
 
-insert into t values (1, 'one'), (2, 'two', 8), (3, null, null)
+insert into t values (1, 'one', default), (2, 'two', 8), (3, null, null)
 ----
 ERROR 42601: VALUES lists must all be the same length
 
