@@ -352,7 +352,7 @@ impl Session {
             return Err(duplicate_statement(name));
         }
         let plan = Arc::new(self.plan(&parsed, &types)?);
-        let text: Arc<str> = parsed.text().into();
+        let text = parsed.text.clone();
         self.statements.insert(name.to_owned(), Arc::new(Prepared::new(text, Some(parsed), types, plan, true)));
         Ok("PREPARE")
     }
