@@ -59,7 +59,7 @@ impl RocksEngine {
             families[*family as usize] = true;
         }
         let buffered = WriteOptions::default();
-        let space = SpaceGuard::of_folder(path.to_owned(), options.reserve_bytes);
+        let space = SpaceGuard::of_folder(path.to_owned(), options.reserve_bytes, options.reserve_part);
         Ok(RocksEngine { db, families, synced, buffered, space, failed: AtomicBool::new(false) })
     }
 

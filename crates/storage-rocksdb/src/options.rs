@@ -41,21 +41,25 @@ pub struct Options {
     pub background_jobs: i32,
     /// Bytes of a memtable of the Data family.
     pub data_memtable_bytes: usize,
-    /// Puts are refused while less than this is free on the device (or, on a small one, less than a sixteenth of it).
+    /// Puts are refused while less than this is free on the device.
     pub reserve_bytes: u64,
+    /// On a small device the reserve is at most one part of so many of it.
+    pub reserve_part: u64,
     /// What may be dropped from the Data family.
     pub garbage: Option<Arc<dyn GarbagePolicy>>,
 }
 
 impl Options {
-    /// For the engine of the Paxos log.
+    /// For the engine of the Paxos log. Its reserve is smaller than that of the data: a node that has no room for data
+    /// can still vote and keep its leases, and so serve reads.
     pub fn log(cache: SharedCache) -> Self {
         Options {
             families: vec![Family::Log, Family::Node],
             cache,
             background_jobs: 2,
             data_memtable_bytes: 64 * MIB,
-            reserve_bytes: 256 * MIB as u64,
+            reserve_bytes: 128 * MIB as u64,
+            reserve_part: 32,
             garbage: None,
         }
     }
@@ -64,6 +68,8 @@ impl Options {
     pub fn data(cache: SharedCache) -> Self {
         Options {
             families: vec![Family::State, Family::Staged, Family::Data, Family::Node],
+            reserve_bytes: 256 * MIB as u64,
+            reserve_part: 16,
             ..Self::log(cache)
         }
     }

@@ -8,9 +8,6 @@ use meridian_storage::{Mutation, StorageError, WriteBatch};
 /// Free space is looked up once per this many bytes written; other programs seldom fill a reserve in that time.
 const CHECK_EVERY_BYTES: u64 = 1 << 20;
 
-/// On small devices the reserve is at most this part of it.
-const RESERVE_PART: u64 = 16;
-
 #[derive(Clone, Copy)]
 pub(crate) struct Space {
     pub(crate) free: u64,
@@ -23,23 +20,26 @@ type Probe = Box<dyn Fn() -> Option<Space> + Send + Sync>;
 /// go on as soon as space is freed.
 pub(crate) struct SpaceGuard {
     reserve: u64,
+    /// On a small device the reserve is at most one part of so many.
+    part: u64,
     probe: Probe,
     unchecked: AtomicU64,
     low: AtomicBool,
 }
 
 impl SpaceGuard {
-    pub(crate) fn of_folder(folder: PathBuf, reserve: u64) -> Self {
+    pub(crate) fn of_folder(folder: PathBuf, reserve: u64, part: u64) -> Self {
         let probe = move || {
             let found = rustix::fs::statvfs(&folder).ok()?;
             let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
             Some(Space { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
         };
-        Self::new(Box::new(probe), reserve)
+        Self::new(Box::new(probe), reserve, part)
     }
 
-    pub(crate) fn new(probe: Probe, reserve: u64) -> Self {
-        let guard = SpaceGuard { reserve, probe, unchecked: AtomicU64::new(0), low: AtomicBool::new(false) };
+    pub(crate) fn new(probe: Probe, reserve: u64, part: u64) -> Self {
+        let guard =
+            SpaceGuard { reserve, part, probe, unchecked: AtomicU64::new(0), low: AtomicBool::new(false) };
         guard.look();
         guard
     }
@@ -61,7 +61,7 @@ impl SpaceGuard {
     fn look(&self) {
         self.unchecked.store(0, Ordering::Relaxed);
         // Where the device can't be asked, the write itself will tell.
-        let low = (self.probe)().is_some_and(|s| s.free < self.reserve.min(s.total / RESERVE_PART));
+        let low = (self.probe)().is_some_and(|s| s.free < self.reserve.min(s.total / self.part));
         if self.low.swap(low, Ordering::Relaxed) != low {
             tracing::warn!(low, "free space of the data folder crossed the reserve");
         }
@@ -81,7 +81,7 @@ mod tests {
         let free = Arc::new(AtomicU64::new(1_000));
         let probed = free.clone();
         let probe = move || Some(Space { free: probed.load(Ordering::Relaxed), total: 1 << 40 });
-        let guard = SpaceGuard::new(Box::new(probe), 500);
+        let guard = SpaceGuard::new(Box::new(probe), 500, 16);
         let put = |bytes: usize| {
             let mut batch = WriteBatch::new();
             batch.put(Family::Data, &b"k"[..], vec![0; bytes]);
@@ -101,12 +101,12 @@ mod tests {
 
     #[test]
     fn small_devices_have_a_smaller_reserve() {
-        let guard = |free| SpaceGuard::new(Box::new(move || Some(Space { free, total: 1_600 })), 500);
+        let guard = |free| SpaceGuard::new(Box::new(move || Some(Space { free, total: 1_600 })), 500, 16);
         let mut batch = WriteBatch::new();
         batch.put(Family::Data, &b"k"[..], &b""[..]);
         assert!(guard(99).admit(&batch).is_err());
         assert!(guard(100).admit(&batch).is_ok());
-        let unknown = SpaceGuard::new(Box::new(|| None), 500);
+        let unknown = SpaceGuard::new(Box::new(|| None), 500, 16);
         assert!(unknown.admit(&batch).is_ok());
     }
 }

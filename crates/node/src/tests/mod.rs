@@ -4,3 +4,4 @@ mod cluster;
 mod commits;
 mod faults;
 mod log;
+mod streams;
