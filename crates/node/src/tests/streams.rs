@@ -7,9 +7,7 @@ use bytes::Bytes;
 use meridian_paxos::MemberKind;
 use meridian_rpc::admin::*;
 use meridian_rpc::{GrpcConfig, GrpcTransport, LatencyTable, PeerEndpoint, ShardClient, serve_node};
-use meridian_shard::{
-    LockStatus, ReadMode, ReadOp, ReadResult, Request, Response, ShardDescriptor, TxnRef,
-};
+use meridian_shard::{LockStatus, ReadMode, ReadOp, ReadResult, Request, Response, ShardDescriptor, TxnRef};
 use meridian_types::{ClusterId, Duration, Span, Timestamp, TxnId};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -79,9 +77,7 @@ impl Remote {
         for i in [2, 1, 0] {
             remote.node(i).bootstrap_group(&descriptor, i == 0).unwrap();
         }
-        eventually("the first node leads", || {
-            remote.node(0).replica_status(GROUP)?.is_leader.then_some(())
-        });
+        eventually("the first node leads", || remote.node(0).replica_status(GROUP)?.is_leader.then_some(()));
         remote
     }
 
