@@ -15,7 +15,7 @@ mod types;
 
 use std::sync::Arc;
 
-use meridian_datum::{DataType, Datum};
+use meridian_datum::{DataType, Datum, Result, SqlError};
 
 use crate::descriptor::{SchemaDesc, TableRef};
 use crate::functions::{Scope, SessionInfo};
@@ -66,16 +66,22 @@ impl<'a> Context<'a> {
 
 /// The rows of a table whose source is the catalog, as the session's database shows them.
 ///
-/// # Panics
-/// When the table has another source.
-pub fn virtual_rows(table: &VirtualTable, snapshot: &CatalogSnapshot, session: &dyn SessionInfo) -> Rows {
-    assert!(table.source == VirtualSource::Catalog, "{} is not made from the catalog", table.name);
+/// # Errors
+/// `XX000` when the table has another source.
+pub fn virtual_rows(
+    table: &VirtualTable,
+    snapshot: &CatalogSnapshot,
+    session: &dyn SessionInfo,
+) -> Result<Rows> {
+    if table.source != VirtualSource::Catalog {
+        return Err(SqlError::internal(format!("{} is not made from the catalog", table.name)));
+    }
     let database = snapshot.database(session.database()).map(|d| d.id);
     let ctx = Context { scope: Scope { snapshot, session }, database };
     if table.schema == "information_schema" {
-        return information_schema::rows(ctx, table);
+        return Ok(information_schema::rows(ctx, table));
     }
-    match table.name {
+    Ok(match table.name {
         "pg_class" => relations::pg_class(ctx, table),
         "pg_attribute" => relations::pg_attribute(ctx, table),
         "pg_attrdef" => relations::pg_attrdef(ctx, table),
@@ -109,7 +115,7 @@ pub fn virtual_rows(table: &VirtualTable, snapshot: &CatalogSnapshot, session: &
         "pg_user" | "pg_shadow" => databases::users(ctx, table),
         // The rest lists objects that cannot exist here.
         _ => Vec::new(),
-    }
+    })
 }
 
 /// The oid of a role.

@@ -30,6 +30,7 @@ fn select(table: &str, columns: &str, key: i64) -> Vec<String> {
         .map(|c| t.columns.iter().position(|d| d.name == c).expect("a column of the table"))
         .collect();
     virtual_rows(&t, &snapshot(), &session(&["public"]))
+        .unwrap()
         .into_iter()
         .filter(|r| matches!(r[at[0]], Datum::Int(v) if v == key))
         .map(|r| at[1..].iter().map(|i| format!("{:?}", r[*i])).collect::<Vec<_>>().join(" "))
@@ -39,7 +40,7 @@ fn select(table: &str, columns: &str, key: i64) -> Vec<String> {
 #[test]
 fn every_row_fits_its_table() {
     for t in virtual_tables().filter(|t| t.source == VirtualSource::Catalog) {
-        for row in virtual_rows(t, &snapshot(), &session(&["public"])) {
+        for row in virtual_rows(t, &snapshot(), &session(&["public"])).unwrap() {
             assert_eq!(row.len(), t.columns.len(), "{}.{}", t.schema, t.name);
             for (value, column) in row.iter().zip(&t.columns) {
                 assert!(
@@ -59,7 +60,7 @@ fn oids_are_unique_per_table() {
     for name in ["pg_class", "pg_type", "pg_proc", "pg_operator", "pg_constraint", "pg_namespace", "pg_cast"]
     {
         let t = virtual_table("pg_catalog", name).unwrap();
-        let rows = virtual_rows(&t, &snapshot(), &session(&["public"]));
+        let rows = virtual_rows(&t, &snapshot(), &session(&["public"])).unwrap();
         let oids: BTreeSet<i64> = rows.iter().filter_map(|r| r[0].as_int()).collect();
         assert_eq!(oids.len(), rows.len(), "{name}");
         assert!(!rows.is_empty(), "{name}");
@@ -160,7 +161,7 @@ fn information_schema_columns() {
     let at = |name: &str| t.columns.iter().position(|c| c.name == name).unwrap();
     let names =
         ["column_name", "ordinal_position", "data_type", "udt_name", "is_nullable", "numeric_precision"];
-    let rows = virtual_rows(&t, &snapshot(), &session(&["public"]));
+    let rows = virtual_rows(&t, &snapshot(), &session(&["public"])).unwrap();
     let shown: Vec<String> = rows
         .iter()
         .filter(|r| matches!(r[at("table_name")].as_str(), Some("customers" | "orders")))
