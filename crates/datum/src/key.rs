@@ -173,6 +173,3 @@ fn from_span(span: i128) -> Result<Interval> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -55,6 +55,3 @@ const TAG_BITS: u32 = 4;
 fn corrupt(what: &'static str) -> SqlError {
     SqlError::new(SqlState::DATA_CORRUPTED, "a stored row cannot be decoded").with_detail(what)
 }
-
-#[cfg(test)]
-mod tests;

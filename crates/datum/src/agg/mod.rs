@@ -86,6 +86,3 @@ impl AggregateFn {
         self.shipped_types()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -81,6 +81,3 @@ pub fn cast_column(
     }
     Ok(out)
 }
-
-#[cfg(test)]
-mod tests;

@@ -15,6 +15,3 @@ pub use batch::Batch;
 pub use build::{Column, IntKind};
 pub use nulls::Nulls;
 pub use vector::{TextVector, Vector};
-
-#[cfg(test)]
-mod tests;

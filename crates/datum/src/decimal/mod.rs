@@ -286,6 +286,3 @@ impl From<i128> for Decimal {
         Decimal::from_parts(v, 0)
     }
 }
-
-#[cfg(test)]
-mod tests;

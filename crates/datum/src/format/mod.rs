@@ -22,6 +22,3 @@ pub(crate) use input::{decode_escape, decode_hex};
 pub(crate) use interval_in::parse_interval;
 pub use number::{write_f32, write_f64, write_i64};
 pub use output::{to_text, write_text};
-
-#[cfg(test)]
-mod tests;

@@ -57,6 +57,3 @@ const OPERATOR_TABLES: &[&[FunctionDef]] = &[
     pattern::OPERATORS,
     string::OPERATORS,
 ];
-
-#[cfg(test)]
-mod tests;
