@@ -23,14 +23,17 @@ pub fn sql_error(e: KvError) -> SqlError {
         )
         .with_detail(reason(r))
         .with_hint("The transaction might succeed if retried."),
-        KvError::Ambiguous => SqlError::new(SqlState::STATEMENT_COMPLETION_UNKNOWN, "the outcome of the commit is unknown")
-            .with_hint("Check whether the transaction took effect before it is repeated."),
+        KvError::Ambiguous => {
+            SqlError::new(SqlState::STATEMENT_COMPLETION_UNKNOWN, "the outcome of the commit is unknown")
+                .with_hint("Check whether the transaction took effect before it is repeated.")
+        }
         KvError::LockNotAvailable => {
             SqlError::new(SqlState::LOCK_NOT_AVAILABLE, "could not obtain lock on row in relation")
         }
         KvError::TooLarge { .. } => SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, e.to_string()),
-        KvError::SnapshotTooOld { .. } => SqlError::new(SqlState::SNAPSHOT_TOO_OLD, "snapshot too old")
-            .with_detail(e.to_string()),
+        KvError::SnapshotTooOld { .. } => {
+            SqlError::new(SqlState::SNAPSHOT_TOO_OLD, "snapshot too old").with_detail(e.to_string())
+        }
         KvError::InFuture { .. } => SqlError::new(SqlState::INVALID_PARAMETER_VALUE, e.to_string()),
         KvError::ReadOnly => {
             SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, "cannot write in a read-only transaction")

@@ -31,8 +31,8 @@
 
 mod cancel;
 mod context;
-pub mod ddl;
 pub mod copy;
+pub mod ddl;
 mod dml;
 mod eval;
 mod kv_error;
@@ -46,8 +46,8 @@ mod table;
 
 pub use cancel::CancelHandle;
 pub use context::{Ctx, Environment, Statement};
-pub use locking::lock_table;
 pub use kv_error::{is_retry, sql_error};
+pub use locking::lock_table;
 pub use memory::{MemoryAccount, Reservation};
 pub use point::CompiledPoint;
 pub use run::Execution;

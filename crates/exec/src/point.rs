@@ -50,7 +50,8 @@ impl CompiledPoint {
             StatementPlan::PointUpdate(p) => p.assignments.iter().map(|(o, _)| *o).collect(),
             _ => Vec::new(),
         };
-        let keeps_unique_keys = writer.unique_indexes().all(|i| !i.own_columns().any(|o| changed.contains(&o)));
+        let keeps_unique_keys =
+            writer.unique_indexes().all(|i| !i.own_columns().any(|o| changed.contains(&o)));
         let reader = match columns {
             Some(columns) => Some(IndexReader::new(catalog, table, &table.primary, &columns)?),
             None => None,
@@ -110,7 +111,9 @@ impl CompiledPoint {
     /// The old row, locked, if it is there and passes the filter.
     async fn old_row(&self, ctx: Ctx<'_>, key: &Key, filter: Option<&Expr>) -> Result<Option<Vec<Datum>>> {
         let stmt = ctx.stmt;
-        let Some(value) = stmt.wait(stmt.txn.get(key.clone(), Locking::EXCLUSIVE)).await? else { return Ok(None) };
+        let Some(value) = stmt.wait(stmt.txn.get(key.clone(), Locking::EXCLUSIVE)).await? else {
+            return Ok(None);
+        };
         let old = self.reader().read_row(key.as_bytes(), &value)?;
         if let Some(filter) = filter {
             let resolved = ctx.resolve_row([filter], Row::Values(&old)).await?;

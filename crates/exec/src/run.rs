@@ -111,7 +111,9 @@ async fn run_unread_writes(statement: &Statement) -> Result<()> {
 fn contains_write(plan: &Plan) -> bool {
     match &plan.op {
         Op::Modify(_) => true,
-        Op::Filter { input, .. } | Op::Project { input, .. } | Op::Limit { input, .. } => contains_write(input),
+        Op::Filter { input, .. } | Op::Project { input, .. } | Op::Limit { input, .. } => {
+            contains_write(input)
+        }
         _ => false,
     }
 }

@@ -127,7 +127,10 @@ impl Transaction {
     /// The position of the latest savepoint with this name.
     pub(crate) fn find_savepoint(&self, name: &str) -> Result<usize, SqlError> {
         self.savepoints.iter().rposition(|s| s.name == name).ok_or_else(|| {
-            SqlError::new(SqlState::INVALID_SAVEPOINT_SPECIFICATION, format!("savepoint \"{name}\" does not exist"))
+            SqlError::new(
+                SqlState::INVALID_SAVEPOINT_SPECIFICATION,
+                format!("savepoint \"{name}\" does not exist"),
+            )
         })
     }
 

@@ -34,7 +34,12 @@ pub(crate) struct CachedPlan {
 }
 
 impl CachedPlan {
-    pub(crate) fn new(planned: PlannedStatement, point: Option<CompiledPoint>, catalog_version: u64, is_private: bool) -> Self {
+    pub(crate) fn new(
+        planned: PlannedStatement,
+        point: Option<CompiledPoint>,
+        catalog_version: u64,
+        is_private: bool,
+    ) -> Self {
         let rows = planned.columns.as_ref().map(|columns| {
             let fields = columns.iter().map(|c| Field {
                 name: c.name.as_str().into(),
@@ -45,7 +50,14 @@ impl CachedPlan {
             });
             Arc::new(RowDescription { fields: fields.collect() })
         });
-        CachedPlan { planned: Arc::new(planned), point, catalog_version, is_private, rows, formatted: Mutex::new(None) }
+        CachedPlan {
+            planned: Arc::new(planned),
+            point,
+            catalog_version,
+            is_private,
+            rows,
+            formatted: Mutex::new(None),
+        }
     }
 
     /// The plan of an empty query string.

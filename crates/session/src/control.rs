@@ -33,7 +33,8 @@ fn not_in_block(what: &str) -> SqlError {
 fn timestamp_text(t: Option<Timestamp>) -> String {
     let Some(t) = t else { return String::new() };
     let nanos = t.as_nanos();
-    let micros = (nanos / 1_000_000_000) as i64 * 1_000_000 - crate::settings::staleness::POSTGRES_EPOCH_MICROS;
+    let micros =
+        (nanos / 1_000_000_000) as i64 * 1_000_000 - crate::settings::staleness::POSTGRES_EPOCH_MICROS;
     let text = meridian_datum::to_text(
         &meridian_datum::EvalContext::default(),
         &Datum::TimestampTz(micros),
@@ -64,7 +65,8 @@ impl Session {
             }
             SessionStatement::ShowAll => {
                 let all = self.settings.lock().all();
-                let lines: Vec<Vec<String>> = all.into_iter().map(|(n, v)| vec![n, v, String::new()]).collect();
+                let lines: Vec<Vec<String>> =
+                    all.into_iter().map(|(n, v)| vec![n, v, String::new()]).collect();
                 self.send_texts(&lines, describes, rows, sink)?;
                 "SHOW"
             }
@@ -130,7 +132,8 @@ impl Session {
         Ok(match (lower.as_str(), modes) {
             ("commit_timestamp" | "spanner.commit_timestamp", _) => timestamp_text(self.commit_timestamp),
             ("read_timestamp" | "spanner.read_timestamp", _) => {
-                let open = self.transaction.as_ref().and_then(|t| t.kv.as_ref()).and_then(|kv| kv.read_timestamp());
+                let open =
+                    self.transaction.as_ref().and_then(|t| t.kv.as_ref()).and_then(|kv| kv.read_timestamp());
                 timestamp_text(open.or(self.read_timestamp))
             }
             ("transaction_isolation" | "transaction isolation level", Some(m)) => m.isolation.to_string(),
@@ -141,10 +144,15 @@ impl Session {
         })
     }
 
-    fn begin_block(&mut self, modes: &TransactionModes, sink: &mut dyn ResultSink) -> Result<&'static str, SqlError> {
+    fn begin_block(
+        &mut self,
+        modes: &TransactionModes,
+        sink: &mut dyn ResultSink,
+    ) -> Result<&'static str, SqlError> {
         let t = self.transaction.as_mut().expect("every statement runs in a transaction of the session");
         if t.is_explicit {
-            let e = SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
+            let e =
+                SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
             self.notice(sink, Severity::Warning, &e);
             return Ok("BEGIN");
         }
@@ -158,7 +166,11 @@ impl Session {
         Ok("BEGIN")
     }
 
-    async fn commit_block(&mut self, chain: bool, sink: &mut dyn ResultSink) -> Result<&'static str, SqlError> {
+    async fn commit_block(
+        &mut self,
+        chain: bool,
+        sink: &mut dyn ResultSink,
+    ) -> Result<&'static str, SqlError> {
         let t = self.transaction.as_ref().expect("every statement runs in a transaction of the session");
         let (explicit, failed, modes) = (t.is_explicit, t.is_failed, t.modes.clone());
         if !explicit {
@@ -252,7 +264,11 @@ impl Session {
         Ok("ROLLBACK")
     }
 
-    fn set_transaction(&mut self, modes: &TransactionModes, sink: &mut dyn ResultSink) -> Result<&'static str, SqlError> {
+    fn set_transaction(
+        &mut self,
+        modes: &TransactionModes,
+        sink: &mut dyn ResultSink,
+    ) -> Result<&'static str, SqlError> {
         let t = self.transaction.as_mut().expect("every statement runs in a transaction of the session");
         if !t.is_explicit {
             self.notice(sink, Severity::Warning, &only_in_block("SET TRANSACTION"));
@@ -260,7 +276,10 @@ impl Session {
         }
         if t.has_run {
             let too_late = |what: &str| {
-                Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, format!("{what} must be set before any query")))
+                Err(SqlError::new(
+                    SqlState::ACTIVE_SQL_TRANSACTION,
+                    format!("{what} must be set before any query"),
+                ))
             };
             if modes.isolation.is_some_and(|i| *isolation_name(i) != *t.modes.isolation) {
                 let message = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
@@ -312,7 +331,9 @@ impl Session {
             }
             "transaction_read_only" => {
                 let wanted = value.and_then(crate::settings::parse_bool).ok_or_else(|| {
-                    SqlError::invalid_parameter("parameter \"transaction_read_only\" requires a Boolean value")
+                    SqlError::invalid_parameter(
+                        "parameter \"transaction_read_only\" requires a Boolean value",
+                    )
                 })?;
                 let modes = TransactionModes { read_only: Some(wanted), ..TransactionModes::default() };
                 return if is_explicit { self.set_transaction(&modes, sink) } else { Ok("SET") };
@@ -353,7 +374,8 @@ impl Session {
         }
         let plan = Arc::new(self.plan(&parsed, &types)?);
         let text = parsed.text.clone();
-        self.statements.insert(name.to_owned(), Arc::new(Prepared::new(text, Some(parsed), types, plan, true)));
+        self.statements
+            .insert(name.to_owned(), Arc::new(Prepared::new(text, Some(parsed), types, plan, true)));
         Ok("PREPARE")
     }
 
@@ -370,8 +392,11 @@ impl Session {
         let wanted = plan.planned.param_types.clone();
         if args.len() != wanted.len() {
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");
-            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message)
-                .with_detail(format!("Expected {} parameters but got {}.", wanted.len(), args.len())));
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).with_detail(format!(
+                "Expected {} parameters but got {}.",
+                wanted.len(),
+                args.len()
+            )));
         }
         let mut params = Vec::with_capacity(args.len());
         if !args.is_empty() {
@@ -443,7 +468,10 @@ impl Session {
 /// 42P05.
 #[cold]
 pub(crate) fn duplicate_statement(name: &str) -> SqlError {
-    SqlError::new(SqlState::DUPLICATE_PREPARED_STATEMENT, format!("prepared statement \"{name}\" already exists"))
+    SqlError::new(
+        SqlState::DUPLICATE_PREPARED_STATEMENT,
+        format!("prepared statement \"{name}\" already exists"),
+    )
 }
 
 /// 26000.

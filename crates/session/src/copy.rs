@@ -34,7 +34,7 @@ impl Session {
         let (rest, is_simple) = (copy.rest, copy.is_simple);
         let result = match copy.input.finish().await {
             Ok(rows) => {
-                sink.complete(CommandTag::Copy(rows));
+                self.complete(sink, CommandTag::Copy(rows));
                 if rest.is_empty() { Ok(Flow::Done) } else { self.run_several(rest, sink).await }
             }
             Err(e) => Err(e),

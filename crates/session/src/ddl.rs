@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use meridian_datum::{SqlError, SqlState};
 use meridian_exec::ddl::{DdlOutcome, DdlServices};
+use meridian_plan::PlannedStatement;
 use meridian_plan::ddl::Ddl;
 use meridian_plan::planned::CommandTag as Tag;
-use meridian_plan::PlannedStatement;
 
 use crate::api::{CommandTag, ResultSink, Severity};
 use crate::session::Session;
@@ -45,7 +45,10 @@ impl Session {
         if t.modes.read_only {
             return Err(read_only_violation(name));
         }
-        let outcome = if t.is_explicit || t.has_run || matches!(ddl, Ddl::CreateTableAs { .. } | Ddl::Truncate { .. }) {
+        let outcome = if t.is_explicit
+            || t.has_run
+            || matches!(ddl, Ddl::CreateTableAs { .. } | Ddl::Truncate { .. })
+        {
             self.run_ddl_in_block(ddl, planned).await?
         } else {
             // The change waits for transactions on the old catalog, of which this one must not be one.
@@ -64,7 +67,11 @@ impl Session {
         Ok(())
     }
 
-    async fn run_ddl_in_block(&mut self, ddl: &Ddl, planned: &Arc<PlannedStatement>) -> Result<DdlOutcome, SqlError> {
+    async fn run_ddl_in_block(
+        &mut self,
+        ddl: &Ddl,
+        planned: &Arc<PlannedStatement>,
+    ) -> Result<DdlOutcome, SqlError> {
         let statement = self.statement(planned, Vec::new())?;
         let t = self.transaction.as_ref().expect("a transaction is open");
         let committed = t.lease.as_ref().expect("the catalog is leased").committed().clone();

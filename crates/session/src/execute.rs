@@ -70,9 +70,9 @@ fn needs_kv(planned: &PlannedStatement) -> bool {
 /// Sends the client what is buffered, when that is much.
 pub(crate) async fn drain(sink: &mut dyn ResultSink) -> Result<(), SqlError> {
     if sink.is_full() {
-        sink.flush().await.map_err(|e| {
-            SqlError::new(meridian_datum::SqlState::CONNECTION_FAILURE, e.to_string())
-        })?;
+        sink.flush()
+            .await
+            .map_err(|e| SqlError::new(meridian_datum::SqlState::CONNECTION_FAILURE, e.to_string()))?;
     }
     Ok(())
 }
@@ -124,7 +124,8 @@ impl Session {
             }
             StatementPlan::Session(_) => return self.run_copy(statement, sink).await,
             _ => {
-                let point = plan.point.as_ref().expect("the codecs of a point statement are made with its plan");
+                let point =
+                    plan.point.as_ref().expect("the codecs of a point statement are made with its plan");
                 let (batch, affected) = point.run(&statement).await?;
                 if describes && let Some(rows) = &rows {
                     sink.describe(rows);
@@ -134,10 +135,26 @@ impl Session {
                     sent = batch.len() as u64;
                     sink.batch(rows, batch, &statement.eval)?;
                 }
-                sink.complete(command_tag(&planned.tag, sent, affected));
+                self.complete(sink, command_tag(&planned.tag, sent, affected));
             }
         }
         Ok(Flow::Done)
+    }
+
+    /// Sends a command tag, which is taken back when the commit that follows it fails.
+    pub(crate) fn complete(&mut self, sink: &mut dyn ResultSink, tag: CommandTag) {
+        let start = sink.position();
+        sink.complete(tag);
+        self.last_tag = Some((start, sink.position()));
+    }
+
+    /// The statement whose tag was sent last did not commit.
+    pub(crate) fn take_tag_back(&mut self, sink: &mut dyn ResultSink) {
+        if let Some((start, end)) = self.last_tag.take()
+            && sink.position() == end
+        {
+            sink.rewind(start);
+        }
     }
 
     /// Cancels the statement when `statement_timeout` passes.
@@ -200,7 +217,7 @@ impl Session {
                 drain(sink).await?;
             }
         }
-        sink.complete(command_tag(&plan.planned.tag, sent, execution.affected()));
+        self.complete(sink, command_tag(&plan.planned.tag, sent, execution.affected()));
         Ok(())
     }
 
@@ -231,7 +248,11 @@ impl Session {
     }
 
     /// Runs the statement of EXPLAIN ANALYZE; its rows are counted and dropped.
-    async fn analyze(&mut self, planned: &PlannedStatement, outer: &Statement) -> Result<Vec<String>, SqlError> {
+    async fn analyze(
+        &mut self,
+        planned: &PlannedStatement,
+        outer: &Statement,
+    ) -> Result<Vec<String>, SqlError> {
         let started = std::time::Instant::now();
         let planned = Arc::new(planned.clone());
         let inner = self.statement(&planned, outer.params.clone())?;
@@ -279,7 +300,11 @@ impl Session {
     }
 }
 
-async fn copy_out(statement: &Arc<Statement>, copy: &Copy, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
+async fn copy_out(
+    statement: &Arc<Statement>,
+    copy: &Copy,
+    sink: &mut dyn ResultSink,
+) -> Result<(), SqlError> {
     let CopyDirection::To { query, names } = &copy.direction else { panic!("COPY TO is sent") };
     let mut writer = CopyOut::new(&copy.format, &query.types)?;
     let mut execution = Execution::start(statement.clone());

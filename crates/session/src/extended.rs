@@ -128,6 +128,9 @@ impl Session {
         self.check_failed(&plan.planned)?;
         let prepared = Prepared::new(text, parsed, declared, plan, false);
         self.statements.insert(name.to_owned(), Arc::new(prepared));
+        if !name.is_empty() {
+            self.note_prepared();
+        }
         Ok(())
     }
 
@@ -153,7 +156,10 @@ impl Session {
             _ => false,
         };
         if !same_result || fresh.planned.param_types != plan.planned.param_types {
-            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"));
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cached plan must not change result type",
+            ));
         }
         *plan = Arc::new(fresh);
         Ok(plan.clone())
@@ -166,14 +172,22 @@ impl Session {
     pub fn describe_statement(&mut self, name: &str) -> Result<StatementDescription, SqlError> {
         let prepared = self.find_statement(name)?;
         let plan = prepared.plan.lock().clone();
-        Ok(StatementDescription { parameters: plan.planned.param_types.clone().into(), rows: plan.rows.clone() })
+        Ok(StatementDescription {
+            parameters: plan.planned.param_types.clone().into(),
+            rows: plan.rows.clone(),
+        })
     }
 
     /// Bind.
     ///
     /// # Errors
     /// 26000 for an unknown statement, 42P03 for a portal in use, and what is wrong with the values.
-    pub async fn bind(&mut self, portal: &str, statement: &str, params: BindParams<'_>) -> Result<(), SqlError> {
+    pub async fn bind(
+        &mut self,
+        portal: &str,
+        statement: &str,
+        params: BindParams<'_>,
+    ) -> Result<(), SqlError> {
         let result = self.bind_inner(portal, statement, params);
         self.end_message(result).await
     }
@@ -183,7 +197,10 @@ impl Session {
         if portal.is_empty() {
             self.portals.remove("");
         } else if self.portals.contains_key(portal) {
-            return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{portal}\" already exists")));
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_CURSOR,
+                format!("cursor \"{portal}\" already exists"),
+            ));
         }
         if self.transaction.as_ref().is_some_and(|t| t.is_failed)
             && !Session::ends_failure(&prepared.plan.lock().planned)
@@ -202,8 +219,10 @@ impl Session {
         }
         let columns = plan.rows.as_ref().map_or(0, |r| r.fields.len());
         if bind.result_formats.len() > 1 && bind.result_formats.len() != columns {
-            let message =
-                format!("bind message has {} result formats but query has {columns} columns", bind.result_formats.len());
+            let message = format!(
+                "bind message has {} result formats but query has {columns} columns",
+                bind.result_formats.len()
+            );
             return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
         }
         let params = if types.is_empty() { Vec::new() } else { self.decode_params(types, bind)? };
@@ -260,6 +279,9 @@ impl Session {
     pub fn close_statement(&mut self, name: &str) {
         if let Some(prepared) = self.statements.remove(name) {
             self.portals.retain(|_, p| !Arc::ptr_eq(&p.prepared, &prepared));
+            if !name.is_empty() {
+                self.note_prepared();
+            }
         }
     }
 
@@ -355,7 +377,12 @@ impl Session {
 
     /// Runs the only statement of an implicit transaction again, until it no longer conflicts; its transaction stays
     /// open.
-    async fn run_again(&mut self, r: &Replay, e: SqlError, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
+    async fn run_again(
+        &mut self,
+        r: &Replay,
+        e: SqlError,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
         const ATTEMPTS_MAX: u32 = 1000;
         let mut error = e;
         let mut plan = r.plan.clone();
@@ -384,7 +411,12 @@ impl Session {
     }
 
     /// Sends up to `max_rows` rows of a running portal.
-    async fn fetch(&mut self, portal: &mut Portal, max_rows: u32, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
+    async fn fetch(
+        &mut self,
+        portal: &mut Portal,
+        max_rows: u32,
+        sink: &mut dyn ResultSink,
+    ) -> Result<(), SqlError> {
         let running = match &mut portal.state {
             PortalState::Running(r) => r,
             PortalState::Done(tag) => {
@@ -421,7 +453,7 @@ impl Session {
         }
         let affected = running.execution.affected();
         let tag = command_tag(&portal.plan.planned.tag, sent, affected);
-        sink.complete(tag);
+        self.complete(sink, tag);
         let done = match &portal.plan.planned.tag {
             Tag::Select => CommandTag::Select(0),
             other => command_tag(other, 0, 0),
@@ -444,6 +476,7 @@ impl Session {
             result = self.commit_again(&r, e.clone(), sink).await;
         }
         if result.is_err() {
+            self.take_tag_back(sink);
             self.fail().await;
         }
         self.tell_settings(sink);
@@ -451,7 +484,12 @@ impl Session {
         result
     }
 
-    async fn commit_again(&mut self, r: &Replay, e: SqlError, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
+    async fn commit_again(
+        &mut self,
+        r: &Replay,
+        e: SqlError,
+        sink: &mut dyn ResultSink,
+    ) -> Result<(), SqlError> {
         let mut error = e;
         for _ in 0..100 {
             self.run_again(r, error, sink).await?;

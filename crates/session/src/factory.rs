@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meridian_datum::{SqlError, SqlState};
 use meridian_catalog::CatalogCache;
+use meridian_datum::{SqlError, SqlState};
 use meridian_exec::sql_error;
 use meridian_kv_api::{Cluster, Kv};
 use parking_lot::Mutex;
@@ -66,11 +66,18 @@ pub struct SessionInfo {
     pub query_started: i64,
     /// Counts the session's transactions.
     pub transactions: i64,
+    /// Prepared statements: name, text, made by PREPARE.
+    pub prepared: Vec<(String, Arc<str>, bool)>,
 }
 
 impl SessionFactory {
     /// A factory of sessions on a store.
-    pub fn new(kv: Arc<dyn Kv>, cluster: Arc<dyn Cluster>, catalog: Arc<CatalogCache>, server: ServerSettings) -> Self {
+    pub fn new(
+        kv: Arc<dyn Kv>,
+        cluster: Arc<dyn Cluster>,
+        catalog: Arc<CatalogCache>,
+        server: ServerSettings,
+    ) -> Self {
         SessionFactory {
             shared: Arc::new(Shared {
                 kv,

@@ -49,8 +49,8 @@ mod transaction;
 mod view;
 
 pub use api::{
-    BindParams, CommandTag, CopyHeader, Field, Flow, Format, ResultSink, RowDescription, SessionParams, Severity,
-    SinkClosed, StatementDescription, TransactionStatus,
+    BindParams, CommandTag, CopyHeader, Field, Flow, Format, ResultSink, RowDescription, SessionParams,
+    Severity, SinkClosed, StatementDescription, TransactionStatus,
 };
 pub use factory::{ServerSettings, SessionFactory, SessionInfo};
 pub use meridian_exec::CancelHandle;

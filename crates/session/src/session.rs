@@ -19,8 +19,8 @@ use crate::cache::{CachedPlan, PlanCache};
 use crate::catalog_access::Lease;
 use crate::extended::{Portal, Prepared, Replay};
 use crate::factory::{SessionInfo, Shared};
-use crate::settings::staleness::POSTGRES_EPOCH_MICROS;
 use crate::settings::Settings;
+use crate::settings::staleness::POSTGRES_EPOCH_MICROS;
 use crate::view::View;
 
 /// A client's session. One statement runs at a time.
@@ -38,6 +38,8 @@ pub struct Session {
     pub(crate) statements: HashMap<String, Arc<Prepared>>,
     pub(crate) portals: HashMap<String, Portal>,
     pub(crate) plans: PlanCache,
+    /// Where in the sink the last command tag is.
+    pub(crate) last_tag: Option<(u64, u64)>,
     /// The only statement of the implicit transaction that Sync will commit.
     pub(crate) replay: Option<Replay>,
     pub(crate) cancel: CancelHandle,
@@ -72,12 +74,19 @@ impl Session {
             started: now,
             query_started: now,
             transactions: 0,
+            prepared: Vec::new(),
         }));
         shared.sessions.lock().insert(id, info.clone());
         let settings = Arc::new(Mutex::new(settings));
         let user: Arc<str> = params.user.into();
         let database: Arc<str> = params.database.into();
-        let view = Arc::new(View::new(shared.clone(), user.clone(), database.clone(), settings.clone(), info.clone()));
+        let view = Arc::new(View::new(
+            shared.clone(),
+            user.clone(),
+            database.clone(),
+            settings.clone(),
+            info.clone(),
+        ));
         Session {
             shared,
             id,
@@ -91,6 +100,7 @@ impl Session {
             statements: HashMap::new(),
             portals: HashMap::new(),
             plans: PlanCache::default(),
+            last_tag: None,
             replay: None,
             cancel: CancelHandle::default(),
             copy: None,
@@ -259,7 +269,11 @@ impl Session {
         if t.lease.is_none() && !t.is_failed {
             let guard = match self.shared.catalog.try_acquire() {
                 Ok(Some(guard)) => guard,
-                _ => self.cancel.guard(self.shared.catalog.acquire()).await?.map_err(meridian_exec::sql_error)?,
+                _ => self
+                    .cancel
+                    .guard(self.shared.catalog.acquire())
+                    .await?
+                    .map_err(meridian_exec::sql_error)?,
             };
             t.lease = Some(Lease::new(guard));
         }
@@ -343,6 +357,7 @@ impl Session {
     /// A request begins.
     pub(crate) fn begin_statement(&mut self, sql: &str) {
         self.cancel.reset();
+        self.last_tag = None;
         let mut info = self.info.lock();
         info.state = "active";
         info.query = sql.into();
@@ -360,11 +375,19 @@ impl Session {
             other => other,
         };
         if result.is_err() {
+            self.take_tag_back(sink);
             self.fail().await;
         }
         self.tell_settings(sink);
         self.note_idle();
         result
+    }
+
+    /// Shows the prepared statements in `pg_prepared_statements`.
+    pub(crate) fn note_prepared(&self) {
+        let named = self.statements.iter().filter(|(name, _)| !name.is_empty());
+        let shown = named.map(|(name, p)| (name.clone(), p.text().clone(), p.from_sql)).collect();
+        self.info.lock().prepared = shown;
     }
 
     pub(crate) fn note_idle(&self) {
@@ -405,7 +428,9 @@ impl Session {
         match &planned.plan {
             StatementPlan::Session(s) => matches!(
                 s.as_ref(),
-                SessionStatement::Commit { .. } | SessionStatement::Rollback { .. } | SessionStatement::RollbackTo(_)
+                SessionStatement::Commit { .. }
+                    | SessionStatement::Rollback { .. }
+                    | SessionStatement::RollbackTo(_)
             ),
             _ => false,
         }

@@ -17,8 +17,8 @@ use meridian_kv_api::{Kv, MemoryKv, ReadWriteOptions};
 use meridian_types::Duration;
 
 use crate::{
-    CommandTag, CopyHeader, Flow, ResultSink, RowDescription, ServerSettings, Session, SessionFactory, SessionParams,
-    Severity, SinkClosed,
+    CommandTag, CopyHeader, Flow, ResultSink, RowDescription, ServerSettings, Session, SessionFactory,
+    SessionParams, Severity, SinkClosed,
 };
 
 /// A sink that writes what the client would see as text.
@@ -141,7 +141,8 @@ impl World {
     }
 
     pub(crate) async fn session(&self) -> Session {
-        let params = SessionParams { user: "root".into(), database: "defaultdb".into(), ..SessionParams::default() };
+        let params =
+            SessionParams { user: "root".into(), database: "defaultdb".into(), ..SessionParams::default() };
         self.factory.open(params).await.unwrap()
     }
 }
@@ -177,7 +178,11 @@ async fn run_script(path: &Path) {
     let mut actual = String::new();
     for block in script.split("\n\n").map(str::trim).filter(|b| !b.is_empty()) {
         let Some((sql, _)) = block.split_once("\n----") else {
-            assert!(block.lines().all(|l| l.starts_with('#')), "{}: a block without ----: {block}", path.display());
+            assert!(
+                block.lines().all(|l| l.starts_with('#')),
+                "{}: a block without ----: {block}",
+                path.display()
+            );
             writeln!(actual, "{block}\n").unwrap();
             continue;
         };
@@ -214,4 +219,17 @@ macro_rules! scripts {
     };
 }
 
-scripts!(basics, transactions, joins, aggregates, writes, upsert, copy, ddl, subqueries, expressions, settings, conflicts);
+scripts!(
+    basics,
+    transactions,
+    joins,
+    aggregates,
+    writes,
+    upsert,
+    copy,
+    ddl,
+    subqueries,
+    expressions,
+    settings,
+    conflicts
+);

@@ -53,7 +53,9 @@ impl Session {
         let t = self.transaction.as_mut().expect("a transaction of the session is open");
         if t.kv.is_some() {
             if planned.as_of.is_some() {
-                return Err(SqlError::unsupported("AS OF SYSTEM TIME after the first statement of a transaction"));
+                return Err(SqlError::unsupported(
+                    "AS OF SYSTEM TIME after the first statement of a transaction",
+                ));
             }
             if !t.kv_is_spent {
                 return Ok(());

@@ -140,7 +140,10 @@ impl SessionView for View {
                             ("usename", text(&s.user)),
                             ("application_name", text(&s.application)),
                             ("client_addr", s.client.map_or(Datum::Null, |c| text(&c.ip().to_string()))),
-                            ("client_port", s.client.map_or(Datum::Null, |c| Datum::Int(i64::from(c.port())))),
+                            (
+                                "client_port",
+                                s.client.map_or(Datum::Null, |c| Datum::Int(i64::from(c.port()))),
+                            ),
                             ("backend_start", Datum::TimestampTz(s.started)),
                             ("query_start", Datum::TimestampTz(s.query_started)),
                             ("state_change", Datum::TimestampTz(s.query_started)),
@@ -157,7 +160,8 @@ impl SessionView for View {
 
     fn cluster_sessions(&self) -> Rows {
         let node = i64::from(self.shared.cluster.local_node().get());
-        let sessions: Vec<SessionInfo> = self.shared.sessions.lock().values().map(|s| s.lock().clone()).collect();
+        let sessions: Vec<SessionInfo> =
+            self.shared.sessions.lock().values().map(|s| s.lock().clone()).collect();
         sessions
             .into_iter()
             .map(|s| {

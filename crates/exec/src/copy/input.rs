@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use meridian_datum::{Batch, CastContext, Column, DataType, IntKind, Result, SqlError, SqlState, cast, parse_text};
+use meridian_datum::{
+    Batch, CastContext, Column, DataType, IntKind, Result, SqlError, SqlState, cast, parse_text,
+};
 use meridian_plan::ddl::{Copy, CopyDirection, CopyFormat, CopyKind};
 use meridian_plan::modify::{InsertSource, Modify, ModifyAction};
 use meridian_plan::session::SessionStatement;
@@ -54,7 +56,9 @@ struct Parts<'a> {
 
 fn parts(statement: &Statement) -> Parts<'_> {
     let copy = copy_of(statement);
-    let CopyDirection::From { columns, insert, .. } = &copy.direction else { panic!("COPY FROM is received") };
+    let CopyDirection::From { columns, insert, .. } = &copy.direction else {
+        panic!("COPY FROM is received")
+    };
     let ModifyAction::Insert { source: InsertSource::Query { row, .. }, .. } = &insert.action else {
         panic!("COPY FROM inserts the received rows");
     };

@@ -121,7 +121,8 @@ mod tests {
 
     fn line(kind: CopyKind, values: &[Datum]) -> String {
         let (delimiter, null) = if kind == CopyKind::Csv { (b',', "") } else { (b'\t', "\\N") };
-        let format = CopyFormat { kind, delimiter, null: null.to_owned(), header: false, quote: b'"', escape: b'"' };
+        let format =
+            CopyFormat { kind, delimiter, null: null.to_owned(), header: false, quote: b'"', escape: b'"' };
         let types = vec![DataType::Text; values.len()];
         let mut batch = Batch::with_capacity(&types, 1);
         batch.push_row(values);

@@ -106,7 +106,9 @@ impl Fields {
             return Ok(None);
         }
         let start = if index == 0 { 0 } else { self.ends[index - 1].0 };
-        std::str::from_utf8(&self.text[start..end]).map(Some).map_err(|e| invalid_utf8(&self.text[start..end], e))
+        std::str::from_utf8(&self.text[start..end])
+            .map(Some)
+            .map_err(|e| invalid_utf8(&self.text[start..end], e))
     }
 
     fn end(&mut self, is_null: bool) {

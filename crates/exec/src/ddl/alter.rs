@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use meridian_catalog::{
-    CatalogChange, CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, IndexId, IndexState, TableDesc, TableId, TableRef,
+    CatalogChange, CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, IndexId, IndexState, TableDesc, TableId,
+    TableRef,
 };
 use meridian_datum::{Batch, Column, Result, SqlError, SqlState};
 use meridian_plan::ddl::{AlterAction, NewColumn};
@@ -85,7 +86,8 @@ impl Alteration {
             let column = slots.column(slot);
             if (0..slots.len()).any(|r| column.is_null(r)) {
                 let name = self.slots[slot].column.as_ref().map_or("", |c| c.name.as_str());
-                let message = format!("column \"{name}\" of relation \"{}\" contains null values", self.table.name);
+                let message =
+                    format!("column \"{name}\" of relation \"{}\" contains null values", self.table.name);
                 return Err(SqlError::new(SqlState::NOT_NULL_VIOLATION, message)
                     .with_table(ctx.stmt.catalog.schema_name(&self.table), self.table.name.clone())
                     .with_column(name));
@@ -94,8 +96,10 @@ impl Alteration {
         for (name, condition) in &self.checks {
             let result = ctx.scope().column(condition, slots)?;
             if (0..slots.len()).any(|r| result.get(r).as_bool() == Some(false)) {
-                let message =
-                    format!("check constraint \"{name}\" of relation \"{}\" is violated by some row", self.table.name);
+                let message = format!(
+                    "check constraint \"{name}\" of relation \"{}\" is violated by some row",
+                    self.table.name
+                );
                 return Err(SqlError::new(SqlState::CHECK_VIOLATION, message)
                     .with_table(ctx.stmt.catalog.schema_name(&self.table), self.table.name.clone())
                     .with_constraint(name.as_str()));
@@ -106,7 +110,11 @@ impl Alteration {
 }
 
 /// Works out what the actions amount to.
-pub(super) async fn plan(services: &DdlServices, table: &TableRef, actions: &[AlterAction]) -> Result<Alteration> {
+pub(super) async fn plan(
+    services: &DdlServices,
+    table: &TableRef,
+    actions: &[AlterAction],
+) -> Result<Alteration> {
     let slot = |c: &ColumnDesc| Slot { column: Some(c.clone()), default: None, is_added: false, using: None };
     let mut a = Alteration {
         table: next_version(table),
@@ -173,7 +181,12 @@ impl Alteration {
             AlterAction::AddCheck(new) => {
                 let oid = services.allocate().await?;
                 let (name, expr) = (new.name.clone(), new.expr.clone());
-                self.table.checks.push(CheckDesc { oid, name: name.clone(), expr, validated: !new.not_valid });
+                self.table.checks.push(CheckDesc {
+                    oid,
+                    name: name.clone(),
+                    expr,
+                    validated: !new.not_valid,
+                });
                 if !new.not_valid {
                     self.checks.push((name, new.condition.clone()));
                 }
@@ -226,7 +239,11 @@ impl Alteration {
             AlterAction::RenameColumn { column, name, checks } => {
                 self.column_mut(*column)?.name = name.clone();
                 for (check, text) in checks {
-                    self.table.checks.iter_mut().filter(|c| c.name == *check).for_each(|c| c.expr = text.clone());
+                    self.table
+                        .checks
+                        .iter_mut()
+                        .filter(|c| c.name == *check)
+                        .for_each(|c| c.expr = text.clone());
                 }
             }
             AlterAction::RenameConstraint { from, to } => {
@@ -234,7 +251,9 @@ impl Alteration {
                 indexes.filter(|i| i.name == *from).for_each(|i| i.name = to.clone());
                 self.table.checks.iter_mut().filter(|c| c.name == *from).for_each(|c| c.name = to.clone());
             }
-            AlterAction::SetDefault { column, default } => self.column_mut(*column)?.default = default.clone(),
+            AlterAction::SetDefault { column, default } => {
+                self.column_mut(*column)?.default = default.clone()
+            }
             AlterAction::SetStorageParameters(parameters) => {
                 for (name, value) in parameters {
                     self.table.storage_parameters.retain(|(n, _)| n != name);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meridian_catalog::{
-    CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, IndexColumn, IndexDesc, IndexId, IndexState, Interleave, TableDesc,
-    TableId,
+    CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, IndexColumn, IndexDesc, IndexId, IndexState,
+    Interleave, TableDesc, TableId,
 };
 use meridian_datum::{DataType, Datum, Result, SqlError};
 use meridian_keys::KeyBuilder;
@@ -103,7 +103,8 @@ pub(super) async fn fill(
     table: TableId,
     query: &Plan,
 ) -> Result<u64> {
-    let table = catalog.table(table).ok_or_else(|| SqlError::internal("a table was made and is not there"))?.clone();
+    let table =
+        catalog.table(table).ok_or_else(|| SqlError::internal("a table was made and is not there"))?.clone();
     let width = table.columns.len();
     let modify = Modify {
         table: table.clone(),

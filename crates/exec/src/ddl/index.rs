@@ -22,7 +22,12 @@ use crate::table::{Decoded, IndexReader, IndexWriter, Prefix};
 const BACKFILL_ROWS: usize = 1000;
 
 /// A table with an index more.
-async fn add(services: &DdlServices, table: &TableDesc, new: &NewIndex, state: IndexState) -> Result<TableDesc> {
+async fn add(
+    services: &DdlServices,
+    table: &TableDesc,
+    new: &NewIndex,
+    state: IndexState,
+) -> Result<TableDesc> {
     let mut desc = next_version(table);
     let ids: Vec<_> = desc.columns.iter().map(|c| c.id).collect();
     let id = IndexId(desc.next_index);
@@ -32,7 +37,11 @@ async fn add(services: &DdlServices, table: &TableDesc, new: &NewIndex, state: I
 }
 
 /// A table with an index more that is readable at once: its entries are written in the same transaction.
-pub(super) async fn add_public(services: &DdlServices, table: &TableDesc, new: &NewIndex) -> Result<TableDesc> {
+pub(super) async fn add_public(
+    services: &DdlServices,
+    table: &TableDesc,
+    new: &NewIndex,
+) -> Result<TableDesc> {
     add(services, table, new, IndexState::Public).await
 }
 
@@ -102,7 +111,8 @@ struct Backfill<'a> {
 
 impl<'a> Backfill<'a> {
     fn new(catalog: &CatalogSnapshot, table: &'a TableDesc, id: IndexId) -> Result<Self> {
-        let index = table.index(id).ok_or_else(|| SqlError::internal("an index was made and is not there"))?;
+        let index =
+            table.index(id).ok_or_else(|| SqlError::internal("an index was made and is not there"))?;
         let all: Vec<usize> = (0..table.columns.len()).collect();
         Ok(Backfill {
             table,
@@ -113,7 +123,12 @@ impl<'a> Backfill<'a> {
     }
 
     /// The entries of rows; fails when two rows agree on the key of a unique index, here or with what is there.
-    async fn entries(&self, statement: &Statement, txn: &dyn KvTxn, rows: &[Vec<Datum>]) -> Result<Vec<KvWrite>> {
+    async fn entries(
+        &self,
+        statement: &Statement,
+        txn: &dyn KvTxn,
+        rows: &[Vec<Datum>],
+    ) -> Result<Vec<KvWrite>> {
         let mut writes = Vec::with_capacity(rows.len());
         let mut constrained: HashMap<Key, usize> = HashMap::new();
         for (at, row) in rows.iter().enumerate() {
@@ -131,7 +146,8 @@ impl<'a> Backfill<'a> {
                 let Some(value) = value else { continue };
                 // A live writer may have been here already: the row's own entry is no conflict.
                 let owner = self.entry_key.read_row(key.as_bytes(), &value)?;
-                let own: Vec<Datum> = self.table.key_ordinals().iter().map(|&o| rows[*at][o].clone()).collect();
+                let own: Vec<Datum> =
+                    self.table.key_ordinals().iter().map(|&o| rows[*at][o].clone()).collect();
                 if owner != own {
                     return Err(self.duplicated(statement, &rows[*at]));
                 }

@@ -25,8 +25,8 @@ mod rows;
 use std::sync::Arc;
 
 use meridian_catalog::{
-    CatalogCache, CatalogChange, CatalogError, CatalogSnapshot, CatalogStore, DatabaseDesc, DatabaseId, SchemaDesc,
-    SchemaId, TableDesc, TableId, TableRef,
+    CatalogCache, CatalogChange, CatalogError, CatalogSnapshot, CatalogStore, DatabaseDesc, DatabaseId,
+    SchemaDesc, SchemaId, TableDesc, TableId, TableRef,
 };
 use meridian_datum::{EvalContext, Result, SqlError, SqlState, TimeZone};
 use meridian_kv_api::{Cluster, Kv, KvTxn, ReadBound, ReadOnlyOptions, ReadWriteOptions};
@@ -153,7 +153,12 @@ impl DdlServices {
     }
 
     /// A statement for the expressions of a change, on a catalog and in a transaction.
-    fn statement(&self, txn: Arc<dyn KvTxn>, catalog: Arc<CatalogSnapshot>, planned: &Arc<PlannedStatement>) -> Statement {
+    fn statement(
+        &self,
+        txn: Arc<dyn KvTxn>,
+        catalog: Arc<CatalogSnapshot>,
+        planned: &Arc<PlannedStatement>,
+    ) -> Statement {
         let environment = Environment {
             txn,
             kv: self.kv.clone(),
@@ -215,7 +220,11 @@ impl DdlServices {
                 let public = SchemaId(self.allocate().await?);
                 let owner = self.owner.to_string();
                 vec![
-                    CatalogChange::CreateDatabase(DatabaseDesc { id, name: name.clone(), owner: owner.clone() }),
+                    CatalogChange::CreateDatabase(DatabaseDesc {
+                        id,
+                        name: name.clone(),
+                        owner: owner.clone(),
+                    }),
                     CatalogChange::CreateSchema(SchemaDesc {
                         id: public,
                         database: id,
@@ -300,7 +309,8 @@ impl DdlServices {
             }
             Ddl::CreateTableAs { table, query, with_data } => {
                 let desc = create::table(self, table).await?;
-                self.apply(txn, vec![CatalogChange::CreateTable(Box::new(desc.clone()))], &mut outcome).await?;
+                self.apply(txn, vec![CatalogChange::CreateTable(Box::new(desc.clone()))], &mut outcome)
+                    .await?;
                 if *with_data {
                     let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
                     outcome.rows = create::fill(statement, snapshot, desc.id, query).await?;
@@ -310,7 +320,8 @@ impl DdlServices {
                 require_own(table, committed, "CREATE INDEX")?;
                 let desc = index::add_public(self, table, index).await?;
                 let id = desc.indexes.last().expect("an index was added").id;
-                self.apply(txn, vec![CatalogChange::ReplaceTable(Box::new(desc.clone()))], &mut outcome).await?;
+                self.apply(txn, vec![CatalogChange::ReplaceTable(Box::new(desc.clone()))], &mut outcome)
+                    .await?;
                 let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
                 index::backfill_in_transaction(statement, &snapshot, &desc, id).await?;
             }
@@ -343,7 +354,12 @@ impl DdlServices {
     }
 
     /// Buffers changes of descriptors in a transaction and reads the catalog back as the transaction sees it.
-    async fn apply(&self, txn: &dyn KvTxn, changes: Vec<CatalogChange>, outcome: &mut DdlOutcome) -> Result<()> {
+    async fn apply(
+        &self,
+        txn: &dyn KvTxn,
+        changes: Vec<CatalogChange>,
+        outcome: &mut DdlOutcome,
+    ) -> Result<()> {
         let version = CatalogStore::apply(txn, changes).await.map_err(catalog_error)?;
         let snapshot = CatalogStore::load(txn).await.map_err(catalog_error)?;
         outcome.changed = Some((version, Arc::new(snapshot)));
@@ -373,7 +389,9 @@ impl DdlServices {
             rows::remove_interleaved(self, table).await?;
         }
         let txn = self.kv.begin(ReadWriteOptions::default());
-        let version = CatalogStore::apply(&*txn, [CatalogChange::RemoveTable(table.id)]).await.map_err(catalog_error)?;
+        let version = CatalogStore::apply(&*txn, [CatalogChange::RemoveTable(table.id)])
+            .await
+            .map_err(catalog_error)?;
         txn.commit().await.map_err(sql_error)?;
         self.cluster.publish_catalog(version).await.map_err(sql_error)?;
         self.catalog.publish(version).await.map_err(catalog_error)
@@ -396,8 +414,10 @@ fn rand_seed(now: i64) -> u64 {
 }
 
 fn needs_own(what: &str) -> SqlError {
-    SqlError::unsupported(format_args!("{what} inside a transaction block, on a table that the block has not made,"))
-        .with_hint("Run the statement outside of a transaction block.")
+    SqlError::unsupported(format_args!(
+        "{what} inside a transaction block, on a table that the block has not made,"
+    ))
+    .with_hint("Run the statement outside of a transaction block.")
 }
 
 /// Only tables that the transaction has made can be changed in it with their rows.

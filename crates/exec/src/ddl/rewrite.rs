@@ -127,7 +127,12 @@ impl<'a> Copier<'a> {
     }
 
     /// The writes of rows, none of which may agree with another on a unique key.
-    async fn writes(&self, statement: &Statement, txn: &dyn KvTxn, rows: &[Vec<Datum>]) -> Result<Vec<KvWrite>> {
+    async fn writes(
+        &self,
+        statement: &Statement,
+        txn: &dyn KvTxn,
+        rows: &[Vec<Datum>],
+    ) -> Result<Vec<KvWrite>> {
         let mut writes = Vec::with_capacity(rows.len() * (1 + self.writer.secondary.len()));
         let mut keys: HashMap<Key, (usize, &IndexWriter)> = HashMap::with_capacity(rows.len());
         for (at, row) in rows.iter().enumerate() {
@@ -189,7 +194,12 @@ impl<'a> Copier<'a> {
         unreachable!("the loop returns")
     }
 
-    async fn is_there(&self, statement: &Statement, services: &DdlServices, rows: &[Vec<Datum>]) -> Result<bool> {
+    async fn is_there(
+        &self,
+        statement: &Statement,
+        services: &DdlServices,
+        rows: &[Vec<Datum>],
+    ) -> Result<bool> {
         let Some(row) = rows.first() else { return Ok(true) };
         let txn = services.kv.begin(ReadWriteOptions::default());
         let found = statement.wait(txn.get(self.writer.primary.key(row)?, Locking::SHARED)).await?;

@@ -19,7 +19,8 @@ pub(crate) struct Constraints<'a> {
 
 impl<'a> Constraints<'a> {
     pub(crate) fn new(table: &'a TableDesc, checks: &'a [Check]) -> Self {
-        let not_null = table.columns.iter().enumerate().filter(|(_, c)| !c.nullable).map(|(i, _)| i).collect();
+        let not_null =
+            table.columns.iter().enumerate().filter(|(_, c)| !c.nullable).map(|(i, _)| i).collect();
         Constraints { table, not_null, checks }
     }
 
@@ -91,7 +92,10 @@ fn schema_name<'s>(stmt: &'s Statement, table: &TableDesc) -> &'s str {
 #[cold]
 fn not_null_violation(stmt: &Statement, table: &TableDesc, column: usize, row: &[Datum]) -> SqlError {
     let name = &table.columns[column].name;
-    let message = format!("null value in column \"{name}\" of relation \"{}\" violates not-null constraint", table.name);
+    let message = format!(
+        "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
+        table.name
+    );
     SqlError::new(SqlState::NOT_NULL_VIOLATION, message)
         .with_detail(format!("Failing row contains {}.", row_text(stmt, table, row)))
         .with_table(schema_name(stmt, table), table.name.clone())
@@ -117,7 +121,12 @@ pub(crate) fn key_text(stmt: &Statement, table: &TableDesc, index: &IndexWriter,
 
 /// 23505.
 #[cold]
-pub(crate) fn duplicate_key(stmt: &Statement, table: &TableDesc, index: &IndexWriter, row: &[Datum]) -> SqlError {
+pub(crate) fn duplicate_key(
+    stmt: &Statement,
+    table: &TableDesc,
+    index: &IndexWriter,
+    row: &[Datum],
+) -> SqlError {
     let message = format!("duplicate key value violates unique constraint \"{}\"", index.name);
     SqlError::new(SqlState::UNIQUE_VIOLATION, message)
         .with_detail(format!("{} already exists.", key_text(stmt, table, index, row)))

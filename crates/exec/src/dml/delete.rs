@@ -84,7 +84,12 @@ fn descendants(stmt: &Statement, children: &[TableRef]) -> Vec<TableRef> {
 }
 
 /// Removes the rows interleaved in a row, or refuses where the table says so.
-async fn remove_children(target: &Target<'_>, key: &Key, row: &TableRow, writes: &mut Vec<KvWrite>) -> Result<()> {
+async fn remove_children(
+    target: &Target<'_>,
+    key: &Key,
+    row: &TableRow,
+    writes: &mut Vec<KvWrite>,
+) -> Result<()> {
     let stmt = target.ctx.stmt;
     for child in descendants(stmt, &target.plan.children) {
         let cascade = child.interleave.is_some_and(|i| i.cascade);

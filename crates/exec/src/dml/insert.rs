@@ -59,7 +59,9 @@ fn reads_table(plan: &Plan, target: &Target<'_>) -> bool {
     match &plan.op {
         Op::Values { .. } | Op::VirtualScan { .. } | Op::TableFunction(_) => false,
         Op::Scan(scan) => scan.table.id == target.plan.table.id,
-        Op::Project { input, .. } | Op::Filter { input, .. } | Op::Limit { input, .. } => reads_table(input, target),
+        Op::Project { input, .. } | Op::Filter { input, .. } | Op::Limit { input, .. } => {
+            reads_table(input, target)
+        }
         _ => true,
     }
 }
@@ -170,13 +172,20 @@ pub(super) async fn check_parents(target: &Target<'_>, rows: &[TableRow]) -> Res
     distinct.sort_unstable();
     distinct.dedup();
     let found = stmt.wait(stmt.txn.multi_get(distinct.clone(), Locking::SHARED)).await?;
-    let Some(missing) = distinct.iter().zip(&found).find(|(_, v)| v.is_none()).map(|(k, _)| k) else { return Ok(()) };
+    let Some(missing) = distinct.iter().zip(&found).find(|(_, v)| v.is_none()).map(|(k, _)| k) else {
+        return Ok(());
+    };
     let row = keys.iter().position(|k| k == missing).expect("every distinct key is some row's");
     Err(orphan(target, parent, shared, &rows[row]))
 }
 
 #[cold]
-fn orphan(target: &Target<'_>, parent: &meridian_catalog::TableDesc, shared: &[usize], row: &[Datum]) -> SqlError {
+fn orphan(
+    target: &Target<'_>,
+    parent: &meridian_catalog::TableDesc,
+    shared: &[usize],
+    row: &[Datum],
+) -> SqlError {
     let table = &target.plan.table;
     let eval = &target.ctx.stmt.eval;
     let names: Vec<&str> = shared.iter().map(|&o| table.columns[o].name.as_str()).collect();

@@ -57,7 +57,11 @@ impl<'a> Target<'a> {
     }
 
     /// A target on a catalog that has changes of the statement's own transaction.
-    pub(crate) fn on(ctx: Ctx<'a>, plan: &'a Modify, catalog: &meridian_catalog::CatalogSnapshot) -> Result<Self> {
+    pub(crate) fn on(
+        ctx: Ctx<'a>,
+        plan: &'a Modify,
+        catalog: &meridian_catalog::CatalogSnapshot,
+    ) -> Result<Self> {
         Ok(Self::with_writer(ctx, plan, Arc::new(TableWriter::new(catalog, &plan.table)?)))
     }
 

@@ -13,7 +13,12 @@ use crate::eval::{Row, Scope};
 use crate::ops;
 
 /// The new row of an old one; `row` is what the assignments see.
-pub(crate) fn assign(scope: Scope<'_>, old: &[Datum], assignments: &[(usize, Expr)], row: Row<'_>) -> Result<TableRow> {
+pub(crate) fn assign(
+    scope: Scope<'_>,
+    old: &[Datum],
+    assignments: &[(usize, Expr)],
+    row: Row<'_>,
+) -> Result<TableRow> {
     let mut new = old.to_vec();
     for (ordinal, e) in assignments {
         new[*ordinal] = scope.datum(e, row)?;
@@ -99,7 +104,12 @@ async fn read(
 }
 
 /// Writes changed rows: uniqueness first, then removals, then additions, so that rows may trade keys.
-pub(super) async fn write(target: &Target<'_>, old: &[TableRow], new: &[TableRow], changed: &[usize]) -> Result<()> {
+pub(super) async fn write(
+    target: &Target<'_>,
+    old: &[TableRow],
+    new: &[TableRow],
+    changed: &[usize],
+) -> Result<()> {
     check_unique(target, old, new, changed).await?;
     let moves = target.writer.primary.own_columns().any(|o| changed.contains(&o));
     if moves {
@@ -126,7 +136,12 @@ pub(super) async fn write(target: &Target<'_>, old: &[TableRow], new: &[TableRow
     if additions.is_empty() { Ok(()) } else { stmt.wait(stmt.txn.write(additions)).await }
 }
 
-async fn check_unique(target: &Target<'_>, old: &[TableRow], new: &[TableRow], changed: &[usize]) -> Result<()> {
+async fn check_unique(
+    target: &Target<'_>,
+    old: &[TableRow],
+    new: &[TableRow],
+    changed: &[usize],
+) -> Result<()> {
     let stmt = target.ctx.stmt;
     for index in target.writer.unique_indexes() {
         if !index.own_columns().any(|o| changed.contains(&o)) {

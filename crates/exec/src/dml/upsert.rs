@@ -135,7 +135,10 @@ async fn existing_row(target: &Target<'_>, conflict: &Conflict<'_>) -> Result<Ta
     let key = target.writer.primary.key_of_values(&entry.read_row(conflict.key.as_bytes(), value)?)?;
     let row = stmt.wait(stmt.txn.get(key.clone(), Locking::EXCLUSIVE)).await?;
     let Some(row) = row else {
-        return Err(SqlError::new(SqlState::INDEX_CORRUPTED, format!("index \"{}\" has an entry without row", index.name)));
+        return Err(SqlError::new(
+            SqlState::INDEX_CORRUPTED,
+            format!("index \"{}\" has an entry without row", index.name),
+        ));
     };
     primary.read_row(key.as_bytes(), &row)
 }

@@ -13,9 +13,8 @@ use meridian_datum::{Datum, EvalContext, Result};
 use meridian_plan::Expr;
 
 pub(crate) use scalar::Row;
-pub(crate) use subquery::SubqueryCache;
 pub(crate) use subquery::Resolved;
-
+pub(crate) use subquery::SubqueryCache;
 
 use crate::context::{Ctx, Statement};
 

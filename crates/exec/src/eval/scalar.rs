@@ -55,7 +55,9 @@ impl Scope<'_> {
             }
             Expr::And(args) => self.kleene(args, row, false),
             Expr::Or(args) => self.kleene(args, row, true),
-            Expr::Not(input) => Ok(self.datum(input, row)?.as_bool().map_or(Datum::Null, |b| Datum::Bool(!b))),
+            Expr::Not(input) => {
+                Ok(self.datum(input, row)?.as_bool().map_or(Datum::Null, |b| Datum::Bool(!b)))
+            }
             Expr::IsNull { input, negated } => Ok(Datum::Bool(is_null(&self.datum(input, row)?, *negated))),
             Expr::IsBool { input, value, negated } => {
                 let is = self.datum(input, row)?.as_bool() == Some(*value);

@@ -41,13 +41,16 @@ impl Resolved {
 /// Most answers of correlated subqueries that one statement keeps.
 const CACHE_ENTRIES_MAX: usize = 65_536;
 
+/// A subquery by address, and its arguments.
+type ValueKey = (usize, Vec<Datum>);
+
 /// Answers kept for the statement.
 #[derive(Debug, Default)]
 pub(crate) struct SubqueryCache {
     /// Rows of subqueries without arguments.
     rows: Mutex<HashMap<usize, Arc<SubqueryRows>>>,
     /// Values of subqueries with arguments.
-    values: Mutex<HashMap<(usize, Vec<Datum>), Result<Datum>>>,
+    values: Mutex<HashMap<ValueKey, Result<Datum>>>,
 }
 
 /// What a subquery yielded.
@@ -74,7 +77,11 @@ fn for_each_subquery<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Subquery)) {
 
 impl<'a> Ctx<'a> {
     /// Answers the subqueries of expressions over a batch.
-    pub async fn resolve<'e>(&self, exprs: impl IntoIterator<Item = &'e Expr>, batch: &Batch) -> Result<Resolved> {
+    pub async fn resolve<'e>(
+        &self,
+        exprs: impl IntoIterator<Item = &'e Expr>,
+        batch: &Batch,
+    ) -> Result<Resolved> {
         let mut found: SmallVec<[&Subquery; 2]> = SmallVec::new();
         for e in exprs {
             for_each_subquery(e, &mut |s| found.push(s));
@@ -97,7 +104,11 @@ impl<'a> Ctx<'a> {
     }
 
     /// Answers the subqueries of expressions over one row.
-    pub async fn resolve_row<'e>(&self, exprs: impl IntoIterator<Item = &'e Expr>, row: Row<'_>) -> Result<Resolved> {
+    pub async fn resolve_row<'e>(
+        &self,
+        exprs: impl IntoIterator<Item = &'e Expr>,
+        row: Row<'_>,
+    ) -> Result<Resolved> {
         let mut found: SmallVec<[&Subquery; 2]> = SmallVec::new();
         for e in exprs {
             for_each_subquery(e, &mut |s| found.push(s));
@@ -201,7 +212,13 @@ impl<'a> Ctx<'a> {
     }
 
     /// ANY is decided by a true comparison, ALL by a false one.
-    fn quantified(&self, c: &SubqueryComparison, rows: &SubqueryRows, left: &[Datum], any: bool) -> Result<Datum> {
+    fn quantified(
+        &self,
+        c: &SubqueryComparison,
+        rows: &SubqueryRows,
+        left: &[Datum],
+        any: bool,
+    ) -> Result<Datum> {
         if rows.rows.is_empty() {
             return Ok(Datum::Bool(!any));
         }

@@ -11,8 +11,8 @@ use meridian_datum::{Batch, Column, DataType, Datum, Nulls, Operand, Result, Vec
 use meridian_plan::Expr;
 use smallvec::SmallVec;
 
-use super::scalar::{Row, in_set, is_null};
 use super::Scope;
+use super::scalar::{Row, in_set, is_null};
 
 /// Some rows of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +175,9 @@ impl Scope<'_> {
                 let bits = (0..len).map(|r| (v.bool_at(r) == Some(*value)) != *negated).collect();
                 Ok(owned(Column::Bool(Vector::from_values(bits))))
             }
-            Expr::Case { branches, otherwise, ty } => self.case_column(branches, otherwise, ty, view).map(owned),
+            Expr::Case { branches, otherwise, ty } => {
+                self.case_column(branches, otherwise, ty, view).map(owned)
+            }
             Expr::Coalesce { args, ty } => self.coalesce_column(args, ty, view).map(owned),
             Expr::InSet { input, set, has_null, negated } => {
                 let v = self.values(input, view)?;
@@ -280,7 +282,8 @@ impl Scope<'_> {
                 break;
             }
             let home = view.narrow(&open);
-            let v = self.values(a, View { batch: view.batch, rows: Some(&home) })?.into_column(ty, open.len());
+            let v =
+                self.values(a, View { batch: view.batch, rows: Some(&home) })?.into_column(ty, open.len());
             let is_null = |i: usize| v.is_null(i);
             let null_rows = (0..open.len()).filter(|&i| is_null(i)).map(|i| open[i]).collect();
             parts.add(Values::Column(Cow::Owned(v)), ty, &open);

@@ -91,7 +91,13 @@ fn clock_rows(c: ClockInfo) -> Vec<Vec<Datum>> {
         .map(|s| {
             let mut row = head.clone();
             let reason = if s.reason.is_empty() { Datum::Null } else { text(&s.reason) };
-            row.extend([text(&s.master), Datum::Int(s.low_ns), Datum::Int(s.high_ns), s.accepted.into(), reason]);
+            row.extend([
+                text(&s.master),
+                Datum::Int(s.low_ns),
+                Datum::Int(s.high_ns),
+                s.accepted.into(),
+                reason,
+            ]);
             row
         })
         .collect()
@@ -162,9 +168,10 @@ async fn cluster_rows(stmt: &Statement, table: ClusterTable) -> Result<Vec<Vec<D
         ClusterTable::Clock => stmt.wait(cluster.clocks()).await?.into_iter().flat_map(clock_rows).collect(),
         ClusterTable::TrueTime => vec![truetime_row(stmt)?],
         ClusterTable::Sessions => stmt.session.cluster_sessions(),
-        ClusterTable::Statements | ClusterTable::SchemaChanges | ClusterTable::Jobs | ClusterTable::Settings => {
-            stmt.session.cluster_table(table)
-        }
+        ClusterTable::Statements
+        | ClusterTable::SchemaChanges
+        | ClusterTable::Jobs
+        | ClusterTable::Settings => stmt.session.cluster_table(table),
     })
 }
 
@@ -178,7 +185,9 @@ fn integer(d: &Datum, what: &str) -> Result<u64> {
 
 /// A table by its name as text, qualified or not.
 fn find_table(stmt: &Statement, name: &Datum) -> Result<TableRef> {
-    let Some(name) = name.as_str() else { return Err(SqlError::invalid_parameter("a table's name is needed")) };
+    let Some(name) = name.as_str() else {
+        return Err(SqlError::invalid_parameter("a table's name is needed"));
+    };
     let (schema, table) = match name.split_once('.') {
         Some((s, t)) => (Some(s), t),
         None => (None, name),
@@ -202,7 +211,8 @@ pub(super) async fn cluster_function(
             let writer = IndexWriter::new(&stmt.catalog, &table, &table.primary)?;
             let columns = table.key_ordinals();
             if args.len() < 2 || args.len() - 1 > columns.len() {
-                let message = format!("split_at needs 1 to {} key values of table \"{}\"", columns.len(), table.name);
+                let message =
+                    format!("split_at needs 1 to {} key values of table \"{}\"", columns.len(), table.name);
                 return Err(SqlError::invalid_parameter(message));
             }
             let mut values = Vec::with_capacity(args.len() - 1);

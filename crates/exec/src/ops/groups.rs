@@ -102,8 +102,8 @@ impl Chains {
             }
         }
         self.heads = vec![EMPTY; size];
-        for row in 0..self.next.len() {
-            if in_chain[row] {
+        for (row, is_in) in in_chain.into_iter().enumerate() {
+            if is_in {
                 let head = &mut self.heads[self.hashes[row] as usize & (size - 1)];
                 self.next[row] = std::mem::replace(head, row as u32);
             }
@@ -145,9 +145,9 @@ impl GroupTable {
     }
 
     fn find_hashed(&self, columns: &[&Column], row: usize, hash: u64) -> Option<u32> {
-        self.chains.matches(hash).find(|&g| {
-            self.keys.iter().zip(columns).all(|(k, c)| k.cmp_rows(g as usize, c, row).is_eq())
-        })
+        self.chains
+            .matches(hash)
+            .find(|&g| self.keys.iter().zip(columns).all(|(k, c)| k.cmp_rows(g as usize, c, row).is_eq()))
     }
 
     /// The number of a row, if it is there.
@@ -193,14 +193,20 @@ mod tests {
     #[test]
     fn rows_are_found_again_through_growth() {
         let mut table = GroupTable::new([&DataType::Int8, &DataType::Text]);
-        let ints = Column::from_datums(&DataType::Int8, (0..5000).map(|i| if i % 10 == 0 { Datum::Null } else { Datum::Int(i % 2500) }));
-        let texts = Column::from_datums(&DataType::Text, (0..5000).map(|i| Datum::from(if i % 2 == 0 { "a" } else { "b" })));
+        let ints = Column::from_datums(
+            &DataType::Int8,
+            (0..5000).map(|i| if i % 10 == 0 { Datum::Null } else { Datum::Int(i % 2500) }),
+        );
+        let texts = Column::from_datums(
+            &DataType::Text,
+            (0..5000).map(|i| Datum::from(if i % 2 == 0 { "a" } else { "b" })),
+        );
         let columns = [&ints, &texts];
         let first: Vec<_> = (0..5000).map(|r| table.insert(&columns, r).0).collect();
         assert_eq!(table.len(), 2250 + 1);
-        for r in 0..5000 {
-            assert_eq!(table.find(&columns, r), Some(first[r]));
-            assert_eq!(table.insert(&columns, r), (first[r], false));
+        for (r, group) in first.into_iter().enumerate() {
+            assert_eq!(table.find(&columns, r), Some(group));
+            assert_eq!(table.insert(&columns, r), (group, false));
         }
     }
 }

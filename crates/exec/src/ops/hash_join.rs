@@ -48,9 +48,11 @@ impl<'a> HashKeys<'a> {
         }
         let columns: smallvec::SmallVec<[&Column; 4]> = left.iter().collect();
         let first = out.len();
-        out.extend(self.chains.matches(hash_row(&columns, row)).filter(|&r| {
-            self.right.iter().zip(left).all(|(a, b)| a.cmp_rows(r as usize, b, row).is_eq())
-        }));
+        out.extend(
+            self.chains.matches(hash_row(&columns, row)).filter(|&r| {
+                self.right.iter().zip(left).all(|(a, b)| a.cmp_rows(r as usize, b, row).is_eq())
+            }),
+        );
         out[first..].reverse();
     }
 

@@ -93,7 +93,13 @@ struct Inner {
 }
 
 impl Inner {
-    fn new(catalog: &CatalogSnapshot, table: &TableDesc, id: IndexId, columns: &[usize], lock: bool) -> Result<Self> {
+    fn new(
+        catalog: &CatalogSnapshot,
+        table: &TableDesc,
+        id: IndexId,
+        columns: &[usize],
+        lock: bool,
+    ) -> Result<Self> {
         let index = index_of(table, id)?;
         let keys = IndexWriter::new(catalog, table, index)?;
         let has = |ordinal: &usize| {
@@ -132,7 +138,8 @@ impl Inner {
             for (at, key) in keys.iter().enumerate() {
                 let mut rest = Some(Span::prefix(key));
                 while let Some(span) = rest {
-                    let request = ScanRequest { span, reverse: false, limit: limits::SCAN_PAGE_ROWS, locking };
+                    let request =
+                        ScanRequest { span, reverse: false, limit: limits::SCAN_PAGE_ROWS, locking };
                     let page = stmt.wait(stmt.txn.scan(request)).await?;
                     entries.extend(page.rows.into_iter().map(|(k, v)| (at, k, v)));
                     rest = page.resume;
@@ -198,7 +205,8 @@ impl<'a> LookupJoinOp<'a> {
             }
             of_row.push(Some(number));
         }
-        let (right, rows) = self.inner.fetch(self.ctx.stmt, keys, self.plan.is_point, self.plan.locking).await?;
+        let (right, rows) =
+            self.inner.fetch(self.ctx.stmt, keys, self.plan.is_point, self.plan.locking).await?;
         let mut pairs = Pairs::default();
         for (row, number) in of_row.iter().enumerate() {
             if let Some(n) = number {
@@ -218,7 +226,8 @@ impl<'a> LookupJoinOp<'a> {
                     matched[l as usize] = true;
                 }
                 let wanted = self.plan.kind == JoinKind::Semi;
-                let rows: Vec<u32> = (0..left.len() as u32).filter(|&r| matched[r as usize] == wanted).collect();
+                let rows: Vec<u32> =
+                    (0..left.len() as u32).filter(|&r| matched[r as usize] == wanted).collect();
                 left.gather(&rows)
             }
             JoinKind::Left => {

@@ -51,7 +51,9 @@ pub(crate) fn build<'a>(ctx: Ctx<'a>, plan: &'a Plan) -> Result<BoxOperator<'a>>
         Op::HashJoin(join) => Box::new(hash_join::HashJoinOp::new(ctx, join)?),
         Op::NestedLoopJoin(join) => Box::new(join::NestedLoopOp::new(ctx, join)?),
         Op::Apply(apply) => Box::new(apply::ApplyOp::new(ctx, apply)?),
-        Op::Filter { input, condition } => Box::new(filter::FilterOp::new(build(ctx, input)?, ctx, condition)),
+        Op::Filter { input, condition } => {
+            Box::new(filter::FilterOp::new(build(ctx, input)?, ctx, condition))
+        }
         Op::Project { input, exprs } => Box::new(filter::ProjectOp::new(build(ctx, input)?, ctx, exprs)),
         Op::Aggregate(aggregate) => Box::new(aggregate::AggregateOp::new(ctx, aggregate)?),
         Op::Distinct { input } => Box::new(set_op::DistinctOp::new(ctx, build(ctx, input)?, &plan.types)),
@@ -63,12 +65,19 @@ pub(crate) fn build<'a>(ctx: Ctx<'a>, plan: &'a Plan) -> Result<BoxOperator<'a>>
         Op::Limit { input, limit, offset } => {
             Box::new(filter::LimitOp::new(ctx, build(ctx, input)?, limit.as_ref(), offset.as_ref()))
         }
-        Op::SetOp { kind, all, left, right } => {
-            Box::new(set_op::SetOperation::new(ctx, *kind, *all, build(ctx, left)?, build(ctx, right)?, &plan.types))
-        }
+        Op::SetOp { kind, all, left, right } => Box::new(set_op::SetOperation::new(
+            ctx,
+            *kind,
+            *all,
+            build(ctx, left)?,
+            build(ctx, right)?,
+            &plan.types,
+        )),
         Op::Window(window) => Box::new(window::WindowOp::new(ctx, window, &plan.types)?),
         Op::Values { rows } => Box::new(source::ValuesOp::new(ctx, rows, &plan.types)),
-        Op::TableFunction(function) => Box::new(table_function::TableFunctionOp::new(ctx, function, &plan.types)),
+        Op::TableFunction(function) => {
+            Box::new(table_function::TableFunctionOp::new(ctx, function, &plan.types))
+        }
         Op::VirtualScan { table, columns, filter } => {
             Box::new(source::VirtualScanOp::new(ctx, table, columns, filter.as_ref()))
         }

@@ -67,7 +67,8 @@ impl<'a> ScanOp<'a> {
         self.wanted = limit_value(self.ctx, self.scan.limit.as_ref()).await?.unwrap_or(u64::MAX);
         let index = index_of(&self.scan.table, self.scan.index)?;
         let spans =
-            evaluate_spans(self.ctx, &self.ctx.stmt.catalog, &self.scan.table, index, &self.scan.spans).await?;
+            evaluate_spans(self.ctx, &self.ctx.stmt.catalog, &self.scan.table, index, &self.scan.spans)
+                .await?;
         self.state = match spans {
             KeySpans::Points(mut keys) => {
                 if self.scan.reverse {

@@ -50,7 +50,13 @@ pub(super) struct SortOp<'a> {
 
 impl<'a> SortOp<'a> {
     pub(super) fn new(ctx: Ctx<'a>, input: BoxOperator<'a>, keys: &'a [SortKey]) -> Self {
-        SortOp { input: Some(input), ctx, keys, memory: ctx.stmt.memory.reservation(), out: Pieces::default() }
+        SortOp {
+            input: Some(input),
+            ctx,
+            keys,
+            memory: ctx.stmt.memory.reservation(),
+            out: Pieces::default(),
+        }
     }
 }
 

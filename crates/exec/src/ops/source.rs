@@ -60,7 +60,12 @@ pub(super) struct VirtualScanOp<'a> {
 }
 
 impl<'a> VirtualScanOp<'a> {
-    pub(super) fn new(ctx: Ctx<'a>, table: &'a VirtualTable, columns: &'a [usize], filter: Option<&'a Expr>) -> Self {
+    pub(super) fn new(
+        ctx: Ctx<'a>,
+        table: &'a VirtualTable,
+        columns: &'a [usize],
+        filter: Option<&'a Expr>,
+    ) -> Self {
         VirtualScanOp { ctx, table, columns, filter, rows: None }
     }
 }

@@ -1,7 +1,9 @@
 //! Set-returning functions in FROM.
 
 use async_trait::async_trait;
-use meridian_datum::{Batch, Column, DataType, Datum, ResolvedFunction, Result, SqlError, SqlState, lookup_operator};
+use meridian_datum::{
+    Batch, Column, DataType, Datum, ResolvedFunction, Result, SqlError, SqlState, lookup_operator,
+};
 use meridian_plan::physical::{SetFunction, TableFunction};
 
 use super::cluster::cluster_function;
@@ -54,13 +56,16 @@ impl Series {
             order => order.is_lt(),
         };
         // 64-bit addition for every integer type: the end of the range ends the series.
-        let (left, step_type) = if step_type.is_integer() {
-            (DataType::Int8, DataType::Int8)
-        } else {
-            (ty.clone(), step_type)
-        };
+        let (left, step_type) =
+            if step_type.is_integer() { (DataType::Int8, DataType::Int8) } else { (ty.clone(), step_type) };
         let add = lookup_operator("+", Some(&left), &step_type)?;
-        Ok(Some(Series { next: Some(start.clone()), stop: stop.clone(), step: step.clone(), descending, add }))
+        Ok(Some(Series {
+            next: Some(start.clone()),
+            stop: stop.clone(),
+            step: step.clone(),
+            descending,
+            add,
+        }))
     }
 
     fn take(&mut self, ctx: Ctx<'_>) -> Result<Option<Datum>> {
@@ -79,7 +84,8 @@ impl Series {
 
 /// Arrays side by side, padded with NULL.
 fn unnest(arrays: &[Datum]) -> Vec<Vec<Datum>> {
-    let elements: Vec<&[Datum]> = arrays.iter().map(|a| a.as_array().map_or(&[][..], |a| a.elements())).collect();
+    let elements: Vec<&[Datum]> =
+        arrays.iter().map(|a| a.as_array().map_or(&[][..], |a| a.elements())).collect();
     let len = elements.iter().map(|e| e.len()).max().unwrap_or(0);
     (0..len).map(|i| elements.iter().map(|e| e.get(i).cloned().unwrap_or(Datum::Null)).collect()).collect()
 }

@@ -109,7 +109,9 @@ impl Frame<'_> {
                     let at = row as i64 - n as i64 + i64::from(is_end);
                     usize::try_from(at).unwrap_or(0).clamp(first, last)
                 }
-                FrameBound::Following(_) => row.saturating_add(n).saturating_add(usize::from(is_end)).min(last),
+                FrameBound::Following(_) => {
+                    row.saturating_add(n).saturating_add(usize::from(is_end)).min(last)
+                }
             };
         }
         let group = p.group_of[row - first];
@@ -132,7 +134,9 @@ impl Frame<'_> {
 
 impl WindowOp<'_> {
     async fn run(&mut self, input: BoxOperator<'_>) -> Result<Option<Batch>> {
-        let Some(mut batch) = concat(collect(input, &mut self.memory, self.ctx).await?) else { return Ok(None) };
+        let Some(mut batch) = concat(collect(input, &mut self.memory, self.ctx).await?) else {
+            return Ok(None);
+        };
         let partitions = partitions(self.plan, &batch);
         let mut added = Vec::with_capacity(self.plan.functions.len());
         for call in &self.plan.functions {
@@ -250,7 +254,8 @@ fn value(f: &WindowFunction, args: &[Column], p: &Partition, row: usize, frame: 
         WindowFunction::Lag | WindowFunction::Lead => {
             let Some(offset) = args[1].get(row).as_int() else { return Ok(Datum::Null) };
             let offset = if matches!(f, WindowFunction::Lag) { offset.checked_neg() } else { Some(offset) };
-            let target = offset.and_then(|o| (row as i64).checked_add(o)).and_then(|t| usize::try_from(t).ok());
+            let target =
+                offset.and_then(|o| (row as i64).checked_add(o)).and_then(|t| usize::try_from(t).ok());
             match target.filter(|t| p.rows.contains(t)) {
                 Some(t) => args[0].get(t),
                 None => args[2].get(row),

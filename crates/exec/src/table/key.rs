@@ -86,7 +86,9 @@ pub(crate) fn push_datum(key: &mut KeyBuilder, value: &Datum, direction: Directi
         Datum::Bytea(v) => key.push_bytes(v, d),
         Datum::Interval(v) => key.push_int128(v.span(), d),
         Datum::Uuid(v) => key.push_uuid(u128::from_be_bytes(*v), d),
-        Datum::Array(_) | Datum::Record(_) => return Err(SqlError::unsupported("an array or row in an index key")),
+        Datum::Array(_) | Datum::Record(_) => {
+            return Err(SqlError::unsupported("an array or row in an index key"));
+        }
     }
     Ok(())
 }
@@ -162,13 +164,14 @@ impl Prefix {
     /// The path to an index of a table. Secondary indexes are never interleaved.
     pub(crate) fn of(catalog: &CatalogSnapshot, table: &TableDesc, index: &IndexDesc) -> Result<Prefix> {
         let index_id = keys::IndexId::new(index.id.0);
-        let mut levels: SmallVec<[Level; 1]> = smallvec![Level { table: storage_id(table), columns_before: 0 }];
+        let mut levels: SmallVec<[Level; 1]> =
+            smallvec![Level { table: storage_id(table), columns_before: 0 }];
         if index.id == IndexId::PRIMARY {
             let mut interleave = table.interleave;
             while let Some(i) = interleave {
-                let parent = catalog
-                    .table(i.parent)
-                    .ok_or_else(|| SqlError::internal("the parent of an interleaved table is not in the catalog"))?;
+                let parent = catalog.table(i.parent).ok_or_else(|| {
+                    SqlError::internal("the parent of an interleaved table is not in the catalog")
+                })?;
                 levels[0].columns_before = i.shared_columns;
                 levels.insert(0, Level { table: storage_id(parent), columns_before: 0 });
                 interleave = parent.interleave;

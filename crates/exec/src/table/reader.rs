@@ -5,8 +5,8 @@ use meridian_datum::{Batch, DataType, Datum, Result, RowDecoder};
 use meridian_keys::{IndexKey, KeyReader};
 use smallvec::SmallVec;
 
-use super::key::{Prefix, is_exact_in_key, key_direction, read_datum, read_into};
 use super::corrupted;
+use super::key::{Prefix, is_exact_in_key, key_direction, read_datum, read_into};
 
 /// One column of a key, in key order.
 #[derive(Clone, Debug)]
@@ -73,7 +73,8 @@ impl IndexReader {
         let mut found = vec![false; columns.len()];
         for (position, (ordinal, direction)) in key_columns(table, index).into_iter().enumerate() {
             let column = &table.columns[ordinal];
-            let from_key = is_exact_in_key(&column.ty) && !(suffix_in_value && position >= index.columns.len());
+            let from_key =
+                is_exact_in_key(&column.ty) && !(suffix_in_value && position >= index.columns.len());
             let output = columns.iter().position(|&c| c == ordinal).filter(|_| from_key);
             if let Some(o) = output {
                 found[o] = true;
@@ -89,7 +90,8 @@ impl IndexReader {
         in_values.sort_by_key(|(id, _, _)| *id);
         let parts_needed = parts.iter().rposition(|p| p.output.is_some()).map_or(0, |p| p + 1);
         let types = columns.iter().map(|&c| table.columns[c].ty.clone()).collect();
-        let has_children = is_primary && (prefix.is_interleaved() || catalog.children(table.id).next().is_some());
+        let has_children =
+            is_primary && (prefix.is_interleaved() || catalog.children(table.id).next().is_some());
         let needs_values = !in_values.is_empty();
         Ok(IndexReader {
             prefix,

@@ -143,7 +143,8 @@ impl Builder<'_> {
     }
 
     async fn range(&self, range: &SpanRange, out: &mut Vec<Span>) -> Result<()> {
-        let (Some(lower), Some(upper)) = (self.bound(&range.lower).await?, self.bound(&range.upper).await?) else {
+        let (Some(lower), Some(upper)) = (self.bound(&range.lower).await?, self.bound(&range.upper).await?)
+        else {
             return Ok(());
         };
         let position = range.equal.len();

@@ -30,7 +30,11 @@ pub(crate) struct IndexWriter {
 
 impl IndexWriter {
     /// A writer of an index.
-    pub(crate) fn new(catalog: &CatalogSnapshot, table: &TableDesc, index: &IndexDesc) -> Result<IndexWriter> {
+    pub(crate) fn new(
+        catalog: &CatalogSnapshot,
+        table: &TableDesc,
+        index: &IndexDesc,
+    ) -> Result<IndexWriter> {
         let prefix = Prefix::of(catalog, table, index)?;
         let key = key_columns(table, index);
         let own = index.columns.len();
@@ -101,7 +105,8 @@ impl IndexWriter {
 
     /// The value of a row.
     pub(crate) fn value(&self, row: &[Datum]) -> Bytes {
-        let columns = if !self.is_primary && self.is_constrained(row) { &self.value_with_suffix } else { &self.value };
+        let columns =
+            if !self.is_primary && self.is_constrained(row) { &self.value_with_suffix } else { &self.value };
         let mut out = Vec::with_capacity(16 + columns.len() * 10);
         encode_row(columns.iter().map(|(id, ordinal)| (*id, &row[*ordinal])), &mut out);
         Bytes::from(out)
@@ -137,7 +142,11 @@ impl TableWriter {
     pub(crate) fn of_any(catalog: &CatalogSnapshot, table: &TableDesc) -> Result<TableWriter> {
         Ok(TableWriter {
             primary: IndexWriter::new(catalog, table, &table.primary)?,
-            secondary: table.indexes.iter().map(|i| IndexWriter::new(catalog, table, i)).collect::<Result<_>>()?,
+            secondary: table
+                .indexes
+                .iter()
+                .map(|i| IndexWriter::new(catalog, table, i))
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -166,7 +175,13 @@ impl TableWriter {
     }
 
     /// The writes that change a row; `changed` lists the ordinals that may differ.
-    pub(crate) fn update(&self, old: &[Datum], new: &[Datum], changed: &[usize], out: &mut Vec<KvWrite>) -> Result<()> {
+    pub(crate) fn update(
+        &self,
+        old: &[Datum],
+        new: &[Datum],
+        changed: &[usize],
+        out: &mut Vec<KvWrite>,
+    ) -> Result<()> {
         for index in std::iter::once(&self.primary).chain(&self.secondary) {
             if index.is_untouched_by(changed) {
                 continue;

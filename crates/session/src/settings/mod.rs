@@ -18,8 +18,8 @@ use meridian_datum::{SqlError, SqlState, TimeZone};
 
 pub use table::SERVER_VERSION;
 use table::{Access, SETTINGS, Setting};
-pub(crate) use value::parse_bool;
 use value::Unit;
+pub(crate) use value::parse_bool;
 
 use staleness::Staleness;
 
@@ -95,7 +95,11 @@ fn refuse(setting: &Setting) -> SqlError {
 impl Settings {
     /// The settings of a session whose start-up packet said `startup`; names not known there are ignored, since
     /// drivers send their own.
-    pub(crate) fn new(user: &str, server: &[(String, String)], startup: &[(String, String)]) -> Result<Self, SqlError> {
+    pub(crate) fn new(
+        user: &str,
+        server: &[(String, String)],
+        startup: &[(String, String)],
+    ) -> Result<Self, SqlError> {
         let mut defaults = Layer::new();
         defaults.insert("session_authorization".to_owned(), user.into());
         for (name, value) in server {
@@ -262,7 +266,8 @@ impl Settings {
         let timeout = millis(&self.value("statement_timeout"));
         let mut staleness = staleness::parse(&self.value("read_staleness")).unwrap_or_default();
         if staleness == Staleness::Strong {
-            staleness = staleness::parse_spanner(&self.value("spanner.read_only_staleness")).unwrap_or_default();
+            staleness =
+                staleness::parse_spanner(&self.value("spanner.read_only_staleness")).unwrap_or_default();
         }
         let memory_kb = value::parse_int(&self.value("statement_memory_limit"), Unit::Kilobytes).unwrap_or(0);
         let level = self.value("client_min_messages");

@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn the_words_and_their_bounds() {
-        let now = TtInterval::new(Timestamp::from_nanos(10_000_000_000), Timestamp::from_nanos(10_000_000_100));
+        let now =
+            TtInterval::new(Timestamp::from_nanos(10_000_000_000), Timestamp::from_nanos(10_000_000_100));
         let at = |ns| ReadBound::At(Timestamp::from_nanos(ns));
         for (text, expected) in [
             ("strong", ReadBound::Strong),

@@ -63,9 +63,11 @@ const KB: Kind = Kind::Int { min: 0, max: i32::MAX as i64, unit: Unit::Kilobytes
 const PAGES: Kind = Kind::Int { min: 0, max: i32::MAX as i64, unit: Unit::Pages };
 
 const LEVELS: Kind = Kind::Enum(&[
-    "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error", "fatal", "panic", "info",
+    "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error", "fatal", "panic",
+    "info",
 ]);
-const ISOLATION: Kind = Kind::Enum(&["serializable", "repeatable read", "read committed", "read uncommitted"]);
+const ISOLATION: Kind =
+    Kind::Enum(&["serializable", "repeatable read", "read committed", "read uncommitted"]);
 
 /// The version that clients are told: the wire protocol, catalog and dialect are PostgreSQL 15's.
 pub const SERVER_VERSION: &str = "15.0";
@@ -141,7 +143,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
     user("idle_session_timeout", "0", MS),
     internal_reported("in_hot_standby", "off"),
     internal_reported("integer_datetimes", "on"),
-    reported("IntervalStyle", "postgres", Kind::Enum(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"])),
+    reported(
+        "IntervalStyle",
+        "postgres",
+        Kind::Enum(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]),
+    ),
     internal_reported("is_superuser", "on"),
     user("jit", "off", B),
     user("join_collapse_limit", "8", N),

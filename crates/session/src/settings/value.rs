@@ -56,7 +56,10 @@ pub(crate) enum Kind {
 }
 
 fn invalid(name: &str, value: &str) -> SqlError {
-    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{name}\": \"{value}\""))
+    SqlError::new(
+        SqlState::INVALID_PARAMETER_VALUE,
+        format!("invalid value for parameter \"{name}\": \"{value}\""),
+    )
 }
 
 /// A zone by name, offset or POSIX specification.
@@ -86,7 +89,9 @@ impl Unit {
     fn scale(self) -> &'static [(&'static str, i64)] {
         match self {
             Unit::None => &[],
-            Unit::Milliseconds => &[("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)],
+            Unit::Milliseconds => {
+                &[("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1)]
+            }
             Unit::Seconds => &[("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)],
             Unit::Kilobytes => &[("TB", 1 << 30), ("GB", 1 << 20), ("MB", 1 << 10), ("kB", 1)],
             Unit::Pages => &[("TB", 1 << 27), ("GB", 1 << 17), ("MB", 1 << 7)],
@@ -97,7 +102,8 @@ impl Unit {
 /// An integer with an optional unit, in the base unit.
 pub(crate) fn parse_int(value: &str, unit: Unit) -> Option<i64> {
     let v = value.trim();
-    let digits = v.find(|c: char| !(c.is_ascii_digit() || c == '-' || c == '+' || c == '.')).unwrap_or(v.len());
+    let digits =
+        v.find(|c: char| !(c.is_ascii_digit() || c == '-' || c == '+' || c == '.')).unwrap_or(v.len());
     let (number, suffix) = v.split_at(digits);
     let number: f64 = number.parse().ok()?;
     let suffix = suffix.trim();
@@ -157,7 +163,8 @@ impl Kind {
             Kind::Int { min, max, unit } => {
                 let Some(v) = parse_int(value, unit) else { return Err(invalid(name, value)) };
                 if v < min || v > max {
-                    let message = format!("{v} is outside the valid range for parameter \"{name}\" ({min} .. {max})");
+                    let message =
+                        format!("{v} is outside the valid range for parameter \"{name}\" ({min} .. {max})");
                     return Err(SqlError::invalid_parameter(message));
                 }
                 Ok(print_int(v, unit))

@@ -6,7 +6,8 @@ use meridian_kv_api::{KvError, RetryReason};
 use super::{TextSink, World, error_text};
 use crate::{BindParams, Flow, Format, Session, TransactionStatus};
 
-const NO_PARAMS: BindParams<'static> = BindParams { parameter_formats: &[], parameters: &[], result_formats: &[] };
+const NO_PARAMS: BindParams<'static> =
+    BindParams { parameter_formats: &[], parameters: &[], result_formats: &[] };
 
 async fn simple(session: &mut Session, sql: &str) -> String {
     let mut sink = TextSink::default();
@@ -113,7 +114,10 @@ async fn a_conflicting_commit_runs_the_statement_again_and_nobody_notices() {
     let mut s = table(&world).await;
     let retry = KvError::Retry { reason: RetryReason::LocksLost };
     world.kv.fail_next_commit(retry.clone());
-    assert_eq!(simple(&mut s, "update t set b = b || '!' where a = 1 returning b").await, "[b]\nv1!\nUPDATE 1\n");
+    assert_eq!(
+        simple(&mut s, "update t set b = b || '!' where a = 1 returning b").await,
+        "[b]\nv1!\nUPDATE 1\n"
+    );
     s.parse("u", "update t set b = b || '?' where a = $1 returning b", &[]).await.unwrap();
     world.kv.fail_next_commit(retry.clone());
     assert_eq!(run(&mut s, "u", &[Some(b"1")]).await.unwrap(), "v1!?\nUPDATE 1\n");

@@ -4,56 +4,68 @@ CREATE TABLE
 
 insert into t values (1, 'one', default), (2, 'two', 8), (3, null, null)
 ----
-ERROR 42601: VALUES lists must all be the same length
+INSERT 0 3
 
 select * from t
 ----
 [a | b | c]
-SELECT 0
+1 | one | 7
+2 | two | 8
+3 | NULL | NULL
+SELECT 3
 
 select a, b from t where a = 2
 ----
 [a | b]
-SELECT 0
+2 | two
+SELECT 1
 
 select a from t where b is null
 ----
 [a]
-SELECT 0
+3
+SELECT 1
 
 select a, c from t where a > 1 order by a desc
 ----
 [a | c]
-SELECT 0
+3 | NULL
+2 | 8
+SELECT 2
 
 select a + c as sum, upper(b) from t order by a limit 2
 ----
 [sum | upper]
-SELECT 0
+8 | ONE
+10 | TWO
+SELECT 2
 
 select count(*), sum(c), max(b) from t
 ----
 [count | sum | max]
-0 | NULL | NULL
+3 | 15 | two
 SELECT 1
 
 update t set c = c + 1 where a = 1
 ----
-UPDATE 0
+UPDATE 1
 
 update t set c = 0 where c is null returning a, c
 ----
 [a | c]
-UPDATE 0
+3 | 0
+UPDATE 1
 
 delete from t where a = 2
 ----
-DELETE 0
+DELETE 1
 
 select * from t order by a
 ----
 [a | b | c]
-SELECT 0
+1 | one | 8
+3 | NULL | 0
+SELECT 2
 
 select 1; select 2
 ----
@@ -82,7 +94,8 @@ EMPTY
 
 insert into t values (1, 'again')
 ----
-INSERT 0 1
+ERROR 23505: duplicate key value violates unique constraint "t_pkey"
+DETAIL: Key (a)=(1) already exists.
 
 insert into t (b) values ('no key')
 ----
@@ -93,12 +106,14 @@ select a from t where a in (1, 3, 5) order by a
 ----
 [a]
 1
-SELECT 1
+3
+SELECT 2
 
 select a from t where a between 2 and 9
 ----
 [a]
-SELECT 0
+3
+SELECT 1
 
 table t
 ----
@@ -114,14 +129,16 @@ SELECT 2
 select distinct c from t order by c
 ----
 [c]
-7
-SELECT 1
+0
+8
+SELECT 2
 
 select case when a = 1 then 'first' else 'other' end from t order by a
 ----
 [case]
 first
-SELECT 1
+other
+SELECT 2
 
 explain select * from t where a = 1
 ----

@@ -4,8 +4,7 @@ CREATE TABLE
 
 insert into t select g, 'row ' || g from generate_series(1, 20) g
 ----
-ERROR 42883: function unique_rowid() does not exist
-HINT: No function matches the given name and argument types. You might need to add explicit type casts.
+INSERT 0 20
 
 alter table t add primary key (a)
 ----
@@ -13,12 +12,14 @@ ALTER TABLE
 
 insert into t values (1, 'dup')
 ----
-INSERT 0 1
+ERROR 23505: duplicate key value violates unique constraint "t_pkey"
+DETAIL: Key (a)=(1) already exists.
 
 select b from t where a = 7
 ----
 [b]
-SELECT 0
+row 7
+SELECT 1
 
 create unique index t_b on t (b)
 ----
@@ -26,12 +27,14 @@ CREATE INDEX
 
 insert into t values (100, 'row 7')
 ----
-INSERT 0 1
+ERROR 23505: duplicate key value violates unique constraint "t_b"
+DETAIL: Key (b)=(row 7) already exists.
 
 select a from t where b = 'row 9'
 ----
 [a]
-SELECT 0
+9
+SELECT 1
 
 alter table t add column c int
 ----
@@ -48,8 +51,9 @@ ALTER TABLE
 select * from t where a < 3 order by a
 ----
 [a | b | c | d | e]
-1 | dup | NULL | 5 | 6
-SELECT 1
+1 | row 1 | NULL | 5 | 6
+2 | row 2 | NULL | 5 | 6
+SELECT 2
 
 insert into t (a, b) values (21, 'new') returning *
 ----
@@ -103,7 +107,7 @@ ERROR 42P01: relation "t" does not exist
 select count(*) from u
 ----
 [count]
-3
+21
 SELECT 1
 
 drop index t_b
@@ -131,13 +135,15 @@ DROP TABLE
 
 create table v as select a, b from u where a < 4
 ----
-CREATE TABLE AS
+SELECT 3
 
 select * from v order by a
 ----
 [a | b]
-1 | dup
-SELECT 1
+1 | row 1
+2 | row 2
+3 | row 3
+SELECT 3
 
 begin; create table w (x int primary key); insert into w values (1); create index on w (x); select * from w; commit
 ----

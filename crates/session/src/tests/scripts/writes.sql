@@ -163,20 +163,22 @@ CREATE TABLE
 
 insert into noks select g from generate_series(1, 5) g
 ----
-ERROR 42883: function unique_rowid() does not exist
-HINT: No function matches the given name and argument types. You might need to add explicit type casts.
+INSERT 0 5
 
 select sum(v) from noks
 ----
 [sum]
-NULL
+15
 SELECT 1
 
 delete from noks where v > 3
 ----
-DELETE 0
+DELETE 2
 
 select * from noks order by v
 ----
 [v]
-SELECT 0
+1
+2
+3
+SELECT 3
