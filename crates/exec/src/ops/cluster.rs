@@ -13,7 +13,7 @@ use crate::table::IndexWriter;
 /// The rows of a virtual table, all columns in order.
 pub(crate) async fn virtual_rows(stmt: &Statement, table: &VirtualTable) -> Result<Vec<Vec<Datum>>> {
     let rows = match table.source {
-        VirtualSource::Catalog => meridian_catalog::virtual_rows(table, &stmt.catalog, &*stmt.session),
+        VirtualSource::Catalog => meridian_catalog::virtual_rows(table, &stmt.catalog, &*stmt.session)?,
         VirtualSource::Session(SessionTable::Settings) => stmt.session.settings_rows(table),
         VirtualSource::Session(t) => stmt.session.session_rows(t, table),
         VirtualSource::Cluster(t) => cluster_rows(stmt, t).await?,
