@@ -50,6 +50,8 @@ pub(crate) struct Parts {
 /// A running member.
 pub(crate) struct Member {
     node: Arc<Node>,
+    /// Other nodes of this process hold it weakly.
+    _admin: Arc<Admin>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -142,7 +144,7 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
     let sessions = SessionFactory::new(Arc::new(gateway), cluster, catalog, settings);
     ready.store(true, Ordering::Release);
     let serving = tokio::spawn(pg.serve(sessions, shutdown));
-    Ok(Member { node, serving })
+    Ok(Member { node, _admin: admin, serving })
 }
 
 fn create_replicas(node: &Node, request: &BootstrapRequest) -> Result<(), meridian_storage::StorageError> {
