@@ -376,6 +376,7 @@ impl Session {
         let text = parsed.text.clone();
         self.statements
             .insert(name.to_owned(), Arc::new(Prepared::new(text, Some(parsed), types, plan, true)));
+        self.note_prepared();
         Ok("PREPARE")
     }
 
@@ -411,14 +412,16 @@ impl Session {
     }
 
     fn deallocate(&mut self, name: Option<&str>) -> Result<&'static str, SqlError> {
-        match name {
+        let tag = match name {
             None => {
                 self.statements.clear();
-                Ok("DEALLOCATE ALL")
+                "DEALLOCATE ALL"
             }
-            Some(name) if self.statements.remove(name).is_some() => Ok("DEALLOCATE"),
-            Some(name) => Err(unknown_statement(name)),
-        }
+            Some(name) if self.statements.remove(name).is_some() => "DEALLOCATE",
+            Some(name) => return Err(unknown_statement(name)),
+        };
+        self.note_prepared();
+        Ok(tag)
     }
 
     fn discard(&mut self, what: Discard) -> Result<&'static str, SqlError> {
@@ -428,6 +431,7 @@ impl Session {
             Discard::All => {
                 self.portals.clear();
                 self.statements.clear();
+                self.note_prepared();
                 self.plans.clear();
                 self.settings.lock().reset_all();
                 self.bump_settings();

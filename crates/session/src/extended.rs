@@ -467,16 +467,14 @@ impl Session {
     /// # Errors
     /// A commit that failed; its statement has been run again as often as it made sense.
     pub async fn sync(&mut self, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
-        let mut result = self.end_implicit().await;
-        let replay = self.replay.take();
+        let replay = self.replay.take().filter(|r| sink.position() == r.end);
+        let mut result = self.end_implicit(sink).await;
         if let (Err(e), Some(r)) = (&result, replay)
             && is_retry(e)
-            && sink.position() == r.end
         {
             result = self.commit_again(&r, e.clone(), sink).await;
         }
         if result.is_err() {
-            self.take_tag_back(sink);
             self.fail().await;
         }
         self.tell_settings(sink);
@@ -493,7 +491,7 @@ impl Session {
         let mut error = e;
         for _ in 0..100 {
             self.run_again(r, error, sink).await?;
-            match self.end_implicit().await {
+            match self.end_implicit(sink).await {
                 Err(e) if is_retry(&e) => error = e,
                 other => return other,
             }

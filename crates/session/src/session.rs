@@ -371,11 +371,10 @@ impl Session {
         sink: &mut dyn ResultSink,
     ) -> Result<Flow, SqlError> {
         let result = match result {
-            Ok(Flow::Done) => self.end_implicit().await.map(|()| Flow::Done),
+            Ok(Flow::Done) => self.end_implicit(sink).await.map(|()| Flow::Done),
             other => other,
         };
         if result.is_err() {
-            self.take_tag_back(sink);
             self.fail().await;
         }
         self.tell_settings(sink);

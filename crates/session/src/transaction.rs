@@ -101,7 +101,7 @@ impl Session {
             }
             plan = self.planned_on_lease(parsed, plan).await?;
             let result = match self.run_in_transaction(&plan, Vec::new(), sink).await {
-                Ok(Flow::Done) => self.end_implicit().await.map(|()| Flow::Done),
+                Ok(Flow::Done) => self.end_implicit(sink).await.map(|()| Flow::Done),
                 other => other,
             };
             let Err(e) = result else { return result };
@@ -128,9 +128,15 @@ impl Session {
     }
 
     /// Commits the implicit transaction, if one is open.
-    pub(crate) async fn end_implicit(&mut self) -> Result<(), SqlError> {
+    pub(crate) async fn end_implicit(&mut self, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
         match &self.transaction {
-            Some(t) if !t.is_explicit => self.commit().await,
+            Some(t) if !t.is_explicit => {
+                let committed = self.commit().await;
+                if committed.is_err() {
+                    self.take_tag_back(sink);
+                }
+                committed
+            }
             _ => Ok(()),
         }
     }

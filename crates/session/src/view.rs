@@ -154,7 +154,20 @@ impl SessionView for View {
                     }),
                 )
             }
-            _ => Vec::new(),
+            SessionTable::PreparedStatements => {
+                let prepared = self.info.lock().prepared.clone();
+                by_name(
+                    table,
+                    prepared.into_iter().map(|(name, statement, from_sql)| {
+                        vec![
+                            ("name", text(&name)),
+                            ("statement", text(&statement)),
+                            ("from_sql", from_sql.into()),
+                        ]
+                    }),
+                )
+            }
+            SessionTable::Settings => self.settings_rows(table),
         }
     }
 
