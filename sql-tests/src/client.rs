@@ -85,10 +85,13 @@ impl AsyncDB for SltClient {
     }
 }
 
-/// Runs one file and returns how many records it had.
+/// A file with more failures than this is broken as a whole.
+const FAILURES_MAX: usize = 100;
+
+/// Runs one file to its end and returns how many records it had.
 ///
 /// # Errors
-/// The first record that failed, with its place in the file.
+/// The records that failed, with their places in the file, at most a hundred.
 pub async fn run_file(url: &str, path: &Path) -> Result<usize, String> {
     let records = sqllogictest::parse_file::<DefaultColumnType>(path).map_err(|e| e.to_string())?;
     let url = url.to_string();
@@ -97,14 +100,20 @@ pub async fn run_file(url: &str, path: &Path) -> Result<usize, String> {
         async move { SltClient::connect(&url).await }
     });
     let mut count = 0;
+    let mut failures = Vec::new();
     for record in records {
         let counted =
             matches!(record, sqllogictest::Record::Statement { .. } | sqllogictest::Record::Query { .. });
         if matches!(record, sqllogictest::Record::Halt { .. }) {
             break;
         }
-        runner.run_async(record).await.map_err(|e| e.display(false).to_string())?;
+        if let Err(error) = runner.run_async(record).await {
+            failures.push(error.display(false).to_string());
+        }
         count += usize::from(counted);
+        if failures.len() >= FAILURES_MAX {
+            break;
+        }
     }
-    Ok(count)
+    if failures.is_empty() { Ok(count) } else { Err(failures.join("\n\n")) }
 }

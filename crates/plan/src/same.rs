@@ -1,6 +1,18 @@
 //! Structural equality of expressions.
 
+use meridian_datum::Datum;
+
 use crate::expr::Expr;
+
+/// Equal values that print differently (`0` and `0.0`, `0` and `-0`) are not the same.
+fn same_datum(a: &Datum, b: &Datum) -> bool {
+    match (a, b) {
+        (Datum::Numeric(x), Datum::Numeric(y)) => x == y && x.scale() == y.scale(),
+        (Datum::Float4(x), Datum::Float4(y)) => x.to_bits() == y.to_bits(),
+        (Datum::Float8(x), Datum::Float8(y)) => x.to_bits() == y.to_bits(),
+        _ => a == b,
+    }
+}
 
 /// Whether two expressions are written alike, so that they have the same value. Volatile calls and subqueries are never
 /// the same as anything.
@@ -8,7 +20,7 @@ pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
     use Expr as E;
     let list = |x: &[Expr], y: &[Expr]| x.len() == y.len() && x.iter().zip(y).all(|(p, q)| same_expr(p, q));
     match (a, b) {
-        (E::Const(v, t), E::Const(w, u)) => t == u && v == w,
+        (E::Const(v, t), E::Const(w, u)) => t == u && same_datum(v, w),
         (E::Column { index: i, .. }, E::Column { index: j, .. })
         | (E::Outer { index: i, .. }, E::Outer { index: j, .. })
         | (E::Param { index: i, .. }, E::Param { index: j, .. }) => i == j,

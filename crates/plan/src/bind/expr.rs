@@ -271,12 +271,14 @@ impl Binder<'_> {
     }
 
     fn distinct_pair(&mut self, l: Expr, r: Expr, negated: bool, position: u32) -> Result<Expr> {
+        let is_null = |e: &Expr| matches!(e, Expr::Const(Datum::Null, _));
+        let both_null = is_null(&l) && is_null(&r);
         // The comparison is chosen as for `=`; only its argument types are used.
         let equal = self.operator("=", l, r, position)?;
         let Expr::Call { args, .. } = equal else {
             return match equal {
                 // Folded: both sides were constant, and NULL came out if either was NULL.
-                Expr::Const(d, _) => Ok(Expr::bool(d.as_bool().unwrap_or(false) == negated)),
+                Expr::Const(d, _) => Ok(Expr::bool(d.as_bool().unwrap_or(both_null) == negated)),
                 _ => Err(SqlError::internal("a comparison is a call")),
             };
         };
