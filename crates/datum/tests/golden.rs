@@ -9,6 +9,8 @@
 //! Expect: the same answer, from the code for rows and from the code for columns; and that every value survives its text
 //! form, its binary form, a stored row and, where its type has one, a key.
 
+#![allow(clippy::unwrap_used)]
+
 use meridian_datum::{
     CastContext, Column, DataType, Datum, EvalContext, Operand, ResolvedFunction, Result, RowDecoder,
     SqlError, TimeZone, Volatility, can_cast, cast, encode_row, is_aggregate, is_key_type, key_is_exact,
@@ -304,4 +306,4 @@ macro_rules! golden {
     };
 }
 
-golden!(input, operators, casts, functions, numeric, transcendental, aggregates, zones);
+golden!(input, operators, casts, functions, numeric, transcendental, aggregates, zones, formatting);

@@ -1,5 +1,7 @@
 //! Laws that hold for all values: round trips, orders, equality and hashing, columns against plain vectors.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 

@@ -14,7 +14,7 @@ use crate::types::DataType;
 pub(super) fn write_array<B: BufMut>(ctx: &EvalContext, array: &ArrayValue, out: &mut B) {
     if array.dimensions().iter().any(|d| d.lower != 1) {
         for d in array.dimensions() {
-            out.put_slice(format!("[{}:{}]", d.lower, d.lower + d.len - 1).as_bytes());
+            out.put_slice(format!("[{}:{}]", d.lower, i64::from(d.lower) + i64::from(d.len) - 1).as_bytes());
         }
         out.put_u8(b'=');
     }

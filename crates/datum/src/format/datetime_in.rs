@@ -41,6 +41,11 @@ impl Fault {
     }
 }
 
+/// A bound on years that keeps the calendar's arithmetic within 64 bits; the types end well below it.
+const MAX_YEAR: i64 = 10_000_000;
+/// The same for Julian days.
+const MAX_JULIAN: i64 = MAX_YEAR * 366;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Special {
     Infinity,
@@ -387,6 +392,9 @@ impl Assembler {
     fn set_day_of_year(&mut self, year: &str, day: &str) -> Result<(), Fault> {
         let y: i64 = year.parse().map_err(|_| Fault::Syntax)?;
         let d: i64 = day.parse().map_err(|_| Fault::Syntax)?;
+        if y > MAX_YEAR {
+            return Err(Fault::Field);
+        }
         if !(1..=365 + i64::from(crate::calendar::is_leap(y))).contains(&d) {
             return Err(Fault::Field);
         }
@@ -439,6 +447,9 @@ impl Assembler {
             return Err(Fault::Syntax);
         }
         if std::mem::take(&mut self.julian) {
+            if value > MAX_JULIAN {
+                return Err(Fault::Field);
+            }
             let c = crate::calendar::civil(value - 2_451_545);
             (self.year, self.month, self.day) = (Some((shown_year(c.year), 4)), Some(c.month), Some(c.day));
             self.before_christ = (c.year <= 0).then_some(true);
@@ -551,6 +562,9 @@ impl Assembler {
                     _ if year == 0 => return Err(Fault::Field),
                     _ => year,
                 };
+                if year.abs() > MAX_YEAR {
+                    return Err(Fault::Field);
+                }
                 if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
                     return Err(Fault::MonthDay);
                 }
@@ -572,7 +586,7 @@ impl Assembler {
 /// `ss[.ffffff]` in microseconds, rounded at the seventh digit.
 fn seconds(text: &str) -> Result<i64, Fault> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let s: i64 = whole.parse().map_err(|_| Fault::Syntax)?;
+    let s = i64::from(whole.parse::<i32>().map_err(|_| Fault::Syntax)?);
     Ok(s * US_PER_SECOND + fraction_us(fraction).ok_or(Fault::Syntax)?)
 }
 

@@ -144,7 +144,7 @@ impl Sum {
 
     fn add_fractional_days(&mut self, fraction: f64, scale: i64) -> Result<(), Fault> {
         let exact = fraction * scale as f64;
-        self.days += exact as i64;
+        self.days = self.days.checked_add(exact as i64).ok_or(Fault::Range)?;
         self.add_fraction(exact - (exact as i64) as f64, US_PER_DAY)
     }
 
@@ -166,7 +166,8 @@ impl Sum {
             Unit::Months(scale) => {
                 let months = n.whole.checked_mul(scale).ok_or(Fault::Range)?;
                 self.months = self.months.checked_add(months).ok_or(Fault::Range)?;
-                self.months += (n.fraction * scale as f64).round_ties_even() as i64;
+                let rest = (n.fraction * scale as f64).round_ties_even() as i64;
+                self.months = self.months.checked_add(rest).ok_or(Fault::Range)?;
                 Ok(())
             }
         }
@@ -203,7 +204,8 @@ impl Sum {
                     return Err(Fault::Range);
                 }
                 let total = y.checked_mul(12).and_then(|t| t.checked_add(m)).ok_or(Fault::Range)?;
-                self.months += if negative { -total } else { total };
+                let total = if negative { -total } else { total };
+                self.months = self.months.checked_add(total).ok_or(Fault::Range)?;
             } else {
                 let n = number(word)?;
                 let next = words.peek().copied();
@@ -293,7 +295,8 @@ impl Sum {
     fn iso_alternative(&mut self, date: &str, time: Option<&str>) -> Result<(), Fault> {
         let parts: Vec<&str> = date.split('-').collect();
         let [years, months, days] = parts.as_slice() else { return Err(Fault::Syntax) };
-        self.months = number(years)?.whole * 12 + number(months)?.whole;
+        let years = number(years)?.whole.checked_mul(12).ok_or(Fault::Range)?;
+        self.months = years.checked_add(number(months)?.whole).ok_or(Fault::Range)?;
         self.days = number(days)?.whole;
         time.map_or(Ok(()), |t| self.clock(t))
     }

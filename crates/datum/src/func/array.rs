@@ -117,7 +117,13 @@ fn position(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
         ));
     }
     let lower = x.dimensions().first().map_or(1, |d| i64::from(d.lower));
-    let from = a.get(2).map_or(lower, int);
+    let from = match a.get(2) {
+        None => lower,
+        Some(Datum::Null) => {
+            return Err(SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, "initial position must not be null"));
+        }
+        Some(d) => int(d),
+    };
     let found = x.elements().iter().enumerate().find(|(i, e)| *i as i64 + lower >= from && **e == a[1]);
     Ok(found.map_or(Datum::Null, |(i, _)| Datum::Int(i as i64 + lower)))
 }
@@ -152,7 +158,10 @@ fn dims(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
         return Ok(Datum::Null);
     }
     Ok(Datum::from(
-        x.dimensions().iter().map(|d| format!("[{}:{}]", d.lower, d.lower + d.len - 1)).collect::<String>(),
+        x.dimensions()
+            .iter()
+            .map(|d| format!("[{}:{}]", d.lower, i64::from(d.lower) + i64::from(d.len) - 1))
+            .collect::<String>(),
     ))
 }
 

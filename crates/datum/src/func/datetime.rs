@@ -309,8 +309,9 @@ fn make_interval(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
     let months = part(0) * 12 + part(1);
     let day = part(2) * 7 + part(3);
     let seconds = a.get(6).map_or(0.0, f8);
-    let us = part(4) * US_PER_HOUR + part(5) * US_PER_MINUTE + (seconds * 1e6).round_ties_even() as i64;
-    span(i32::try_from(months).ok(), i32::try_from(day).ok(), Some(us)).map(Datum::Interval)
+    let us = (part(4) * US_PER_HOUR + part(5) * US_PER_MINUTE)
+        .checked_add((seconds * 1e6).round_ties_even() as i64);
+    span(i32::try_from(months).ok(), i32::try_from(day).ok(), us).map(Datum::Interval)
 }
 
 fn to_timestamp(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
@@ -415,12 +416,13 @@ fn date_bin(stride: Span, source: i64, origin: i64) -> Result<i64> {
     if is_infinite(origin) {
         return Err(SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, "origin out of range"));
     }
-    let width = i64::from(stride.days) * US_PER_DAY + stride.us;
+    let width = i64::from(stride.days).checked_mul(US_PER_DAY).and_then(|d| d.checked_add(stride.us));
+    let width = width.ok_or_else(interval_overflow)?;
     if width <= 0 {
         return Err(SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, "stride must be greater than zero"));
     }
     let offset = source.checked_sub(origin).ok_or_else(interval_overflow)?;
-    Ok(origin + offset.div_euclid(width) * width)
+    check_timestamp(offset.div_euclid(width).checked_mul(width).and_then(|o| origin.checked_add(o)))
 }
 
 fn through_cast(ctx: &EvalContext, a: &[Datum], from: &DataType, to: &DataType) -> Result<Datum> {

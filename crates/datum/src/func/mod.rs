@@ -19,9 +19,13 @@ mod integer;
 mod md5;
 mod numeric;
 mod pattern;
+mod picture;
 mod registry;
 mod resolve;
 mod string;
+mod to_char;
+mod to_date;
+mod to_number;
 
 pub(crate) use crate::format::natural_type as untyped;
 pub(crate) use datetime::{add_spans, divided};
@@ -44,6 +48,9 @@ const FUNCTION_TABLES: &[&[FunctionDef]] = &[
     numeric::FUNCTIONS,
     pattern::FUNCTIONS,
     string::FUNCTIONS,
+    to_char::FUNCTIONS,
+    to_date::FUNCTIONS,
+    to_number::FUNCTIONS,
 ];
 
 /// Every table of operators.
