@@ -82,6 +82,7 @@ pub(crate) fn table(
 pub(crate) fn customers() -> TableDesc {
     let mut id = column(1, "id", DataType::Int8, false);
     id.identity = Some(Identity::ByDefault);
+    id.default = Some("unique_rowid()".into());
     let mut balance = column(3, "balance", DataType::numeric(12, 2), true);
     balance.default = Some("0".into());
     let columns = vec![

@@ -6,7 +6,7 @@ use crate::descriptor::{ColumnDesc, Identity};
 use crate::pg_catalog::Context;
 use crate::pg_catalog::constraints::{self, Kind};
 use crate::pg_catalog::maker::{Maker, int, text, yes_no};
-use crate::pg_catalog::relations::columns;
+use crate::pg_catalog::relations::{columns, shown_default};
 use crate::pg_catalog::{Rows, role_names};
 use crate::snapshot::VIRTUAL_SCHEMAS;
 use crate::virtual_table::{VirtualTable, virtual_tables};
@@ -178,7 +178,7 @@ fn push_column(rows: &mut Maker, ctx: Context<'_>, c: &Column<'_>) {
         text(c.table),
         text(c.name),
         int(c.number),
-        c.desc.and_then(|d| d.default.as_deref()).map_or(Datum::Null, text),
+        c.desc.and_then(shown_default).map_or(Datum::Null, text),
         yes_no(c.desc.is_none_or(|d| d.nullable)),
         shape.name,
         shape.length,

@@ -82,6 +82,7 @@ enum R {
     Name,
     NameArray,
     Int4Array,
+    TextArray,
     TimestampTz,
     RegClass,
     RegType,
@@ -100,6 +101,7 @@ impl R {
             R::Name => DataType::Name,
             R::NameArray => DataType::array(DataType::Name),
             R::Int4Array => DataType::array(DataType::Int4),
+            R::TextArray => DataType::array(DataType::Text),
             R::TimestampTz => DataType::TimestampTz,
             R::RegClass => DataType::RegClass,
             R::RegType => DataType::RegType,
@@ -186,6 +188,8 @@ catalog_functions! {
         "pg_get_statisticsobjdef_columns"(Oid), "pg_get_function_arg_default"(Oid, Int4),
         "obj_description"(Oid), "obj_description"(Oid, Name), "col_description"(Oid, Int4),
         "shobj_description"(Oid, Name);
+    /// There are no access control lists, and so no default ones.
+    NullAcl -> TextArray: "acldefault"(Text, Oid);
     /// Stored expressions are SQL text already.
     GetExpr -> Text: "pg_get_expr"(Text, Oid), "pg_get_expr"(Text, Oid, Bool);
     /// The statement that makes an index, or one of its columns.
@@ -369,7 +373,7 @@ pub fn evaluate(
         F::False => Ok(Datum::Bool(false)),
         F::IsVisible | F::AnyPrivilege => Ok(Datum::Bool(true)),
         F::Zero | F::NoOid => Ok(Datum::Int(0)),
-        F::NullText => Ok(Datum::Null),
+        F::NullText | F::NullAcl => Ok(Datum::Null),
         F::NoPids => Ok(describe::array(DataType::Int4, Vec::new())),
         F::TablespaceLocation => Ok(Datum::from("")),
         F::GetExpr => Ok(args[0].clone()),

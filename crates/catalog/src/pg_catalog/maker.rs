@@ -4,7 +4,10 @@
 //! PostgreSQL has there for want of anything to say. In tables that is zero, false or the empty `"char"` for types of
 //! fixed length, which are never NULL there, and NULL for the others; in views it is NULL.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use meridian_datum::{ArrayValue, DataType, Datum};
 
@@ -52,6 +55,19 @@ impl Maker {
     pub(crate) fn finish(self) -> Rows {
         self.rows
     }
+}
+
+/// Rows that depend on nothing, made once: introspection asks for them with every query.
+pub(crate) fn constant(what: &'static str, make: impl FnOnce() -> Rows) -> Rows {
+    static KNOWN: Mutex<BTreeMap<&'static str, Arc<Rows>>> = Mutex::new(BTreeMap::new());
+    let known = KNOWN.lock().get(what).cloned();
+    // Two threads may both make them; either result serves.
+    let rows = known.unwrap_or_else(|| {
+        let rows = Arc::new(make());
+        KNOWN.lock().insert(what, Arc::clone(&rows));
+        rows
+    });
+    rows.as_ref().clone()
 }
 
 fn zero(ty: &DataType) -> Datum {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use meridian_datum::{DataType, Datum, Result, SqlError};
 
+use self::maker::constant;
 use crate::descriptor::{SchemaDesc, TableRef};
 use crate::functions::{Scope, SessionInfo};
 use crate::ids::DatabaseId;
@@ -98,13 +99,13 @@ pub fn virtual_rows(
         | "pg_statio_all_indexes"
         | "pg_statio_user_indexes" => relations::pg_stat_indexes(ctx, table),
         "pg_constraint" => constraints::pg_constraint(ctx, table),
-        "pg_type" => types::pg_type(table),
-        "pg_cast" => types::pg_cast(table),
+        "pg_type" => constant("pg_type", || types::pg_type(table)),
+        "pg_cast" => constant("pg_cast", || types::pg_cast(table)),
         "pg_collation" => types::pg_collation(table),
         "pg_opclass" => types::pg_opclass(table),
         "pg_opfamily" => types::pg_opfamily(table),
-        "pg_proc" => routines::pg_proc(table),
-        "pg_operator" => routines::pg_operator(table),
+        "pg_proc" => constant("pg_proc", || routines::pg_proc(table)),
+        "pg_operator" => constant("pg_operator", || routines::pg_operator(table)),
         "pg_language" => routines::pg_language(table),
         "pg_am" => routines::pg_am(table),
         "pg_database" => databases::pg_database(ctx, table),

@@ -2,7 +2,7 @@
 
 use meridian_datum::{DataType, Datum};
 
-use super::maker::{Maker, flag, int, oid, text, texts, vector};
+use super::maker::{Maker, constant, flag, int, oid, text, texts, vector};
 use super::types::{collation_of, opclass_of};
 use super::{Context, Rows, role_oid};
 use crate::descriptor::{ColumnDesc, Direction, Identity, IndexDesc, IndexState, TableDesc, TableRef};
@@ -23,6 +23,11 @@ pub(crate) fn listed(table: &TableDesc) -> impl Iterator<Item = &IndexDesc> {
 /// Columns that listings show.
 pub(crate) fn columns(table: &TableDesc) -> impl Iterator<Item = &ColumnDesc> {
     table.columns.iter().filter(|c| !c.hidden)
+}
+
+/// The default that listings show: an identity column's is not an expression of the user's.
+pub(crate) fn shown_default(column: &ColumnDesc) -> Option<&str> {
+    column.default.as_deref().filter(|_| column.identity.is_none())
 }
 
 /// The oid of a column's default, which has no number of its own.
@@ -139,12 +144,11 @@ fn push_attribute(rows: &mut Maker, relation: u32, a: &Attribute<'_>) {
     ]);
 }
 
+const ATTRIBUTE: &str = "attrelid attname atttypid attstattarget attlen attnum attndims attcacheoff atttypmod \
+    attbyval attalign attstorage attnotnull atthasdef attidentity attislocal attcollation";
+
 pub(super) fn pg_attribute(ctx: Context<'_>, table: &VirtualTable) -> Rows {
-    let mut rows = Maker::new(
-        table,
-        "attrelid attname atttypid attstattarget attlen attnum attndims attcacheoff atttypmod attbyval attalign \
-         attstorage attnotnull atthasdef attidentity attislocal attcollation",
-    );
+    let mut rows = Maker::new(table, ATTRIBUTE);
     for (t, _) in ctx.tables() {
         for c in columns(t) {
             let attribute = Attribute {
@@ -152,7 +156,7 @@ pub(super) fn pg_attribute(ctx: Context<'_>, table: &VirtualTable) -> Rows {
                 ty: &c.ty,
                 number: i64::from(c.id.0),
                 not_null: !c.nullable,
-                has_default: c.default.is_some(),
+                has_default: shown_default(c).is_some(),
                 identity: c.identity,
             };
             push_attribute(&mut rows, t.id.oid(), &attribute);
@@ -169,6 +173,13 @@ pub(super) fn pg_attribute(ctx: Context<'_>, table: &VirtualTable) -> Rows {
             }
         }
     }
+    let mut rows = rows.finish();
+    rows.extend(constant("columns of virtual tables", || virtual_attributes(table)));
+    rows
+}
+
+fn virtual_attributes(table: &VirtualTable) -> Rows {
+    let mut rows = Maker::new(table, ATTRIBUTE);
     for v in virtual_tables() {
         for (at, c) in v.columns.iter().enumerate() {
             let number = at as i64 + 1;
@@ -190,8 +201,8 @@ pub(super) fn pg_attrdef(ctx: Context<'_>, table: &VirtualTable) -> Rows {
     let mut rows = Maker::new(table, "oid adrelid adnum adbin");
     for (t, _) in ctx.tables() {
         for c in columns(t) {
-            if let Some(default) = &c.default {
-                rows.push([oid(default_oid(t, c.id)), oid(t.id.oid()), int(c.id.0), text(&**default)]);
+            if let Some(default) = shown_default(c) {
+                rows.push([oid(default_oid(t, c.id)), oid(t.id.oid()), int(c.id.0), text(default)]);
             }
         }
     }

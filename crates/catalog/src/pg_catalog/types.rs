@@ -47,7 +47,7 @@ fn number(word: &str) -> u32 {
 fn type_rows() -> &'static [TypeRow] {
     static ROWS: OnceLock<Vec<TypeRow>> = OnceLock::new();
     ROWS.get_or_init(|| {
-        lines(include_str!("types.txt"))
+        let mut rows: Vec<TypeRow> = lines(include_str!("types.txt"))
             .map(|w| TypeRow {
                 oid: number(w[0]),
                 name: w[1],
@@ -55,7 +55,9 @@ fn type_rows() -> &'static [TypeRow] {
                 functions: std::array::from_fn(|i| number(w[3 + i])),
                 collation: number(w[11]),
             })
-            .collect()
+            .collect();
+        rows.sort_by_key(|r| r.oid);
+        rows
     })
 }
 
@@ -79,7 +81,8 @@ fn opclass_rows() -> &'static [OpclassRow] {
 /// The collation of a column of this type, 0 where it has none.
 pub(super) fn collation_of(ty: &DataType) -> u32 {
     let oid = ty.oid();
-    type_rows().iter().find(|r| r.oid == oid).map_or(0, |r| r.collation)
+    let rows = type_rows();
+    rows.binary_search_by_key(&oid, |r| r.oid).map_or(0, |at| rows[at].collation)
 }
 
 /// The operator class that orders a column of this type in an index, 0 where there is none.
