@@ -14,7 +14,7 @@
 use meridian_keys::local;
 use meridian_paxos as paxos;
 use meridian_storage::{Family, Reader, WriteBatch};
-use meridian_types::{GroupId, Key, Slot, Span, Timestamp, TtInterval, TxnId};
+use meridian_types::{Ballot, GroupId, Key, Slot, Span, Timestamp, TtInterval, TxnId};
 
 use crate::command::{Command, OutcomeRecord, StagedChunk};
 use crate::state::{self, State, class_of, outcome_key};
@@ -31,7 +31,7 @@ pub(crate) struct QueuedEntry {
 pub(crate) enum Content {
     Noop,
     Membership(paxos::Membership),
-    Command(Command),
+    Command { origin: Ballot, command: Command },
 }
 
 /// What an applied entry means to those who wait for it.
@@ -67,7 +67,8 @@ impl State {
             paxos::Command::Noop => Content::Noop,
             paxos::Command::Membership(membership) => Content::Membership(membership),
             paxos::Command::Normal(bytes) => {
-                Content::Command(Command::decode(bytes).expect("a chosen command was encoded by a leader"))
+                let decoded = Command::decode(bytes).expect("a chosen command was encoded by a leader");
+                Content::Command { origin: decoded.0, command: decoded.1 }
             }
         };
         self.queue.push_back(QueuedEntry { slot: entry.slot, content });
@@ -76,8 +77,8 @@ impl State {
     /// The commit timestamp that the first waiting entry waits for.
     pub(crate) fn gated(&self) -> Option<Timestamp> {
         match &self.queue.front()?.content {
-            Content::Command(command) => command.gate(),
-            Content::Noop | Content::Membership(_) => None,
+            Content::Command { origin, command } if *origin >= self.epoch => command.gate(),
+            Content::Command { .. } | Content::Noop | Content::Membership(_) => None,
         }
     }
 
@@ -90,7 +91,9 @@ impl State {
         out: &mut Emitted,
     ) {
         while let Some(front) = self.queue.front() {
-            if let Content::Command(command) = &front.content {
+            if let Content::Command { origin, command } = &front.content
+                && *origin >= self.epoch
+            {
                 let closed = command.gate().is_some_and(|s| !tt.is_some_and(|tt| tt.after(s)));
                 if closed && !skip_gate {
                     return;
@@ -105,7 +108,12 @@ impl State {
             let effect = match content {
                 Content::Noop => Effect::None,
                 Content::Membership(membership) => self.apply_membership(membership, &mut batch),
-                Content::Command(command) => self.apply_command(command, reader, &mut batch, out),
+                Content::Command { origin, .. } if origin < self.epoch => Effect::None,
+                Content::Command { command: Command::Lead, origin } => {
+                    self.epoch = origin;
+                    Effect::None
+                }
+                Content::Command { command, .. } => self.apply_command(command, reader, &mut batch, out),
             };
             if let Some(expired) = state::expired_outcomes(self.group, before, self.decided) {
                 batch.delete_span(Family::State, expired);
@@ -220,6 +228,7 @@ impl State {
             Command::Split { at, new_group, floor } => {
                 self.apply_split(at, new_group, floor, reader, batch, out)
             }
+            Command::Lead => unreachable!("its origin matters, so the caller deals with it"),
         }
     }
 
@@ -302,7 +311,9 @@ impl State {
         let left = self.descriptor.clone();
         let right = ShardDescriptor { group: new_group, span: Span::new(at, end), ..left.clone() };
         batch.put(Family::State, local::descriptor(self.group), left.encode());
-        state::write_initial(batch, &right, self.position(Slot::ZERO));
+        // The right half's ballots start anew.
+        let position = state::Position { epoch: Ballot::ZERO, ..self.position(Slot::ZERO) };
+        state::write_initial(batch, &right, position);
         let outcomes =
             state::for_each(reader, Family::State, &local::all_outcomes(self.group), |key, value| {
                 let (_, txn) = local::decode_outcome(key).expect("only outcomes are in the span of outcomes");
@@ -328,7 +339,8 @@ impl State {
             | Command::Prepare(_)
             | Command::AbortRecord { .. }
             | Command::Forget { .. }
-            | Command::Rollback { .. } => false,
+            | Command::Rollback { .. }
+            | Command::Lead => false,
         }
     }
 }

@@ -1,12 +1,18 @@
 //! What a shard writes into its log, and the records that applying it leaves behind.
 
 use bytes::Bytes;
-use meridian_types::{GroupId, Key, Span, Timestamp, TxnId};
+use meridian_types::{Ballot, GroupId, Key, NodeId, Span, Timestamp, TxnId};
 
 use crate::codec::{CodecError, Decoder, Encoder};
 use crate::{Outcome, Write};
 
 /// A log entry's content. The tags are persisted and frozen.
+///
+/// Each is encoded with the ballot of the leader that made it, its *origin*, which stays when a later leader proposes the
+/// entry again. Paxos alone lets an entry that an earlier leader left with a minority be chosen after a later leader has
+/// come and gone without seeing it; its timestamp would then lie below what that leader has shown. So a leader begins
+/// with [`Command::Lead`], serves once that is applied, and whatever of an older origin follows in the log is void: it
+/// can't have been chosen before, since the leader saw in phase 1 all that could have been, and placed it before.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
     /// A transaction of this shard alone commits at `s`.
@@ -28,6 +34,8 @@ pub(crate) enum Command {
     Rollback { txn: TxnId },
     /// Keys at or above `at` become `new_group`, whose timestamps start above `floor`.
     Split { at: Key, new_group: GroupId, floor: Timestamp },
+    /// Entries of older origin are void from here on.
+    Lead,
 }
 
 const COMMIT: u8 = 1;
@@ -39,6 +47,7 @@ const ABORT_RECORD: u8 = 6;
 const FORGET: u8 = 7;
 const ROLLBACK: u8 = 8;
 const SPLIT: u8 = 9;
+const LEAD: u8 = 10;
 
 /// A chunk of staged writes with the span that its transaction has locked for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,7 +83,7 @@ fn size_of_writes(writes: &[Write]) -> usize {
 }
 
 impl Command {
-    pub(crate) fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self, origin: Ballot) -> Bytes {
         let writes = match self {
             Command::Commit { writes, .. } | Command::Decide { writes, .. } => writes,
             Command::Stage { staged, .. } => &staged.writes,
@@ -82,6 +91,7 @@ impl Command {
             _ => &Vec::new(),
         };
         let mut e = Encoder::with_capacity(64 + size_of_writes(writes));
+        e.varint(origin.round).varint(u64::from(origin.node.get()));
         match self {
             Command::Commit { txn, s, writes, staged_chunks } => {
                 e.u8(COMMIT).txn(txn).timestamp(*s).varint(u64::from(*staged_chunks)).writes(writes);
@@ -109,12 +119,17 @@ impl Command {
             Command::Split { at, new_group, floor } => {
                 e.u8(SPLIT).key(at).varint(new_group.get()).timestamp(*floor);
             }
+            Command::Lead => {
+                e.u8(LEAD);
+            }
         }
         e.finish()
     }
 
-    pub(crate) fn decode(bytes: Bytes) -> Result<Self, CodecError> {
+    /// The origin and the command.
+    pub(crate) fn decode(bytes: Bytes) -> Result<(Ballot, Self), CodecError> {
         let mut d = Decoder::new(bytes)?;
+        let origin = Ballot::new(d.varint()?, NodeId::new(d.varint32()?));
         let command = match d.u8()? {
             COMMIT => {
                 let (txn, s, staged_chunks) = (d.txn()?, d.timestamp()?, d.varint32()?);
@@ -137,9 +152,10 @@ impl Command {
             SPLIT => {
                 Command::Split { at: d.key()?, new_group: GroupId::new(d.varint()?), floor: d.timestamp()? }
             }
+            LEAD => Command::Lead,
             other => return Err(CodecError::Tag(other)),
         };
-        d.finish(command)
+        d.finish((origin, command))
     }
 
     /// Applied only once TrueTime is after this (commit wait).
@@ -154,7 +170,8 @@ impl Command {
             | Command::AbortRecord { .. }
             | Command::Forget { .. }
             | Command::Rollback { .. }
-            | Command::Split { .. } => None,
+            | Command::Split { .. }
+            | Command::Lead => None,
         }
     }
 }

@@ -278,10 +278,15 @@ impl Replica {
     /// Work could not be proposed for so long that waiting makes no sense.
     pub(crate) fn give_up(&mut self, id: RequestId, work: &Work, cx: &mut Step<'_>) {
         let txn = work.txn();
-        if self.leader_mut().stands(&txn) {
+        let leader = self.leader_mut();
+        // Another copy of the request may have got through; then its fate is decided by that one.
+        let active = leader.txns.get(&txn.id).is_some_and(|t| t.phase == Phase::Active);
+        if active && leader.stands(&txn) {
             self.drop_txn(txn.id, cx);
+            cx.abort(id, AbortReason::NoTimestamp);
+        } else {
+            cx.reply(id, Err(ShardError::Overloaded));
         }
-        cx.abort(id, AbortReason::NoTimestamp);
     }
 
     /// Carries out what happened in the lock table. The table is ahead of the events: a ticket that was granted first may
@@ -438,7 +443,11 @@ impl Replica {
             .map(|(id, _)| *id)
             .collect();
         for txn in gone {
-            self.drop_txn(txn, cx);
+            // The end of one may have let the commit of another go on.
+            let phase = self.leader_mut().txns.get(&txn).map(|t| t.phase);
+            if matches!(phase, Some(Phase::Active | Phase::Voted { .. })) {
+                self.drop_txn(txn, cx);
+            }
         }
     }
 }

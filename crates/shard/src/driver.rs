@@ -188,6 +188,8 @@ pub struct Recovered {
     pub floor: Timestamp,
     /// From the data engine: the greatest timestamp of any decision.
     pub decided: Timestamp,
+    /// From the data engine: the latest leader that began.
+    pub epoch: Ballot,
     /// From the data engine: reads below are refused.
     pub gc_horizon: Timestamp,
     /// From the data engine: encoded prepare records by transaction.

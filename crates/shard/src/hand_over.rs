@@ -1,13 +1,13 @@
 //! Giving leadership away: the shard's half of Paxos' hand-over.
 //!
 //! The leader stops assigning, lets what is in flight be applied, and tells Paxos the floor: the greatest timestamp that
-//! it used or promised, above which the successor starts. Volatile locks are not moved; their transactions find that
+//! it used or promised, above which the successor starts. Votes that rest on read locks are let go first. Volatile locks are not moved; their transactions find that
 //! their registration is of another ballot, and retry.
 
 use meridian_paxos as paxos;
 use meridian_types::NodeId;
 
-use crate::leader::HandingOver;
+use crate::leader::{HandingOver, Phase, Txn};
 use crate::replica::{Replica, Step};
 use crate::{RequestId, Response, ShardError};
 
@@ -45,7 +45,14 @@ impl Replica {
             leader.handing_over = None;
             return;
         }
-        if !leader.in_flight.is_empty() {
+        // A vote that rests on read locks promises that nothing is written below its bound, which this leader keeps and
+        // its successor would not know of.
+        let promises = |t: &Txn| match t.phase {
+            Phase::Voted { .. } => true,
+            Phase::Preparing | Phase::Prepared => t.has_reads,
+            Phase::Active | Phase::Deciding => false,
+        };
+        if !leader.in_flight.is_empty() || leader.txns.values().any(promises) {
             return;
         }
         handing_over.sent = true;

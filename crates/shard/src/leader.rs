@@ -154,6 +154,8 @@ type Replies = SmallVec<[(RequestId, Await); 1]>;
 pub(crate) struct Leader {
     pub(crate) ballot: Ballot,
     pub(crate) ready_at: Slot,
+    /// Its own first entry is proposed, at `ready_at`.
+    pub(crate) has_begun: bool,
     /// Applied through `ready_at`, prepared transactions locked again.
     pub(crate) serving: bool,
     /// Every later timestamp is above this (I-5). Covers assigned commits and prepares, closed timestamps, and reads.
@@ -192,6 +194,7 @@ impl Leader {
         Leader {
             ballot,
             ready_at,
+            has_begun: false,
             serving: false,
             floor,
             closed: Timestamp::ZERO,

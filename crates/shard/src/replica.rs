@@ -149,7 +149,8 @@ impl Replica {
 
     /// Proposes a command. The caller has asked [`Replica::can_propose`] in this step.
     pub(crate) fn propose(&mut self, command: Command, flight: InFlight, cx: &mut Step<'_>) -> Slot {
-        let command = paxos::Command::Normal(command.encode());
+        let origin = self.leader_mut().ballot;
+        let command = paxos::Command::Normal(command.encode(origin));
         self.paxos(paxos::Input::Propose(vec![command]), cx);
         let slot = *self.paxos_out.proposed.first().expect("a leader with room takes a proposal");
         let leader = self.leader.as_mut().expect("only a leader proposes");
@@ -232,13 +233,23 @@ impl Replica {
         }
     }
 
-    /// A leader that has applied all that may have been chosen before it takes up its prepared transactions and serves.
+    /// A leader begins with an entry of its own, behind all that may have been chosen before; when that is applied it takes
+    /// up the prepared transactions and serves.
     fn become_ready(&mut self, cx: &mut Step<'_>) {
+        if self.leader.as_ref().is_some_and(|l| !l.has_begun) && self.can_propose() {
+            let slot = self.propose_plain(Command::Lead, cx);
+            let leader = self.leader_mut();
+            leader.has_begun = true;
+            leader.ready_at = slot;
+        }
         let Some(leader) = self.leader.as_mut() else { return };
-        if leader.serving || self.state.confirmed < leader.ready_at {
+        if leader.serving || !leader.has_begun || self.state.confirmed < leader.ready_at {
             return;
         }
-        assert!(self.state.emitted == self.state.confirmed, "nobody proposes before the leader serves");
+        assert!(
+            self.state.emitted == self.state.confirmed,
+            "nothing else is proposed before the leader serves"
+        );
         leader.serving = true;
         leader.floor = leader.floor.max(self.state.last_commit).max(self.state.floor);
         for (txn, prepared) in &self.state.prepared {
@@ -438,7 +449,10 @@ impl Replica {
         let poll = self.reads.iter().any(|r| r.polls).then_some(mono + RETRY_PAUSE);
         let leader = self.leader.as_ref().and_then(|leader| {
             let stalled = leader.stalled.iter().map(|(_, _, deadline)| *deadline).min();
-            let busy = !leader.retry.is_empty() || !leader.orphans.is_empty() || leader.is_draining();
+            let busy = !leader.has_begun
+                || !leader.retry.is_empty()
+                || !leader.orphans.is_empty()
+                || leader.is_draining();
             let retry = busy.then_some(mono + RETRY_PAUSE);
             let watches = !leader.txns.is_empty() || !leader.recovery.is_empty();
             let scan = (leader.serving && watches).then_some(leader.next_scan);

@@ -1,7 +1,8 @@
 //! The replicated state: what a replica knows as a function of its applied log (I-6), and how it is kept.
 //!
 //! ```text
-//!   family State   applied(group)      slot, greatest commit timestamp, floor, greatest decision: with every entry
+//!   family State   applied(group)      slot, greatest commit timestamp, floor, greatest decision, epoch: with
+//!                                      every entry
 //!                  descriptor(group)   when it changes
 //!                  prepared(group, t)  prepare record, until resolved
 //!                  outcome(group, t')  outcome record; t' is the transaction with a retention class in the place of
@@ -21,7 +22,8 @@ use bytes::Bytes;
 use meridian_keys::local;
 use meridian_paxos::{HardState, Membership};
 use meridian_storage::{Family, Reader, StorageError, WriteBatch};
-use meridian_types::{Duration, GroupId, Key, NodeId, Slot, Span, Timestamp, TxnId};
+use meridian_types::{Ballot, Duration, GroupId, Key, NodeId, Slot, Span, Timestamp, TxnId};
+use smallvec::SmallVec;
 
 use crate::apply::{Effect, QueuedEntry};
 use crate::codec::CodecError;
@@ -55,9 +57,12 @@ pub(crate) struct State {
     pub(crate) floor: Timestamp,
     /// Greatest timestamp of any decision, aborts included: the clock by which outcomes expire.
     pub(crate) decided: Timestamp,
+    /// The latest leader that began; entries of older origin are void.
+    pub(crate) epoch: Ballot,
     pub(crate) gc_horizon: Timestamp,
     pub(crate) prepared: BTreeMap<TxnId, Prepared>,
-    prepared_keys: BTreeMap<Key, TxnId>,
+    /// More than one only while the data engine lags behind a resolution that let the next one in.
+    prepared_keys: BTreeMap<Key, SmallVec<[TxnId; 1]>>,
     prepared_spans: Vec<(Span, TxnId)>,
     /// Outcomes that wait for `Forget`.
     pub(crate) awaiting: BTreeMap<TxnId, OutcomeRecord>,
@@ -74,22 +79,32 @@ pub(crate) struct Position {
     pub(crate) last_commit: Timestamp,
     pub(crate) floor: Timestamp,
     pub(crate) decided: Timestamp,
+    pub(crate) epoch: Ballot,
 }
 
 impl Position {
     pub(crate) fn encode(self) -> Bytes {
-        let words =
-            [self.slot.get(), self.last_commit.as_nanos(), self.floor.as_nanos(), self.decided.as_nanos()];
-        let mut bytes = Vec::with_capacity(32);
-        words.iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
+        let times = [self.last_commit, self.floor, self.decided].map(Timestamp::as_nanos);
+        let mut bytes = Vec::with_capacity(48);
+        bytes.extend_from_slice(&self.slot.get().to_be_bytes());
+        times.iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
+        bytes.extend_from_slice(&self.epoch.round.to_be_bytes());
+        bytes.extend_from_slice(&u64::from(self.epoch.node.get()).to_be_bytes());
         bytes.into()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
-        let words: [u8; 32] = bytes.try_into().map_err(|_| corrupt("applied position", CodecError::Short))?;
+        let words: [u8; 48] = bytes.try_into().map_err(|_| corrupt("applied position", CodecError::Short))?;
         let word = |i: usize| u64::from_be_bytes(words[i..i + 8].try_into().expect("a word has eight bytes"));
         let time = |i| Timestamp::from_nanos(word(i));
-        Ok(Position { slot: Slot::new(word(0)), last_commit: time(8), floor: time(16), decided: time(24) })
+        let node = u32::try_from(word(40)).map_err(|_| corrupt("applied position", CodecError::Tag(0)))?;
+        Ok(Position {
+            slot: Slot::new(word(0)),
+            last_commit: time(8),
+            floor: time(16),
+            decided: time(24),
+            epoch: Ballot::new(word(32), NodeId::new(node)),
+        })
     }
 }
 
@@ -135,8 +150,13 @@ pub(crate) fn expired_outcomes(group: GroupId, before: Timestamp, after: Timesta
 /// writes it.
 pub fn initial_state(descriptor: &ShardDescriptor, floor: Timestamp) -> WriteBatch {
     let mut batch = WriteBatch::new();
-    let position =
-        Position { slot: Slot::ZERO, last_commit: Timestamp::ZERO, floor, decided: Timestamp::ZERO };
+    let position = Position {
+        slot: Slot::ZERO,
+        last_commit: Timestamp::ZERO,
+        floor,
+        decided: Timestamp::ZERO,
+        epoch: Ballot::ZERO,
+    };
     write_initial(&mut batch, descriptor, position);
     batch
 }
@@ -166,6 +186,7 @@ pub fn recover(reader: &dyn Reader, group: GroupId) -> Result<Option<Recovered>,
         last_commit: position.last_commit,
         floor: position.floor,
         decided: position.decided,
+        epoch: position.epoch,
         gc_horizon: Timestamp::from_nanos(gc_horizon),
         prepared: Vec::new(),
         outcomes: Vec::new(),
@@ -237,6 +258,7 @@ impl State {
             shown: recovered.last_commit,
             floor: recovered.floor,
             decided: recovered.decided,
+            epoch: recovered.epoch,
             gc_horizon: recovered.gc_horizon,
             prepared: BTreeMap::new(),
             prepared_keys: BTreeMap::new(),
@@ -262,13 +284,11 @@ impl State {
     pub(crate) fn add_prepared(&mut self, record: PrepareRecord) {
         let txn = record.txn;
         for write in &record.writes {
-            let other = self.prepared_keys.insert(write.key.clone(), txn);
-            let gone = |o: &TxnId| self.prepared.get(o).is_none_or(|p| p.resolved.is_some());
-            assert!(
-                other.is_none_or(|o| o == txn || gone(&o)),
-                "{:?} is prepared by {other:?} and {txn}",
-                write.key
-            );
+            let owners = self.prepared_keys.entry(write.key.clone()).or_default();
+            let open = |o: &&TxnId| self.prepared.get(*o).is_some_and(|p| p.resolved.is_none());
+            let other = owners.iter().find(open);
+            assert!(other.is_none(), "{:?} is prepared by {other:?} and {txn}", write.key);
+            owners.push(txn);
         }
         for span in self.staged.get(&txn).into_iter().flat_map(BTreeMap::values) {
             self.prepared_spans.push((span.clone(), txn));
@@ -279,8 +299,11 @@ impl State {
     pub(crate) fn remove_prepared(&mut self, txn: &TxnId) {
         let Some(prepared) = self.prepared.remove(txn) else { return };
         for write in &prepared.record.writes {
-            if self.prepared_keys.get(&write.key) == Some(txn) {
-                self.prepared_keys.remove(&write.key);
+            if let Some(owners) = self.prepared_keys.get_mut(&write.key) {
+                owners.retain(|owner| owner != txn);
+                if owners.is_empty() {
+                    self.prepared_keys.remove(&write.key);
+                }
             }
         }
         self.prepared_spans.retain(|(_, t)| t != txn);
@@ -299,7 +322,7 @@ impl State {
         let early = |txn: &TxnId| self.prepared[txn].record.prepare_ts <= t;
         match op {
             ReadOp::Get(key) => {
-                self.prepared_keys.get(key).is_some_and(early)
+                self.prepared_keys.get(key).is_some_and(|owners| owners.iter().any(early))
                     || self.prepared_spans.iter().any(|(s, txn)| s.contains(key.as_bytes()) && early(txn))
             }
             ReadOp::Scan { span, .. } if span.is_empty() => false,
@@ -307,7 +330,7 @@ impl State {
                 let upper = span.end.as_ref().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
                 let keys =
                     self.prepared_keys.range::<Key, _>((std::ops::Bound::Included(&span.start), upper));
-                keys.into_iter().any(|(_, txn)| early(txn))
+                keys.into_iter().any(|(_, owners)| owners.iter().any(early))
                     || self.prepared_spans.iter().any(|(s, txn)| s.overlaps(span) && early(txn))
             }
         }
@@ -327,7 +350,13 @@ impl State {
     }
 
     pub(crate) fn position(&self, slot: Slot) -> Position {
-        Position { slot, last_commit: self.last_commit, floor: self.floor, decided: self.decided }
+        Position {
+            slot,
+            last_commit: self.last_commit,
+            floor: self.floor,
+            decided: self.decided,
+            epoch: self.epoch,
+        }
     }
 
     pub(crate) fn check_invariants(&self) {
@@ -338,8 +367,11 @@ impl State {
             self.emitted
         );
         assert!(self.shown <= self.last_commit, "shown {} beyond the last commit", self.shown);
-        for (key, txn) in &self.prepared_keys {
-            assert!(self.prepared.contains_key(txn), "{key:?} is prepared by the unknown {txn}");
+        for (key, owners) in &self.prepared_keys {
+            assert!(!owners.is_empty(), "{key:?} is prepared by nobody");
+            for txn in owners {
+                assert!(self.prepared.contains_key(txn), "{key:?} is prepared by the unknown {txn}");
+            }
         }
         for (_, txn) in &self.prepared_spans {
             assert!(self.prepared.contains_key(txn), "a span is prepared by the unknown {txn}");

@@ -21,6 +21,7 @@ fn writes() -> Vec<Write> {
     vec![put, Write { key: key("b"), value: None }]
 }
 
+const ORIGIN: Ballot = Ballot::new(7, NodeId::new(2));
 const TXN: &[u8] = b"\0\0\0\0\0\0\0\x03\x04\xac\x02";
 const WRITES: &[u8] = b"\x02\x01a\x01\x02xy\x01b\x00";
 
@@ -38,13 +39,13 @@ fn commands() -> Vec<(Command, Vec<u8>)> {
     vec![
         (
             Command::Commit { txn: txn(), s: at(7), writes: writes(), staged_chunks: 0 },
-            [b"\x01\x01", TXN, &t(7), b"\x00", WRITES].concat(),
+            [b"\x01\x07\x02\x01", TXN, &t(7), b"\x00", WRITES].concat(),
         ),
         (
             Command::Stage { txn: txn(), chunk: 1, staged: StagedChunk { lock: span, writes: writes() } },
-            [b"\x01\x02", TXN, b"\x01\x01a\x01\x01c", WRITES].concat(),
+            [b"\x01\x07\x02\x02", TXN, b"\x01\x01a\x01\x01c", WRITES].concat(),
         ),
-        (Command::Prepare(record), [b"\x01\x03", TXN, &t(7), &t(9), b"\x01k\x02", WRITES].concat()),
+        (Command::Prepare(record), [b"\x01\x07\x02\x03", TXN, &t(7), &t(9), b"\x01k\x02", WRITES].concat()),
         (
             Command::Decide {
                 txn: txn(),
@@ -53,19 +54,23 @@ fn commands() -> Vec<(Command, Vec<u8>)> {
                 staged_chunks: 0,
                 participants: vec![key("p")],
             },
-            [b"\x01\x04", TXN, &t(7), b"\x00\x01\x01p\x00"].concat(),
+            [b"\x01\x07\x02\x04", TXN, &t(7), b"\x00\x01\x01p\x00"].concat(),
         ),
         (
             Command::Resolve { txn: txn(), outcome: Outcome::Committed(at(7)) },
-            [b"\x01\x05", TXN, b"\x01", &t(7)].concat(),
+            [b"\x01\x07\x02\x05", TXN, b"\x01", &t(7)].concat(),
         ),
-        (Command::Resolve { txn: txn(), outcome: Outcome::Aborted }, [b"\x01\x05", TXN, b"\x02"].concat()),
-        (Command::AbortRecord { txn: txn(), at: at(7) }, [b"\x01\x06", TXN, &t(7)].concat()),
-        (Command::Forget { txn: txn() }, [b"\x01\x07", TXN].concat()),
-        (Command::Rollback { txn: txn() }, [b"\x01\x08", TXN].concat()),
+        (
+            Command::Resolve { txn: txn(), outcome: Outcome::Aborted },
+            [b"\x01\x07\x02\x05", TXN, b"\x02"].concat(),
+        ),
+        (Command::AbortRecord { txn: txn(), at: at(7) }, [b"\x01\x07\x02\x06", TXN, &t(7)].concat()),
+        (Command::Lead, b"\x01\x07\x02\x0a".to_vec()),
+        (Command::Forget { txn: txn() }, [b"\x01\x07\x02\x07", TXN].concat()),
+        (Command::Rollback { txn: txn() }, [b"\x01\x07\x02\x08", TXN].concat()),
         (
             Command::Split { at: key("m"), new_group: GroupId::new(5), floor: at(7) },
-            [b"\x01\x09\x01m\x05", &t(7)[..]].concat(),
+            [b"\x01\x07\x02\x09\x01m\x05", &t(7)[..]].concat(),
         ),
     ]
 }
@@ -73,8 +78,8 @@ fn commands() -> Vec<(Command, Vec<u8>)> {
 #[test]
 fn golden_bytes() {
     for (command, bytes) in commands() {
-        assert_eq!(command.encode()[..], bytes, "{command:?}");
-        assert_eq!(Command::decode(bytes.into()), Ok(command));
+        assert_eq!(command.encode(ORIGIN)[..], bytes, "{command:?}");
+        assert_eq!(Command::decode(bytes.into()), Ok((ORIGIN, command)));
     }
 }
 
@@ -89,7 +94,7 @@ fn damaged_commands_are_refused() {
         assert_eq!(Command::decode(longer.into()), Err(CodecError::Trailing(1)));
     }
     assert_eq!(Command::decode(Bytes::from_static(b"\x02\x01")), Err(CodecError::Tag(2)));
-    assert_eq!(Command::decode(Bytes::from_static(b"\x01\x63")), Err(CodecError::Tag(0x63)));
+    assert_eq!(Command::decode(Bytes::from_static(b"\x01\x07\x02\x63")), Err(CodecError::Tag(0x63)));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_paxos::{Envelope, MemberKind, Message, PersistToken};
 use meridian_shard::{
-    ClosedTimestamp, Input, Outputs, Recovery, Request, RequestId, Response, Serve, ShardDescriptor,
+    ClosedTimestamp, Input, Outputs, Recovery, Replica, Request, RequestId, Response, Serve, ShardDescriptor,
     ShardError,
 };
 use meridian_storage::{Durability, Engine, Family, MemoryEngine, Reader};
@@ -457,14 +457,24 @@ impl Cluster {
             (Address::Node(node), Packet::Closed { group, closed }) => {
                 self.step(node, group, Input::Closed(closed))
             }
-            (Address::Node(_), Packet::Answer { call, answer, .. }) => self.node_answer(call, answer),
+            (Address::Node(_), Packet::Answer { call, group, answer }) => {
+                self.learn_leader(group, &answer);
+                self.node_answer(call, answer);
+            }
             (Address::Client(client), Packet::Answer { call, group, answer }) => {
-                if let Err(ShardError::NotLeader { leader: Some(leader), .. }) = &answer {
-                    self.guess.insert(group, *leader);
-                }
+                self.learn_leader(group, &answer);
                 self.with_client(client, |client, world| client.answer(call, answer, world));
             }
             (to, packet) => panic!("{to:?} got {packet:?}"),
+        }
+    }
+
+    fn learn_leader(&mut self, group: GroupId, answer: &Result<Response, ShardError>) {
+        if let Err(ShardError::NotLeader { leader, .. }) = answer {
+            match leader {
+                Some(leader) => self.guess.insert(group, *leader),
+                None => self.guess.remove(&group),
+            };
         }
     }
 
@@ -624,10 +634,14 @@ impl Cluster {
         let at = self.scheduler.now();
         for group in self.shards.values().copied().collect::<Vec<_>>() {
             let leads = |node: &Node| {
-                let hosted = node.replicas.get(&group)?;
-                hosted.replica.status(node.now(at)).is_leader.then_some(node.id)
+                // A leader whose clock is unsure at this very moment is as good as another.
+                let now = node.now(at);
+                let leads = |r: &Replica| {
+                    if now.tt.is_some() { r.status(now).is_leader } else { r.leader_hint() == Some(node.id) }
+                };
+                node.replicas.get(&group).is_some_and(|hosted| leads(&hosted.replica))
             };
-            if !self.nodes.values().any(|node| leads(node).is_some()) {
+            if !self.nodes.values().any(leads) {
                 return Err(Broken::Stuck { group });
             }
             self.check_replicas(group)?;
