@@ -14,8 +14,18 @@ use crate::planned::{CommandTag, Explain, OutputColumn, PlannedStatement, Statem
 use crate::session::SessionStatement;
 use crate::{Expr, PlanContext};
 
+/// Stack for planning a deep statement: the limits of nesting times what a level takes without optimisation, and room.
+const DEEP_STACK: usize = 32 << 20;
+
 /// Plans one statement.
 pub fn plan_statement(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedStatement> {
+    if statement.is_deep {
+        return stacker::grow(DEEP_STACK, || plan(ctx, statement));
+    }
+    plan(ctx, statement)
+}
+
+fn plan(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedStatement> {
     let as_of = match &statement.hooks.as_of {
         Some(a) => Some(a.resolve(ctx.eval)?),
         None => None,

@@ -214,7 +214,7 @@ impl Binder<'_> {
         let parts = names_of(&c.table_name)?;
         let table = self.stored_table(&parts, position_of(&c.table_name))?;
         if c.predicate.is_some() {
-            return Err(SqlError::unsupported("partial indexes"));
+            return Err(SqlError::unsupported("a partial index"));
         }
         match &c.using {
             None | Some(ast::IndexType::BTree) => {}
@@ -226,7 +226,7 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("NULLS NOT DISTINCT"));
         }
         if !c.with.is_empty() || !c.index_options.is_empty() || !c.alter_options.is_empty() {
-            return Err(SqlError::unsupported("storage parameters of an index"));
+            return Err(SqlError::unsupported("a storage parameter of an index"));
         }
         let d = definition_of(&table, self.relation_names(table.schema));
         let columns = key_columns(&c.columns, &d)?;
@@ -556,19 +556,19 @@ fn hidden_key(d: &mut Definition) -> NewIndex {
 
 fn refuse_table_options(c: &ast::CreateTable) -> Result<()> {
     let what = if c.temporary {
-        "temporary tables"
+        "a temporary table"
     } else if c.unlogged {
-        "unlogged tables"
+        "an unlogged table"
     } else if c.or_replace {
         "CREATE OR REPLACE TABLE"
     } else if c.external {
-        "external tables"
+        "an external table"
     } else if c.like.is_some() {
         "CREATE TABLE ... LIKE"
     } else if c.inherits.is_some() {
         "INHERITS"
     } else if c.partition_of.is_some() || c.partition_by.is_some() {
-        "partitioned tables"
+        "a partitioned table"
     } else if c.on_commit.is_some() {
         "ON COMMIT"
     } else if c.clone.is_some() || c.on_cluster.is_some() || c.primary_key.is_some() || c.order_by.is_some() {

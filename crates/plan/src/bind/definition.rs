@@ -95,13 +95,13 @@ impl Binder<'_> {
                 self.unique(name, &[(ordinal, Direction::Ascending)], &[], d)?;
             }
             ColumnOption::Check(c) => self.check(name, &c.expr, false, d)?,
-            ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("FOREIGN KEY constraints")),
+            ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("a FOREIGN KEY constraint")),
             ColumnOption::Generated { generated_as, generation_expr, sequence_options, .. } => {
                 if generation_expr.is_some() || *generated_as == GeneratedAs::ExpStored {
-                    return Err(SqlError::unsupported("generated columns"));
+                    return Err(SqlError::unsupported("a generated column"));
                 }
                 if sequence_options.as_ref().is_some_and(|s| !s.is_empty()) {
-                    return Err(SqlError::unsupported("sequence options of identity columns"));
+                    return Err(SqlError::unsupported("a sequence option of an identity column"));
                 }
                 let column = &mut d.columns[ordinal];
                 if !column.ty.is_integer() {
@@ -182,8 +182,8 @@ impl Binder<'_> {
                 self.unique(u.name.as_ref().map(name_of), &columns, &storing, d)
             }
             ast::TableConstraint::Check(k) => self.check(k.name.as_ref().map(name_of), &k.expr, not_valid, d),
-            ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("FOREIGN KEY constraints")),
-            ast::TableConstraint::Exclude(_) => Err(SqlError::unsupported("EXCLUDE constraints")),
+            ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("a FOREIGN KEY constraint")),
+            ast::TableConstraint::Exclude(_) => Err(SqlError::unsupported("an EXCLUDE constraint")),
             other => Err(SqlError::unsupported(format!("constraint {other}"))),
         }
     }
@@ -345,7 +345,7 @@ pub(super) fn key_columns(columns: &[ast::IndexColumn], d: &Definition) -> Resul
             return Err(SqlError::unsupported(format!("operator class {class}")));
         }
         let ast::Expr::Identifier(i) = &c.column.expr else {
-            return Err(SqlError::unsupported("indexes on expressions"));
+            return Err(SqlError::unsupported("an index on an expression"));
         };
         let ordinal = ordinal_of(i, d)?;
         if out.iter().any(|(o, _)| *o == ordinal) {
@@ -384,7 +384,7 @@ pub(super) fn key_type(c: &NewColumn) -> Result<()> {
 fn refuse_deferrable(c: Option<&ast::ConstraintCharacteristics>) -> Result<()> {
     match c {
         Some(c) if c.deferrable == Some(true) || c.initially == Some(ast::DeferrableInitial::Deferred) => {
-            Err(SqlError::unsupported("DEFERRABLE constraints"))
+            Err(SqlError::unsupported("a DEFERRABLE constraint"))
         }
         _ => Ok(()),
     }

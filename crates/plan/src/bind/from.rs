@@ -166,7 +166,7 @@ impl Binder<'_> {
         match t {
             TableFactor::Table { name, alias, args, with_hints, version, with_ordinality, partitions, sample, .. } => {
                 if !with_hints.is_empty() || version.is_some() || !partitions.is_empty() || sample.is_some() {
-                    return Err(SqlError::unsupported("TABLESAMPLE and table hints").at(position_of(name)));
+                    return Err(SqlError::unsupported("TABLESAMPLE or a table hint").at(position_of(name)));
                 }
                 match args {
                     Some(a) => self.table_function(name, &a.args, *with_ordinality, alias.as_ref(), left, parent),
@@ -637,7 +637,7 @@ fn named(rel: Rel, columns: Vec<ScopeColumn>, schema: Option<Arc<str>>, alias: &
     }
     for (c, a) in columns.iter_mut().filter(|c| !c.hidden).zip(&alias.columns) {
         if a.data_type.is_some() {
-            return Err(SqlError::unsupported("column definition lists").at(pos(a.name.span)));
+            return Err(SqlError::unsupported("a column definition list").at(pos(a.name.span)));
         }
         c.name = name_of(&a.name).into();
     }

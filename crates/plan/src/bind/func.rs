@@ -192,7 +192,7 @@ pub(super) fn call_syntax(f: &ast::Function) -> Result<CallSyntax<'_>> {
         }
     };
     if !matches!(f.parameters, FunctionArguments::None) || f.uses_odbc_syntax {
-        return Err(SqlError::unsupported("parametric functions").at(at));
+        return Err(SqlError::unsupported("a parametric function").at(at));
     }
     if !f.within_group.is_empty() {
         return Err(SqlError::unsupported("WITHIN GROUP").at(at));

@@ -21,7 +21,7 @@ impl Binder<'_> {
             Value::Null => Ok(Expr::Const(Datum::Null, DataType::Unknown)),
             Value::Placeholder(p) => self.parameter(p, at),
             Value::HexStringLiteral(_) | Value::SingleQuotedByteStringLiteral(_) => {
-                Err(SqlError::unsupported("bit string constants").at(at))
+                Err(SqlError::unsupported("a bit string constant").at(at))
             }
             other => Err(SqlError::unsupported(format!("constant {other}")).at(at)),
         }

@@ -325,7 +325,7 @@ pub(super) fn operator_symbol(op: &BinaryOperator) -> Result<String> {
         B::PGCustomBinaryOperator(parts) => match parts.as_slice() {
             [schema, op] if schema == "pg_catalog" => return Ok(op.clone()),
             [op] => return Ok(op.clone()),
-            _ => return Err(SqlError::unsupported("operators in schemas")),
+            _ => return Err(SqlError::unsupported("an operator in a schema")),
         },
         other => return Err(SqlError::unsupported(format!("operator {other}"))),
     }

@@ -154,7 +154,7 @@ impl Binder<'_> {
                         items.push(Item { named, origin: c.origin });
                     }
                 }
-                SelectItem::ExprWithAliases { .. } => return Err(SqlError::unsupported("several aliases of a column")),
+                SelectItem::ExprWithAliases { .. } => return Err(SqlError::unsupported("a column with several aliases")),
             }
         }
         Ok(items)
@@ -259,7 +259,7 @@ impl Binder<'_> {
         let mut cols = vec![col];
         for (f, a, c) in functions {
             if !matches!((&function, &f), (SetFunction::Unnest, SetFunction::Unnest)) {
-                return Err(SqlError::unsupported("several set-returning functions in one select list"));
+                return Err(SqlError::unsupported("a select list with several set-returning functions"));
             }
             args.extend(a);
             cols.push(c);
@@ -341,7 +341,7 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("GROUP BY ALL"));
         };
         if !modifiers.is_empty() {
-            return Err(SqlError::unsupported("GROUP BY modifiers"));
+            return Err(SqlError::unsupported("a GROUP BY modifier"));
         }
         let mut keys: Vec<(ColId, Expr)> = Vec::new();
         // Every element of GROUP BY is a list of sets; the clause is their product.
@@ -658,7 +658,7 @@ fn plain_wildcard(o: &ast::WildcardAdditionalOptions) -> Result<()> {
         || o.opt_rename.is_some()
         || o.opt_alias.is_some()
     {
-        return Err(SqlError::unsupported("options of *"));
+        return Err(SqlError::unsupported("an option of *"));
     }
     Ok(())
 }

@@ -91,10 +91,10 @@ impl Binder<'_> {
                     subscripts.push(self.coerce(i, &DataType::Int4, CastContext::Assignment, position(index))?);
                 }
                 ast::AccessExpr::Subscript(ast::Subscript::Slice { .. }) => {
-                    return Err(SqlError::unsupported("array slices").at(position(root)));
+                    return Err(SqlError::unsupported("an array slice").at(position(root)));
                 }
                 ast::AccessExpr::Dot(_) => {
-                    return Err(SqlError::unsupported("fields of composite values").at(position(root)));
+                    return Err(SqlError::unsupported("a field of a composite value").at(position(root)));
                 }
             }
         }

@@ -88,7 +88,7 @@ impl Lowerer<'_> {
             read_rows = read_rows.min(wanted / rest.max(0.001));
         }
         let mut cost = read_rows * if covering { 1.0 } else { 1.0 + FETCH_COST };
-        if !ask.order.is_empty() && order.is_none() {
+        if ask.must_sort && order.is_none() {
             cost += rows * SORT_COST * rows.max(2.0).log2() / 4.0;
         }
         // Between equals the primary index is the one whose rows are whole.
@@ -236,7 +236,7 @@ fn read_ordinals(get: &Get, read: &ColSet) -> Vec<usize> {
 }
 
 /// The columns that an entry of a secondary index has.
-pub(super) fn stored_columns(get: &Get, index: &IndexDesc) -> Vec<usize> {
+fn stored_columns(get: &Get, index: &IndexDesc) -> Vec<usize> {
     let mut out = get.table.index_ordinals(index);
     out.extend(get.table.key_ordinals());
     out.extend(index.storing.iter().map(|c| get.table.ordinal(*c)));

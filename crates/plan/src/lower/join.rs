@@ -4,8 +4,8 @@ use meridian_catalog::{IndexDesc, IndexState};
 use meridian_datum::{DataType, Result};
 use meridian_kv_api::Locking;
 
-use super::access::{stored_columns, types_of};
-use super::{Ask, Lowered, Lowerer, plan, position};
+use super::access::types_of;
+use super::{Ask, Lowered, Lowerer, plan};
 use crate::expr::Expr;
 use crate::logical::{ColId, ColSet, Get, Rel};
 use crate::physical::{Apply, HashJoin, JoinKind, LookupJoin, NestedLoopJoin, Operator};
@@ -41,6 +41,12 @@ impl Lowerer<'_> {
             if let Some(l) = self.lookup(kind, right, left, &swapped, &rest, &needed)? {
                 return Ok(l);
             }
+        }
+        if kind == JoinKind::Semi
+            && rest.is_empty()
+            && let Some(l) = self.semi_lookup(left, right, &pairs, &ask.needed)?
+        {
+            return Ok(l);
         }
         let l = self.rel(left, Ask::columns(needed.clone()))?;
         let r = self.rel(right, Ask::columns(needed))?;
@@ -99,6 +105,34 @@ impl Lowerer<'_> {
         let (types, cols) = output(kind, &l, &r);
         let node = Apply { kind, left: l.plan, right: r.plan, args, on };
         Ok(Lowered { plan: plan(Operator::Apply(Box::new(node)), types, rows), cols, ordered: false })
+    }
+
+    /// A semi join from the other side: the right side's distinct keys look up the rows of the left, a table with an
+    /// index on them. Few keys then read few rows, which matters most where rows are locked as they are read.
+    fn semi_lookup(
+        &mut self,
+        left: &Rel,
+        right: &Rel,
+        pairs: &[Pair],
+        needed: &ColSet,
+    ) -> Result<Option<Lowered>> {
+        if pairs.is_empty() || !left.free_cols().is_empty() {
+            return Ok(None);
+        }
+        let mut keys: Vec<(ColId, Expr)> = Vec::with_capacity(pairs.len());
+        for (_, r) in pairs {
+            let Expr::Column { index, .. } = r else { return Ok(None) };
+            if !keys.iter().any(|(c, _)| c == index) {
+                keys.push((*index, r.clone()));
+            }
+        }
+        if self.est.rows(right) * 2.0 > self.est.rows(left) {
+            return Ok(None);
+        }
+        let project = Rel::Project { input: Box::new(right.clone()), exprs: keys };
+        let distinct = Rel::Distinct { input: Box::new(project) };
+        let swapped: Vec<Pair> = pairs.iter().map(|(l, r)| (r.clone(), l.clone())).collect();
+        self.lookup(JoinKind::Inner, &distinct, left, &swapped, &[], needed)
     }
 
     /// A join whose inner side is a table with an index on what the rows are joined by, where reading it row by row costs
@@ -233,7 +267,6 @@ fn best_index<'g>(
             best = Some((index, key, whole));
         }
     }
-    let _ = stored_columns;
     best.map(|(i, k, _)| (i, k))
 }
 
@@ -284,6 +317,5 @@ fn output(kind: JoinKind, l: &Lowered, r: &Lowered) -> (Vec<DataType>, Vec<ColId
         types.extend(r.plan.types.iter().cloned());
         cols.extend(r.cols.iter().copied());
     }
-    let _ = position;
     (types, cols)
 }

@@ -31,6 +31,8 @@ struct Ask {
     needed: ColSet,
     /// An order that would be of use.
     order: Vec<Order>,
+    /// Without the order a sort is needed; otherwise it only spares a hash table.
+    must_sort: bool,
     /// Rows wanted, as an expression without input.
     limit: Option<Expr>,
 }

@@ -60,7 +60,7 @@ impl Lowerer<'_> {
         }
         let mut needed = ask.needed.clone();
         conds.iter().for_each(|c| c.collect_cols(&mut needed));
-        let lowered = self.rel(input, Ask { needed, order: ask.order, limit: None })?;
+        let lowered = self.rel(input, Ask { needed, limit: None, ..ask })?;
         let selectivity: f64 = conds.iter().map(crate::optimize::selectivity).product();
         let rows = (lowered.plan.rows * selectivity).max(1.0);
         let condition = self.conjunction(conds, &lowered.cols)?.expect("a filter has conditions");
@@ -115,7 +115,7 @@ impl Lowerer<'_> {
                 _ => None,
             })
             .collect();
-        let below = Ask { needed, order: order.clone().unwrap_or_default(), limit: ask.limit };
+        let below = Ask { needed, order: order.clone().unwrap_or_default(), limit: ask.limit.clone().filter(|_| order.is_some()), ..ask };
         let lowered = self.rel(input, below)?;
         let cols: Vec<ColId> = kept.iter().map(|(c, _)| *c).collect();
         let ordered = lowered.ordered && order.is_some();
@@ -153,7 +153,7 @@ impl Lowerer<'_> {
             _ => Vec::new(),
         };
         let wants_order = !order.is_empty();
-        let input = self.rel(&a.input, Ask { needed, order, limit: None })?;
+        let input = self.rel(&a.input, Ask { needed, order, ..Ask::default() })?;
         let mut group_by = Vec::with_capacity(a.keys.len());
         for (_, e) in &a.keys {
             group_by.push(self.expr(e, &input.cols)?);
@@ -211,7 +211,7 @@ impl Lowerer<'_> {
         }
         let order = vec![Order { col: *arg, descending, nulls_first: descending }];
         let one = Expr::Const(Datum::Int(1), DataType::Int8);
-        let ask = Ask { needed: ColSet::from_cols([*arg]), order, limit: Some(one.clone()) };
+        let ask = Ask { needed: ColSet::from_cols([*arg]), order, must_sort: true, limit: Some(one.clone()) };
         let scan = self.table(get, &conds, ask)?;
         if !scan.ordered {
             return Ok(None);
@@ -274,7 +274,7 @@ impl Lowerer<'_> {
     fn distinct_on(&mut self, input: &Rel, keys: &[ColId], order: &[Order], ask: Ask) -> Result<Lowered> {
         let mut needed = ask.needed;
         needed.extend(keys.iter().copied().chain(order.iter().map(|o| o.col)));
-        let lowered = self.rel(input, Ask { needed, order: order.to_vec(), limit: None })?;
+        let lowered = self.rel(input, Ask { needed, order: order.to_vec(), must_sort: true, limit: None })?;
         let lowered = sorted(lowered, order);
         let keys = keys.iter().map(|c| position(&lowered.cols, *c).expect("asked for above")).collect();
         let types = lowered.plan.types.to_vec();
@@ -286,7 +286,8 @@ impl Lowerer<'_> {
     fn sort(&mut self, input: &Rel, keys: &[Order], ask: Ask) -> Result<Lowered> {
         let mut needed = ask.needed;
         needed.extend(keys.iter().map(|k| k.col));
-        let lowered = self.rel(input, Ask { needed, order: keys.to_vec(), limit: ask.limit })?;
+        let below = Ask { needed, order: keys.to_vec(), must_sort: true, limit: ask.limit };
+        let lowered = self.rel(input, below)?;
         let ordered = ask.order.is_empty() || ask.order == keys;
         Ok(Lowered { ordered, ..sorted(lowered, keys) })
     }
@@ -299,7 +300,7 @@ impl Lowerer<'_> {
             }
             _ => None,
         };
-        let below = Ask { needed: ask.needed, order: ask.order, limit: wanted };
+        let below = Ask { limit: wanted, ..ask };
         let lowered = self.rel(input, below)?;
         let limit = limit.map(|e| self.expr(e, &[])).transpose()?;
         let offset = offset.map(|e| self.expr(e, &[])).transpose()?;

@@ -9,6 +9,7 @@
 //! SQL allows.
 
 mod estimate;
+mod hoist;
 mod join_order;
 mod push_down;
 mod unnest;

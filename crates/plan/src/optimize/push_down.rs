@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use meridian_datum::Datum;
 
 use super::estimate::Estimator;
-use super::{join_order, unnest};
+use super::{hoist, join_order, unnest};
 use crate::expr::Expr;
 use crate::logical::{ColId, ColSet, LogicalAction, Rel};
 use crate::physical::JoinKind;
@@ -80,6 +80,11 @@ pub(super) fn push_down(rel: Rel, conds: Vec<Expr>, est: &Estimator<'_>) -> Rel 
                 }
             }
             filter_above(Rel::Modify(m), conds, est)
+        }
+        Rel::Get(get) => {
+            let conds = conds.into_iter().flat_map(split).collect();
+            let (conds, semis) = unnest::take(conds);
+            unnest::apply(hoist::scalar_keys(get, conds), semis, est)
         }
         mut other => {
             other.for_each_input_mut(&mut |r| {

@@ -36,6 +36,7 @@ pub(crate) struct InterleaveClause {
 /// Takes the clauses out.
 pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
     let mut hooks = Hooks::default();
+    expand_table(tokens);
     let mut i = 0;
     while i < tokens.len() {
         let Token::Word(w) = &tokens[i].token else {
@@ -62,6 +63,16 @@ pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
         i += 1;
     }
     Ok(hooks)
+}
+
+/// `TABLE t` is `SELECT * FROM t`.
+fn expand_table(tokens: &mut Vec<TokenWithSpan>) {
+    if tokens.len() > 1 && is_word(&tokens[0].token, "TABLE") {
+        let span = tokens[0].span;
+        let token = |token| TokenWithSpan { token, span };
+        let select = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")].map(token);
+        tokens.splice(0..1, select);
+    }
 }
 
 fn words(tokens: &[TokenWithSpan], at: usize, expected: &[&str]) -> bool {

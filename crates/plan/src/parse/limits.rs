@@ -8,55 +8,78 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// Nested parentheses, subqueries and CASE expressions. Every level costs some kilobytes of stack.
-pub(crate) const NESTING_MAX: usize = 160;
+pub(crate) const NESTING_MAX: usize = 100;
 
-/// Operators in one chain (`a AND b AND c`, `1 + 2 + 3`, `q UNION q UNION q`).
-const CHAIN_MAX: usize = 2_000;
+/// sqlparser's own count of recursions, of which a level of nesting takes several.
+pub(crate) const RECURSION_MAX: usize = 10 * NESTING_MAX;
 
-/// Refuses a statement that would be too deep.
-pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
-    // Per open parenthesis: operators since the last comma.
-    let mut chains: Vec<usize> = vec![0];
-    let mut prefix_run = 0usize;
+/// Operators in one chain (`1 + 2 + 3`, `q UNION q UNION q`), which are walked with a stack frame for each.
+const CHAIN_MAX: usize = 800;
+
+/// Conditions joined by AND and OR. Chains of them are walked in a loop; only dropping the tree recurses.
+const CONDITIONS_MAX: usize = 3_000;
+
+/// One open parenthesis, or CASE.
+#[derive(Default)]
+struct Level {
+    conditions: usize,
+    chain: usize,
+}
+
+/// From here on a statement is planned on a stack of its own.
+const DEEP_NESTING: usize = 20;
+const DEEP_CHAIN: usize = 60;
+const DEEP_CONDITIONS: usize = 300;
+
+/// Refuses a statement that would be too deep; says whether it is deep.
+pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
+    let mut is_deep = false;
+    let mut levels: Vec<Level> = vec![Level::default()];
+    let mut prefixes = 0usize;
     for t in tokens {
         let mut is_prefix = false;
+        let nested = levels.len() > 1;
+        let level = levels.last_mut().expect("the outermost level stays");
         match &t.token {
-            Token::LParen | Token::LBracket => chains.push(0),
-            Token::RParen | Token::RBracket => {
-                if chains.len() > 1 {
-                    chains.pop();
-                }
+            Token::LParen | Token::LBracket => levels.push(Level::default()),
+            Token::RParen | Token::RBracket if nested => {
+                levels.pop();
             }
-            Token::Comma => *chains.last_mut().expect("never empty") = 0,
-            Token::Word(w) => match w.keyword {
-                Keyword::CASE => chains.push(0),
-                Keyword::END if chains.len() > 1 => {
-                    chains.pop();
+            Token::Comma => *level = Level::default(),
+            Token::Word(w) if w.quote_style.is_none() => match w.keyword {
+                Keyword::CASE => levels.push(Level::default()),
+                Keyword::END if nested => {
+                    levels.pop();
                 }
                 Keyword::NOT => is_prefix = true,
-                Keyword::AND | Keyword::OR | Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT
-                | Keyword::COLLATE | Keyword::IS | Keyword::LIKE => {
-                    *chains.last_mut().expect("never empty") += 1;
-                }
-                Keyword::SELECT | Keyword::FROM | Keyword::WHERE => {}
+                Keyword::AND | Keyword::OR => *level = Level { conditions: level.conditions + 1, chain: 0 },
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::COLLATE | Keyword::IS
+                | Keyword::LIKE | Keyword::JOIN | Keyword::AT => level.chain += 1,
                 _ => {}
             },
             Token::Minus | Token::Plus | Token::Tilde => {
                 is_prefix = true;
-                *chains.last_mut().expect("never empty") += 1;
+                level.chain += 1;
             }
-            Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::Period => {}
-            _ => *chains.last_mut().expect("never empty") += 1,
+            Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::Period
+            | Token::Word(_) | Token::RParen | Token::RBracket => {}
+            _ => level.chain += 1,
         }
-        prefix_run = if is_prefix { prefix_run + 1 } else { 0 };
-        let too_deep = chains.len() > NESTING_MAX
-            || prefix_run > NESTING_MAX
-            || *chains.last().expect("never empty") > CHAIN_MAX;
+        prefixes = if is_prefix { prefixes + 1 } else { 0 };
+        let level = levels.last().expect("the outermost level stays");
+        let too_deep = levels.len() > NESTING_MAX
+            || prefixes > NESTING_MAX
+            || level.conditions > CONDITIONS_MAX
+            || level.chain > CHAIN_MAX;
         if too_deep {
             return Err(too_complex());
         }
+        is_deep |= levels.len() > DEEP_NESTING
+            || prefixes > DEEP_NESTING
+            || level.conditions > DEEP_CONDITIONS
+            || level.chain > DEEP_CHAIN;
     }
-    Ok(())
+    Ok(is_deep)
 }
 
 pub(super) fn too_complex() -> SqlError {

@@ -45,6 +45,8 @@ pub struct ParsedStatement {
     pub(crate) source: Arc<str>,
     /// The statement's text, without its terminator.
     pub text: Arc<str>,
+    /// Planning it takes more stack than a task can be relied on to have.
+    pub(crate) is_deep: bool,
 }
 
 /// What a statement is.
@@ -81,8 +83,10 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
     for piece in tokens.split(|t| t.token == Token::SemiColon) {
         let (Some(first), Some(last)) = (piece.first(), piece.last()) else { continue };
         let range = (offsets.byte(first.span.start.column), offsets.byte(last.span.end.column));
-        limits::check(piece)?;
-        out.push(parse_statement(piece.to_vec(), &source, range)?);
+        let is_deep = limits::check(piece)?;
+        let mut statement = parse_statement(piece.to_vec(), &source, range)?;
+        statement.is_deep = is_deep;
+        out.push(statement);
     }
     Ok(out)
 }
@@ -118,7 +122,7 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
 pub(crate) fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
     Parser::new(&DIALECT)
         .with_options(ParserOptions::new().with_trailing_commas(false))
-        .with_recursion_limit(limits::NESTING_MAX)
+        .with_recursion_limit(limits::RECURSION_MAX)
         .with_tokens_with_locations(tokens)
 }
 
@@ -135,6 +139,7 @@ fn parse_statement(
         hooks: hooks.clone(),
         source: source.clone(),
         text: text.clone(),
+        is_deep: true,
     };
     if let Some(command) = commands::read(&tokens, source, range)? {
         return Ok(done(Syntax::Command(command)));
