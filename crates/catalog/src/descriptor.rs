@@ -215,7 +215,9 @@ impl TableDesc {
 
     /// Whether the user gave no primary key, so that a hidden row id stands in.
     pub fn has_row_id(&self) -> bool {
-        self.columns.iter().any(|c| c.hidden && self.primary.columns.len() == 1 && c.id == self.primary.columns[0].column)
+        self.columns
+            .iter()
+            .any(|c| c.hidden && self.primary.columns.len() == 1 && c.id == self.primary.columns[0].column)
     }
 
     /// The primary index and all secondary ones.
@@ -228,7 +230,11 @@ impl TableDesc {
     /// # Panics
     /// When an invariant is broken.
     pub fn assert_invariants(&self) {
-        assert!(self.columns.windows(2).all(|w| w[0].id < w[1].id), "table {}: column ids must ascend", self.name);
+        assert!(
+            self.columns.windows(2).all(|w| w[0].id < w[1].id),
+            "table {}: column ids must ascend",
+            self.name
+        );
         assert!(
             self.columns.iter().all(|c| c.id.0 > 0 && c.id.0 < self.next_column),
             "table {}: column ids must lie below next_column",
@@ -241,11 +247,19 @@ impl TableDesc {
             assert!(!index.columns.is_empty(), "index {}: a key has a column", index.name);
             assert!(index.id.0 < self.next_index, "index {}: ids must lie below next_index", index.name);
             for c in index.columns.iter().map(|c| c.column).chain(index.storing.iter().copied()) {
-                assert!(self.columns.iter().any(|d| d.id == c), "index {}: column {c} must exist", index.name);
+                assert!(
+                    self.columns.iter().any(|d| d.id == c),
+                    "index {}: column {c} must exist",
+                    index.name
+                );
             }
         }
         for c in &self.primary.columns {
-            assert!(!self.columns[self.ordinal(c.column)].nullable, "table {}: key columns are not null", self.name);
+            assert!(
+                !self.columns[self.ordinal(c.column)].nullable,
+                "table {}: key columns are not null",
+                self.name
+            );
         }
     }
 }

@@ -85,7 +85,10 @@ impl CatalogSnapshot {
     }
 
     /// The same snapshot with statistics.
-    pub fn with_statistics(mut self, statistics: impl IntoIterator<Item = (TableId, TableStatistics)>) -> Self {
+    pub fn with_statistics(
+        mut self,
+        statistics: impl IntoIterator<Item = (TableId, TableStatistics)>,
+    ) -> Self {
         self.statistics = statistics.into_iter().collect();
         self
     }
@@ -204,7 +207,12 @@ impl CatalogSnapshot {
     }
 
     /// The schema in which unqualified names are created: the first of the search path that exists.
-    pub fn creation_schema(&self, database: &str, search_path: &[String], user: &str) -> Option<&Arc<SchemaDesc>> {
+    pub fn creation_schema(
+        &self,
+        database: &str,
+        search_path: &[String],
+        user: &str,
+    ) -> Option<&Arc<SchemaDesc>> {
         let database = self.database(database)?.id;
         search_path.iter().find_map(|s| self.schema(database, if s == "$user" { user } else { s }))
     }

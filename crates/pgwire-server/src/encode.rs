@@ -1,7 +1,9 @@
 //! Rows on the wire.
 
 use bytes::{BufMut, BytesMut};
-use meridian_datum::{Batch, Column, DataType, EvalContext, IntKind, SqlError, SqlState, write_binary, write_text};
+use meridian_datum::{
+    Batch, Column, DataType, EvalContext, IntKind, SqlError, SqlState, write_binary, write_text,
+};
 use meridian_session::{Format, RowDescription};
 
 /// Appends a RowDescription.

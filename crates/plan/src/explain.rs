@@ -54,7 +54,8 @@ pub(super) struct Explainer {
 
 impl Explainer {
     fn line(&mut self, depth: usize, text: &str, rows: f64) {
-        let arrow = if depth == 0 { String::new() } else { format!("{}->  ", "      ".repeat(depth - 1) + "  ") };
+        let arrow =
+            if depth == 0 { String::new() } else { format!("{}->  ", "      ".repeat(depth - 1) + "  ") };
         let cost = if self.costs { format!("  (rows={})", rows.round() as u64) } else { String::new() };
         self.lines.push(format!("{arrow}{text}{cost}"));
     }
@@ -74,7 +75,13 @@ impl Explainer {
         }
     }
 
-    fn point(&mut self, _depth: usize, table: &meridian_catalog::TableDesc, key: &[Expr], filter: Option<&Expr>) {
+    fn point(
+        &mut self,
+        _depth: usize,
+        table: &meridian_catalog::TableDesc,
+        key: &[Expr],
+        filter: Option<&Expr>,
+    ) {
         let parts: Vec<String> = table
             .key_ordinals()
             .iter()
@@ -123,7 +130,8 @@ impl Explainer {
                     .zip(&j.right_keys)
                     .map(|(a, b)| format!("({} = {})", show(self, a, &left), show(self, b, &right)))
                     .collect();
-                let cond = if conds.len() == 1 { conds[0].clone() } else { format!("({})", conds.join(" AND ")) };
+                let cond =
+                    if conds.len() == 1 { conds[0].clone() } else { format!("({})", conds.join(" AND ")) };
                 self.detail(depth, &format!("Hash Cond: {cond}"));
                 let both = [left, right].concat();
                 self.join_filter(depth, j.on.as_ref(), &both);
@@ -346,7 +354,8 @@ impl Explainer {
 
     fn spans(&mut self, depth: usize, table: &meridian_catalog::TableDesc, index: IndexId, spans: &Spans) {
         let index = table.index(index).expect("a plan's index exists");
-        let names: Vec<&str> = table.index_ordinals(index).iter().map(|o| table.columns[*o].name.as_str()).collect();
+        let names: Vec<&str> =
+            table.index_ordinals(index).iter().map(|o| table.columns[*o].name.as_str()).collect();
         let key = |e: &mut Self, i: usize, k: &SpanKey| match k {
             SpanKey::Value(v) => format!("({} = {})", names[i], show(e, v, &[])),
             SpanKey::AnyOf(v) => format!("({} = ANY ({}))", names[i], show(e, v, &[])),
@@ -364,14 +373,19 @@ impl Explainer {
             }
             Spans::Ranges(ranges) => {
                 for r in ranges {
-                    let mut one: Vec<String> = r.equal.iter().enumerate().map(|(i, k)| key(self, i, k)).collect();
+                    let mut one: Vec<String> =
+                        r.equal.iter().enumerate().map(|(i, k)| key(self, i, k)).collect();
                     for (b, op) in [(&r.lower, ">"), (&r.upper, "<")] {
                         let name = names.get(r.equal.len()).copied().unwrap_or("");
                         match b {
                             SpanBound::Unbounded => {}
                             SpanBound::NotNull => one.push(format!("({name} IS NOT NULL)")),
-                            SpanBound::Included(v) => one.push(format!("({name} {op}= {})", show(self, v, &[]))),
-                            SpanBound::Excluded(v) => one.push(format!("({name} {op} {})", show(self, v, &[]))),
+                            SpanBound::Included(v) => {
+                                one.push(format!("({name} {op}= {})", show(self, v, &[])))
+                            }
+                            SpanBound::Excluded(v) => {
+                                one.push(format!("({name} {op} {})", show(self, v, &[])))
+                            }
                         }
                     }
                     parts.push(one.join(" AND "));

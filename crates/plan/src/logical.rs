@@ -219,7 +219,10 @@ impl ColSet {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = ColId> + '_ {
-        self.0.iter().enumerate().flat_map(|(i, w)| (0..64).filter(move |b| w & (1 << b) != 0).map(move |b| i * 64 + b))
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(i, w)| (0..64).filter(move |b| w & (1 << b) != 0).map(move |b| i * 64 + b))
     }
 }
 
@@ -303,7 +306,9 @@ impl Rel {
                 }
                 cols
             }
-            Rel::Aggregate(a) => a.keys.iter().map(|(c, _)| *c).chain(a.aggs.iter().map(|(c, _)| *c)).collect(),
+            Rel::Aggregate(a) => {
+                a.keys.iter().map(|(c, _)| *c).chain(a.aggs.iter().map(|(c, _)| *c)).collect()
+            }
             Rel::Window { input, functions, .. } => {
                 let mut cols = input.cols();
                 cols.extend(functions.iter().map(|(c, _)| *c));
@@ -322,7 +327,11 @@ impl Rel {
     /// Calls `f` with the direct inputs.
     pub(crate) fn for_each_input<'a>(&'a self, f: &mut dyn FnMut(&'a Rel)) {
         match self {
-            Rel::Get(_) | Rel::Virtual { .. } | Rel::Values { .. } | Rel::Function { .. } | Rel::Cte { .. } => {}
+            Rel::Get(_)
+            | Rel::Virtual { .. }
+            | Rel::Values { .. }
+            | Rel::Function { .. }
+            | Rel::Cte { .. } => {}
             Rel::Filter { input, .. }
             | Rel::Project { input, .. }
             | Rel::Window { input, .. }
@@ -350,7 +359,11 @@ impl Rel {
     /// Calls `f` with the direct inputs, mutably.
     pub(crate) fn for_each_input_mut(&mut self, f: &mut dyn FnMut(&mut Rel)) {
         match self {
-            Rel::Get(_) | Rel::Virtual { .. } | Rel::Values { .. } | Rel::Function { .. } | Rel::Cte { .. } => {}
+            Rel::Get(_)
+            | Rel::Virtual { .. }
+            | Rel::Values { .. }
+            | Rel::Function { .. }
+            | Rel::Cte { .. } => {}
             Rel::Filter { input, .. }
             | Rel::Project { input, .. }
             | Rel::Window { input, .. }
@@ -378,8 +391,13 @@ impl Rel {
     /// Calls `f` with every expression of this operator alone.
     pub(crate) fn for_each_own_expr<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
         match self {
-            Rel::Get(_) | Rel::Virtual { .. } | Rel::Cte { .. } | Rel::Distinct { .. } | Rel::DistinctOn { .. }
-            | Rel::Sort { .. } | Rel::SetOp(_) => {}
+            Rel::Get(_)
+            | Rel::Virtual { .. }
+            | Rel::Cte { .. }
+            | Rel::Distinct { .. }
+            | Rel::DistinctOn { .. }
+            | Rel::Sort { .. }
+            | Rel::SetOp(_) => {}
             Rel::Values { rows, .. } => rows.iter().flatten().for_each(f),
             Rel::Function { function, args, .. } => {
                 if let SetFunction::Scalar(e) = function {
@@ -428,8 +446,13 @@ impl Rel {
 
     fn for_each_own_expr_mut(&mut self, f: &mut dyn FnMut(&mut Expr)) {
         match self {
-            Rel::Get(_) | Rel::Virtual { .. } | Rel::Cte { .. } | Rel::Distinct { .. } | Rel::DistinctOn { .. }
-            | Rel::Sort { .. } | Rel::SetOp(_) => {}
+            Rel::Get(_)
+            | Rel::Virtual { .. }
+            | Rel::Cte { .. }
+            | Rel::Distinct { .. }
+            | Rel::DistinctOn { .. }
+            | Rel::Sort { .. }
+            | Rel::SetOp(_) => {}
             Rel::Values { rows, .. } => rows.iter_mut().flatten().for_each(f),
             Rel::Function { function, args, .. } => {
                 if let SetFunction::Scalar(e) = function {
@@ -469,7 +492,9 @@ impl Rel {
                             u.filter.iter_mut().for_each(f);
                         }
                     }
-                    LogicalAction::Update { assignments, .. } => assignments.iter_mut().for_each(|(_, e)| f(e)),
+                    LogicalAction::Update { assignments, .. } => {
+                        assignments.iter_mut().for_each(|(_, e)| f(e))
+                    }
                     LogicalAction::Delete { .. } => {}
                 }
             }
@@ -503,7 +528,10 @@ impl Rel {
         made.extend(self.cols());
         if let Rel::Modify(m) = self {
             made.extend(m.new_cols.iter().copied());
-            if let LogicalAction::Insert { on_conflict: Some(LogicalConflict { update: Some(u), .. }), .. } = &m.action {
+            if let LogicalAction::Insert {
+                on_conflict: Some(LogicalConflict { update: Some(u), .. }), ..
+            } = &m.action
+            {
                 made.extend(u.old_cols.iter().chain(&u.excluded_cols).copied());
             }
         }
@@ -679,7 +707,9 @@ impl Rel {
                 s.cols
                     .iter()
                     .zip(&s.left_cols)
-                    .map(|(c, l)| (*c, left.get(l).cloned().expect("a set operation names its input's columns")))
+                    .map(|(c, l)| {
+                        (*c, left.get(l).cloned().expect("a set operation names its input's columns"))
+                    })
                     .collect()
             }
             Rel::Modify(m) => m.returning.iter().flatten().map(|(c, e)| (*c, e.ty())).collect(),

@@ -196,15 +196,17 @@ fn show_name(name: &str) -> &str {
 }
 
 fn session_tag(s: &SessionStatement) -> CommandTag {
-    use SessionStatement as S;
     use crate::session::{Discard, JobAction};
+    use SessionStatement as S;
     CommandTag::Plain(match s {
         S::Begin(_) => "BEGIN",
         S::Commit { .. } => "COMMIT",
         S::Rollback { .. } | S::RollbackTo(_) => "ROLLBACK",
         S::Savepoint(_) => "SAVEPOINT",
         S::Release(_) => "RELEASE",
-        S::SetTransaction(_) | S::SetSessionCharacteristics(_) | S::Set { .. } | S::SetCluster { .. } => "SET",
+        S::SetTransaction(_) | S::SetSessionCharacteristics(_) | S::Set { .. } | S::SetCluster { .. } => {
+            "SET"
+        }
         S::Reset(_) => "RESET",
         S::Show(_) | S::ShowAll => "SHOW",
         S::Prepare { .. } => "PREPARE",
@@ -318,6 +320,10 @@ fn unsupported(s: &Statement) -> SqlError {
         .take(3)
         .take_while(|w| w.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
         .collect();
-    let what = if words.is_empty() { text.split_whitespace().next().unwrap_or("statement").to_owned() } else { words.join(" ") };
+    let what = if words.is_empty() {
+        text.split_whitespace().next().unwrap_or("statement").to_owned()
+    } else {
+        words.join(" ")
+    };
     SqlError::unsupported(what)
 }

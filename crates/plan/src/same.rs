@@ -39,10 +39,9 @@ pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
         (E::And(x), E::And(y)) | (E::Or(x), E::Or(y)) | (E::Row(x), E::Row(y)) => list(x, y),
         (E::Not(x), E::Not(y)) => same_expr(x, y),
         (E::IsNull { input: x, negated: n }, E::IsNull { input: y, negated: m }) => n == m && same_expr(x, y),
-        (
-            E::IsBool { input: x, value: v, negated: n },
-            E::IsBool { input: y, value: w, negated: m },
-        ) => v == w && n == m && same_expr(x, y),
+        (E::IsBool { input: x, value: v, negated: n }, E::IsBool { input: y, value: w, negated: m }) => {
+            v == w && n == m && same_expr(x, y)
+        }
         (
             E::IsDistinct { left: a, right: b, negated: n },
             E::IsDistinct { left: c, right: d, negated: m },
@@ -54,8 +53,12 @@ pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
         }
         (E::Coalesce { args: x, .. }, E::Coalesce { args: y, .. })
         | (E::Array { elements: x, .. }, E::Array { elements: y, .. }) => list(x, y),
-        (E::Extremum { greatest: g, args: x, .. }, E::Extremum { greatest: h, args: y, .. }) => g == h && list(x, y),
-        (E::NullIf { value: a, equal: b }, E::NullIf { value: c, equal: d }) => same_expr(a, c) && same_expr(b, d),
+        (E::Extremum { greatest: g, args: x, .. }, E::Extremum { greatest: h, args: y, .. }) => {
+            g == h && list(x, y)
+        }
+        (E::NullIf { value: a, equal: b }, E::NullIf { value: c, equal: d }) => {
+            same_expr(a, c) && same_expr(b, d)
+        }
         (
             E::InSet { input: x, set: s, has_null: h, negated: n },
             E::InSet { input: y, set: t, has_null: i, negated: m },
@@ -64,10 +67,9 @@ pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
             E::AnyAll { all: a, function: f, left: l, array: r },
             E::AnyAll { all: b, function: g, left: m, array: s },
         ) => a == b && std::ptr::eq(f.def, g.def) && same_expr(l, m) && same_expr(r, s),
-        (
-            E::Subscript { array: a, subscripts: s, .. },
-            E::Subscript { array: b, subscripts: t, .. },
-        ) => same_expr(a, b) && list(s, t),
+        (E::Subscript { array: a, subscripts: s, .. }, E::Subscript { array: b, subscripts: t, .. }) => {
+            same_expr(a, b) && list(s, t)
+        }
         _ => false,
     }
 }

@@ -7,8 +7,8 @@ use meridian_datum::DataType;
 
 use crate::ddl::Copy;
 use crate::expr::Expr;
-use crate::planned::AsOf;
 use crate::parse::ParsedStatement;
+use crate::planned::AsOf;
 
 /// A statement of the session.
 #[derive(Clone, Debug)]
@@ -166,7 +166,9 @@ impl SessionStatement {
     pub fn ends_transaction(&self) -> bool {
         matches!(
             self,
-            SessionStatement::Commit { .. } | SessionStatement::Rollback { .. } | SessionStatement::RollbackTo(_)
+            SessionStatement::Commit { .. }
+                | SessionStatement::Rollback { .. }
+                | SessionStatement::RollbackTo(_)
         )
     }
 }

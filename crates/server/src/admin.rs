@@ -60,7 +60,12 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    pub(crate) fn new(me: NodeAddress, join: Vec<String>, folder: Arc<Folder>, peers: Arc<Peers>) -> Arc<Admin> {
+    pub(crate) fn new(
+        me: NodeAddress,
+        join: Vec<String>,
+        folder: Arc<Folder>,
+        peers: Arc<Peers>,
+    ) -> Arc<Admin> {
         Arc::new_cyclic(|this| Admin {
             this: this.clone(),
             me: Mutex::new(me),

@@ -55,9 +55,8 @@ mod tests {
 
     #[test]
     fn the_first_shards_cover_all_keys_and_live_on_three_nodes() {
-        let nodes: Vec<NodeAddress> = (0..5)
-            .map(|i| NodeAddress { address: format!("h{i}:1"), ..NodeAddress::default() })
-            .collect();
+        let nodes: Vec<NodeAddress> =
+            (0..5).map(|i| NodeAddress { address: format!("h{i}:1"), ..NodeAddress::default() }).collect();
         let plan = plan(ClusterId::new(7), nodes);
         assert_eq!(plan.len(), 5);
         let first = &plan[&NodeId::new(1)];

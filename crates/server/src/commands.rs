@@ -31,9 +31,11 @@ pub async fn init(host: &str) -> Result<(), ServerError> {
 /// The port is taken.
 pub async fn time_master(options: MasterOptions) -> Result<(), ServerError> {
     let address = options.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| ServerError::Listen { what: "time", address, error })?;
+    let listener = TcpListener::bind(address).await.map_err(|error| ServerError::Listen {
+        what: "time",
+        address,
+        error,
+    })?;
     tracing::info!(%address, "serving time");
     run_master(listener, &options, shutdown::on_signal()).await
 }
@@ -51,7 +53,10 @@ pub async fn status(host: &str, as_json: bool) -> Result<(), ServerError> {
     }
     print_nodes(&seen);
     println!();
-    println!("{:<7} {:<24} {:<7} {:<12} {:>10} {:>10}", "shard", "keys from", "leader", "replicas", "committed", "applied");
+    println!(
+        "{:<7} {:<24} {:<7} {:<12} {:>10} {:>10}",
+        "shard", "keys from", "leader", "replicas", "committed", "applied"
+    );
     for shard in view["shards"].as_array().into_iter().flatten() {
         let replicas: Vec<String> =
             shard["replicas"].as_array().into_iter().flatten().map(|n| format!("n{n}")).collect();
@@ -73,11 +78,15 @@ pub async fn status(host: &str, as_json: bool) -> Result<(), ServerError> {
 }
 
 fn print_nodes(seen: &[Seen]) {
-    println!("{:<5} {:<22} {:<22} {:<12} {:<6} {:>6} {:>9} {:>10}", "node", "address", "SQL", "region", "live", "leads", "sessions", "epsilon");
+    println!(
+        "{:<5} {:<22} {:<22} {:<12} {:<6} {:>6} {:>9} {:>10}",
+        "node", "address", "SQL", "region", "live", "leads", "sessions", "epsilon"
+    );
     for Seen { address, status } in seen {
-        let epsilon = status.as_ref().and_then(|s| s.clock.interval).map_or("unsure".to_string(), |(e, l)| {
-            format!("{:.3} ms", (l - e).half_up().as_nanos() as f64 / 1e6)
-        });
+        let epsilon =
+            status.as_ref().and_then(|s| s.clock.interval).map_or("unsure".to_string(), |(e, l)| {
+                format!("{:.3} ms", (l - e).half_up().as_nanos() as f64 / 1e6)
+            });
         println!(
             "n{:<4} {:<22} {:<22} {:<12} {:<6} {:>6} {:>9} {:>10}",
             address.node.get(),

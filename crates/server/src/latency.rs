@@ -117,7 +117,9 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        assert!(parse("regions = ['a']\n[[pair]]\nbetween = ['a', 'b']\nms = 1").unwrap_err().contains("'b'"));
+        assert!(
+            parse("regions = ['a']\n[[pair]]\nbetween = ['a', 'b']\nms = 1").unwrap_err().contains("'b'")
+        );
         assert!(parse("regions = ['a']\nlocal_ms = -1").is_err());
         assert!(parse("regions = ['a']\nspeed = 1").is_err());
     }

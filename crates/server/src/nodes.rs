@@ -22,7 +22,9 @@ impl PeerNodes {
     }
 
     fn peer(&self, node: NodeId) -> Result<Peer, KvError> {
-        self.peers.peer(node).ok_or_else(|| KvError::Unavailable { detail: format!("there is no node {node}") })
+        self.peers
+            .peer(node)
+            .ok_or_else(|| KvError::Unavailable { detail: format!("there is no node {node}") })
     }
 }
 

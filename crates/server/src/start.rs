@@ -9,7 +9,9 @@ use meridian_node::{NodeClock, Oscillator, TimeMaster};
 use meridian_pgwire_server::{PgServer, PgServerOptions};
 use meridian_rpc::admin::{AdminError, JoinRequest, NodeAddress};
 use meridian_rpc::peer::Transport;
-use meridian_rpc::{AdminClient, GrpcConfig, GrpcTransport, LatencyTable, PeerEndpoint, TimeClient, serve_node};
+use meridian_rpc::{
+    AdminClient, GrpcConfig, GrpcTransport, LatencyTable, PeerEndpoint, TimeClient, serve_node,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -46,9 +48,11 @@ pub async fn start(options: StartOptions) -> Result<(), ServerError> {
     let pg = bind_pg(options.pg)?;
     let http = http::bind(options.http).await?;
     let address = options.listen;
-    let rpc = TcpListener::bind(address)
-        .await
-        .map_err(|error| ServerError::Listen { what: "other nodes", address, error })?;
+    let rpc = TcpListener::bind(address).await.map_err(|error| ServerError::Listen {
+        what: "other nodes",
+        address,
+        error,
+    })?;
     let me = NodeAddress {
         node: Default::default(),
         address: options.advertise.clone(),

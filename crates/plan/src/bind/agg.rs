@@ -71,7 +71,11 @@ impl Binder<'_> {
         let function = lookup_aggregate(&call.name, &types).at(at)?;
         let mut cast = Vec::with_capacity(args.len());
         for ((a, p), t) in args.into_iter().zip(&function.arg_types) {
-            cast.push(if *t == DataType::Unknown { self.settle(a)? } else { self.coerce(a, t, CastContext::Implicit, p)? });
+            cast.push(if *t == DataType::Unknown {
+                self.settle(a)?
+            } else {
+                self.coerce(a, t, CastContext::Implicit, p)?
+            });
         }
         let mut order_args: Vec<Expr> = Vec::new();
         let mut order_by = Vec::new();
@@ -121,15 +125,15 @@ impl Binder<'_> {
     }
 
     fn ungrouped(&self, col: ColId, since: usize) -> SqlError {
-        let reference = self.col_refs[since.min(self.col_refs.len())..]
-            .iter()
-            .find(|r| r.col == col && !r.in_aggregate);
+        let reference =
+            self.col_refs[since.min(self.col_refs.len())..].iter().find(|r| r.col == col && !r.in_aggregate);
         let Some(r) = reference else {
             return SqlError::new(SqlState::GROUPING_ERROR, "a column must appear in the GROUP BY clause");
         };
         let name = if r.table.is_empty() { r.name.to_string() } else { format!("{}.{}", r.table, r.name) };
-        let message =
-            format!("column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function");
+        let message = format!(
+            "column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function"
+        );
         SqlError::new(SqlState::GROUPING_ERROR, message).at(r.position)
     }
 }
@@ -149,7 +153,8 @@ fn replace_keys(e: &mut Expr, keys: &[(ColId, Expr)]) {
 }
 
 fn same_call(a: &AggregateCall, b: &AggregateCall) -> bool {
-    let same_list = |x: &[Expr], y: &[Expr]| x.len() == y.len() && x.iter().zip(y).all(|(p, q)| same_expr(p, q));
+    let same_list =
+        |x: &[Expr], y: &[Expr]| x.len() == y.len() && x.iter().zip(y).all(|(p, q)| same_expr(p, q));
     let same_filter = match (&a.filter, &b.filter) {
         (None, None) => true,
         (Some(x), Some(y)) => same_expr(x, y),

@@ -15,7 +15,9 @@ use crate::parse::{AlterSyntax, TableName};
 impl Binder<'_> {
     pub(super) fn alter_table(&mut self, a: &ast::AlterTable) -> Result<Ddl> {
         let parts = names_of(&a.name)?;
-        let Some(table) = self.altered(&parts, position_of(&a.name), a.if_exists)? else { return Ok(Ddl::Nothing) };
+        let Some(table) = self.altered(&parts, position_of(&a.name), a.if_exists)? else {
+            return Ok(Ddl::Nothing);
+        };
         let taken = self
             .ctx
             .snapshot
@@ -43,8 +45,15 @@ impl Binder<'_> {
     }
 
     /// The actions that sqlparser does not read.
-    pub(crate) fn alter_command(&mut self, name: &TableName, if_exists: bool, action: &AlterSyntax) -> Result<Ddl> {
-        let Some(table) = self.altered(&name.parts, name.position, if_exists)? else { return Ok(Ddl::Nothing) };
+    pub(crate) fn alter_command(
+        &mut self,
+        name: &TableName,
+        if_exists: bool,
+        action: &AlterSyntax,
+    ) -> Result<Ddl> {
+        let Some(table) = self.altered(&name.parts, name.position, if_exists)? else {
+            return Ok(Ddl::Nothing);
+        };
         let action = match action {
             AlterSyntax::SetParameters(list) => {
                 for (n, v) in list {
@@ -78,7 +87,9 @@ impl Binder<'_> {
     ) -> Result<()> {
         use AlterTableOperation as O;
         match op {
-            O::AddColumn { if_not_exists, column_def, .. } => self.add_column(table, column_def, *if_not_exists, d, out),
+            O::AddColumn { if_not_exists, column_def, .. } => {
+                self.add_column(table, column_def, *if_not_exists, d, out)
+            }
             O::DropColumn { column_names, if_exists, drop_behavior, .. } => {
                 let cascade = matches!(drop_behavior, Some(ast::DropBehavior::Cascade));
                 for n in column_names {
@@ -88,8 +99,11 @@ impl Binder<'_> {
             }
             O::AddConstraint { constraint, not_valid } => {
                 let (indexes, checks) = (d.indexes.len(), d.checks.len());
-                if table.primary.constraint_oid.is_some() && matches!(constraint, ast::TableConstraint::PrimaryKey(_)) {
-                    let message = format!("multiple primary keys for table \"{}\" are not allowed", table.name);
+                if table.primary.constraint_oid.is_some()
+                    && matches!(constraint, ast::TableConstraint::PrimaryKey(_))
+                {
+                    let message =
+                        format!("multiple primary keys for table \"{}\" are not allowed", table.name);
                     return Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message));
                 }
                 self.constraint(constraint, *not_valid, d)?;
@@ -130,7 +144,8 @@ impl Binder<'_> {
                     return Err(no_constraint(table, &from));
                 }
                 if d.constraints.contains(&to) || d.taken.contains(&to) {
-                    let message = format!("constraint \"{to}\" for relation \"{}\" already exists", table.name);
+                    let message =
+                        format!("constraint \"{to}\" for relation \"{}\" already exists", table.name);
                     return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, message));
                 }
                 out.push(AlterAction::RenameConstraint { from, to });
@@ -138,7 +153,11 @@ impl Binder<'_> {
             }
             O::ValidateConstraint { name } => {
                 let name = name_of(name);
-                let check = table.checks.iter().find(|c| c.name == name).ok_or_else(|| no_constraint(table, &name))?;
+                let check = table
+                    .checks
+                    .iter()
+                    .find(|c| c.name == name)
+                    .ok_or_else(|| no_constraint(table, &name))?;
                 let ast = crate::parse::parse_expression(&check.expr)?;
                 let (condition, _) = self.row_condition(&ast, &table.name, &d.columns)?;
                 out.push(AlterAction::ValidateCheck { name, condition });
@@ -217,7 +236,8 @@ impl Binder<'_> {
         let mut checks = Vec::new();
         for k in &table.checks {
             let ast = crate::parse::parse_expression(&k.expr)?;
-            let (_, used) = self.row_condition(&ast, &table.name, &definition_of(table, Vec::new()).columns)?;
+            let (_, used) =
+                self.row_condition(&ast, &table.name, &definition_of(table, Vec::new()).columns)?;
             if used.contains(&ordinal) {
                 checks.push(k.name.clone());
             }
@@ -227,7 +247,12 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn drop_constraint(&mut self, table: &TableRef, name: &str, if_exists: bool) -> Result<Option<AlterAction>> {
+    fn drop_constraint(
+        &mut self,
+        table: &TableRef,
+        name: &str,
+        if_exists: bool,
+    ) -> Result<Option<AlterAction>> {
         if table.checks.iter().any(|c| c.name == name) {
             return Ok(Some(AlterAction::DropCheck { name: name.to_owned() }));
         }
@@ -318,7 +343,11 @@ impl Binder<'_> {
         Ok(AlterAction::SetType { column, ty, using })
     }
 
-    pub(super) fn alter_index(&mut self, name: &ast::ObjectName, op: &ast::AlterIndexOperation) -> Result<Ddl> {
+    pub(super) fn alter_index(
+        &mut self,
+        name: &ast::ObjectName,
+        op: &ast::AlterIndexOperation,
+    ) -> Result<Ddl> {
         let parts = names_of(name)?;
         let Some(Relation::Index(table, index)) = self.find_relation(&parts)? else {
             return Err(undefined_table(&parts).at(position_of(name)));

@@ -99,7 +99,11 @@ impl Binder<'_> {
         Ok(Copy { direction, format: c.format.clone() })
     }
 
-    fn copy_columns(&self, table: &meridian_catalog::TableRef, names: &[(String, u32)]) -> Result<Vec<usize>> {
+    fn copy_columns(
+        &self,
+        table: &meridian_catalog::TableRef,
+        names: &[(String, u32)],
+    ) -> Result<Vec<usize>> {
         if names.is_empty() {
             return Ok((0..table.columns.len()).filter(|i| !table.columns[*i].hidden).collect());
         }
@@ -143,12 +147,10 @@ impl Binder<'_> {
         let new_cols = self.new_cols(table.columns.len());
         let checks = self.checks(&table, &new_cols)?;
         // The input stands for the rows that the client sends: no rows, but types.
-        let exprs = cols
-            .iter()
-            .zip(&columns)
-            .map(|(c, o)| (*c, Expr::null(table.columns[*o].ty.clone())))
-            .collect();
-        let input = Rel::Project { input: Box::new(Rel::Values { cols: Vec::new(), rows: Vec::new() }), exprs };
+        let exprs =
+            cols.iter().zip(&columns).map(|(c, o)| (*c, Expr::null(table.columns[*o].ty.clone()))).collect();
+        let input =
+            Rel::Project { input: Box::new(Rel::Values { cols: Vec::new(), rows: Vec::new() }), exprs };
         let action = LogicalAction::Insert { input, row, on_conflict: None };
         let m = LogicalModify { table: table.clone(), action, new_cols, checks, returning: None };
         let plan = Lowerer::new(self.ctx.snapshot).query(Rel::Modify(Box::new(m)), &[])?;

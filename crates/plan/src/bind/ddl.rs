@@ -86,7 +86,8 @@ impl Binder<'_> {
         if self.ctx.snapshot.relation_in(schema, &name).is_some() {
             return Ok((self.already_exists(&name, c.if_not_exists)?, tag));
         }
-        let mut d = Definition { table: name.clone(), taken: self.relation_names(schema), ..Definition::default() };
+        let mut d =
+            Definition { table: name.clone(), taken: self.relation_names(schema), ..Definition::default() };
         d.taken.push(name.clone());
         let query = match &c.query {
             Some(q) => Some(self.table_as(q, c, &mut d)?),
@@ -153,7 +154,12 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn table_as(&mut self, q: &ast::Query, c: &ast::CreateTable, d: &mut Definition) -> Result<crate::physical::Plan> {
+    fn table_as(
+        &mut self,
+        q: &ast::Query,
+        c: &ast::CreateTable,
+        d: &mut Definition,
+    ) -> Result<crate::physical::Plan> {
         let scope = Scope::default();
         let bound = self.query(q, &scope)?;
         if c.columns.len() > bound.columns.len() {
@@ -167,7 +173,14 @@ impl Binder<'_> {
                 return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
             }
             let ty = col.ty.clone();
-            d.columns.push(NewColumn { name, ty, nullable: true, default: None, identity: None, hidden: false });
+            d.columns.push(NewColumn {
+                name,
+                ty,
+                nullable: true,
+                default: None,
+                identity: None,
+                hidden: false,
+            });
         }
         let cols: Vec<_> = bound.columns.iter().map(|c| c.col).collect();
         if !self.ctes.is_empty() {
@@ -190,7 +203,8 @@ impl Binder<'_> {
         primary: &NewIndex,
     ) -> Result<NewInterleave> {
         let parent = self.stored_table(&i.parent, i.position)?;
-        let invalid = |message: String| SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message).at(i.position);
+        let invalid =
+            |message: String| SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message).at(i.position);
         let shared = parent.key_ordinals();
         if shared.len() >= primary.columns.len() || parent.has_row_id() {
             return Err(invalid(format!(
@@ -219,7 +233,10 @@ impl Binder<'_> {
         match &c.using {
             None | Some(ast::IndexType::BTree) => {}
             Some(other) => {
-                return Err(SqlError::unsupported(format!("access method \"{}\"", other.to_string().to_lowercase())));
+                return Err(SqlError::unsupported(format!(
+                    "access method \"{}\"",
+                    other.to_string().to_lowercase()
+                )));
             }
         }
         if c.nulls_distinct == Some(false) {
@@ -287,7 +304,8 @@ impl Binder<'_> {
             let name = names_of(n)?.join(".");
             let message = format!("{kind} \"{name}\" does not exist");
             if !if_exists {
-                let state = if kind == "type" { SqlState::UNDEFINED_OBJECT } else { SqlState::UNDEFINED_TABLE };
+                let state =
+                    if kind == "type" { SqlState::UNDEFINED_OBJECT } else { SqlState::UNDEFINED_TABLE };
                 return Err(SqlError::new(state, message));
             }
             self.notices.push(format!("{message}, skipping"));
@@ -311,8 +329,11 @@ impl Binder<'_> {
                 }
                 Some(Relation::Index(..)) => {
                     let name = parts.last().map_or("", String::as_str);
-                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a table"))
-                        .with_hint("Use DROP INDEX to remove an index."));
+                    return Err(SqlError::new(
+                        SqlState::WRONG_OBJECT_TYPE,
+                        format!("\"{name}\" is not a table"),
+                    )
+                    .with_hint("Use DROP INDEX to remove an index."));
                 }
                 None => {
                     let message = format!("table \"{}\" does not exist", parts.join("."));
@@ -374,14 +395,20 @@ impl Binder<'_> {
                             index.name, t.name
                         );
                         return Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
-                            .with_hint(format!("You can drop constraint {} on table {} instead.", index.name, t.name)));
+                            .with_hint(format!(
+                                "You can drop constraint {} on table {} instead.",
+                                index.name, t.name
+                            )));
                     }
                     indexes.push((t, id));
                 }
                 Some(_) => {
                     let name = parts.last().map_or("", String::as_str);
-                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not an index"))
-                        .with_hint("Use DROP TABLE to remove a table."));
+                    return Err(SqlError::new(
+                        SqlState::WRONG_OBJECT_TYPE,
+                        format!("\"{name}\" is not an index"),
+                    )
+                    .with_hint("Use DROP TABLE to remove a table."));
                 }
                 None => {
                     let message = format!("index \"{}\" does not exist", parts.join("."));
@@ -410,7 +437,8 @@ impl Binder<'_> {
                 self.notices.push(format!("{message}, skipping"));
                 continue;
             };
-            let inside: Vec<TableRef> = snapshot.tables().filter(|t| t.schema == schema.id).cloned().collect();
+            let inside: Vec<TableRef> =
+                snapshot.tables().filter(|t| t.schema == schema.id).cloned().collect();
             if !inside.is_empty() && !cascade {
                 let message = format!("cannot drop schema {name} because other objects depend on it");
                 return Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
@@ -456,15 +484,21 @@ impl Binder<'_> {
                 None => return Err(undefined_table(&parts).at(position_of(&n.name))),
                 Some(_) => {
                     let name = parts.last().map_or("", String::as_str);
-                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a table")));
+                    return Err(SqlError::new(
+                        SqlState::WRONG_OBJECT_TYPE,
+                        format!("\"{name}\" is not a table"),
+                    ));
                 }
             }
         }
         let cascade = matches!(t.cascade, Some(ast::CascadeOption::Cascade));
         let tables = self.with_children(tables, cascade).map_err(|e| {
-            SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "cannot truncate a table with interleaved tables in it")
-                .with_detail(e.detail.clone().unwrap_or_default())
-                .with_hint("Truncate the interleaved tables at the same time, or use TRUNCATE ... CASCADE.")
+            SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "cannot truncate a table with interleaved tables in it",
+            )
+            .with_detail(e.detail.clone().unwrap_or_default())
+            .with_hint("Truncate the interleaved tables at the same time, or use TRUNCATE ... CASCADE.")
         })?;
         Ok(if tables.is_empty() { Ddl::Nothing } else { Ddl::Truncate { tables } })
     }
@@ -475,8 +509,11 @@ impl Binder<'_> {
         };
         let name = names_of(name)?.pop().unwrap_or_default();
         if name.starts_with("pg_") {
-            return Err(SqlError::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
-                .with_detail("The prefix \"pg_\" is reserved for system schemas."));
+            return Err(SqlError::new(
+                SqlState::RESERVED_NAME,
+                format!("unacceptable schema name \"{name}\""),
+            )
+            .with_detail("The prefix \"pg_\" is reserved for system schemas."));
         }
         if self.ctx.snapshot.has_schema(self.ctx.database, &name) {
             let message = format!("schema \"{name}\" already exists");
@@ -618,8 +655,10 @@ pub(super) fn check_parameter(name: &str, value: Option<&str>) -> Result<()> {
             SqlError::invalid_parameter(format!("invalid value for integer option \"fillfactor\": {v}"))
         })?;
         if !(10..=100).contains(&n) {
-            return Err(SqlError::invalid_parameter(format!("value {v} out of bounds for option \"fillfactor\""))
-                .with_detail("Valid values are between \"10\" and \"100\"."));
+            return Err(SqlError::invalid_parameter(format!(
+                "value {v} out of bounds for option \"fillfactor\""
+            ))
+            .with_detail("Valid values are between \"10\" and \"100\"."));
         }
     }
     Ok(())

@@ -108,8 +108,11 @@ impl Binder<'_> {
                     let message = "identity column type must be smallint, integer, or bigint";
                     return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
                 }
-                column.identity =
-                    Some(if *generated_as == GeneratedAs::Always { Identity::Always } else { Identity::ByDefault });
+                column.identity = Some(if *generated_as == GeneratedAs::Always {
+                    Identity::Always
+                } else {
+                    Identity::ByDefault
+                });
                 column.nullable = false;
                 column.default = Some(ROW_ID.to_owned());
                 // Values that are unique without coordination need 64 bits.
@@ -132,7 +135,10 @@ impl Binder<'_> {
         if let ast::DataType::Custom(name, modifiers) = ty
             && modifiers.is_empty()
             && let [single] = names_of(name)?.as_slice()
-            && matches!(single.as_str(), "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" | "serial2")
+            && matches!(
+                single.as_str(),
+                "serial" | "serial4" | "bigserial" | "serial8" | "smallserial" | "serial2"
+            )
         {
             return Ok((DataType::Int8, true));
         }
@@ -166,7 +172,12 @@ impl Binder<'_> {
     }
 
     /// A table constraint.
-    pub(super) fn constraint(&mut self, c: &ast::TableConstraint, not_valid: bool, d: &mut Definition) -> Result<()> {
+    pub(super) fn constraint(
+        &mut self,
+        c: &ast::TableConstraint,
+        not_valid: bool,
+        d: &mut Definition,
+    ) -> Result<()> {
         match c {
             ast::TableConstraint::PrimaryKey(p) => {
                 refuse_deferrable(p.characteristics.as_ref())?;
@@ -263,7 +274,13 @@ impl Binder<'_> {
     }
 
     /// A CHECK constraint over the columns known so far; CREATE TABLE reads checks after all columns.
-    pub(super) fn check(&mut self, name: Option<String>, e: &ast::Expr, not_valid: bool, d: &mut Definition) -> Result<()> {
+    pub(super) fn check(
+        &mut self,
+        name: Option<String>,
+        e: &ast::Expr,
+        not_valid: bool,
+        d: &mut Definition,
+    ) -> Result<()> {
         let (condition, used) = self.row_condition(e, &d.table, &d.columns)?;
         let name = match name {
             Some(n) => {
@@ -320,7 +337,12 @@ pub(super) fn row_scope(table: &str, columns: &[NewColumn], cols: &[usize]) -> S
 }
 
 /// `t_a_b_key`, cut to the length of names and numbered until it is free.
-pub(super) fn choose_name(table: &str, columns: &[String], label: &str, taken: &dyn Fn(&str) -> bool) -> String {
+pub(super) fn choose_name(
+    table: &str,
+    columns: &[String],
+    label: &str,
+    taken: &dyn Fn(&str) -> bool,
+) -> String {
     let mut base = table.to_owned();
     if !columns.is_empty() {
         base.push('_');
@@ -334,7 +356,10 @@ pub(super) fn choose_name(table: &str, columns: &[String], label: &str, taken: &
     if !taken(&first) {
         return first;
     }
-    (1u32..).map(|i| format!("{base}_{label}{i}")).find(|n| !taken(n)).expect("there are more numbers than names")
+    (1u32..)
+        .map(|i| format!("{base}_{label}{i}"))
+        .find(|n| !taken(n))
+        .expect("there are more numbers than names")
 }
 
 /// The key of an index as written, as ordinals.
@@ -354,7 +379,9 @@ pub(super) fn key_columns(columns: &[ast::IndexColumn], d: &Definition) -> Resul
         }
         let (descending, nulls_first) = super::order::direction(&c.column.options);
         if nulls_first != descending {
-            return Err(SqlError::unsupported("NULLS FIRST and NULLS LAST against the direction of an index"));
+            return Err(SqlError::unsupported(
+                "NULLS FIRST and NULLS LAST against the direction of an index",
+            ));
         }
         out.push((ordinal, if descending { Direction::Descending } else { Direction::Ascending }));
     }

@@ -178,14 +178,23 @@ impl Binder<'_> {
         {
             return Ok(e);
         }
-        if i.quote_style.is_none() && name == "default" && matches!(cx.clause, Clause::Values | Clause::UpdateSource) {
+        if i.quote_style.is_none()
+            && name == "default"
+            && matches!(cx.clause, Clause::Values | Clause::UpdateSource)
+        {
             let message = "DEFAULT is not allowed in this context";
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(pos(i.span)));
         }
         self.column(cx.scope, &name, pos(i.span))
     }
 
-    fn unary(&mut self, whole: &ast::Expr, op: UnaryOperator, e: &ast::Expr, cx: &mut Cx<'_, '_>) -> Result<Expr> {
+    fn unary(
+        &mut self,
+        whole: &ast::Expr,
+        op: UnaryOperator,
+        e: &ast::Expr,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<Expr> {
         let symbol = match op {
             UnaryOperator::Not => {
                 let inner = self.expr(e, cx)?;
@@ -257,12 +266,14 @@ impl Binder<'_> {
         let r = self.expr(right, cx)?;
         if let (Expr::Row(a), Expr::Row(b)) = (&l, &r) {
             if a.len() != b.len() {
-                return Err(SqlError::new(SqlState::SYNTAX_ERROR, "unequal number of entries in row expressions")
-                    .at(self.operator_position(left, right)));
+                return Err(SqlError::new(
+                    SqlState::SYNTAX_ERROR,
+                    "unequal number of entries in row expressions",
+                )
+                .at(self.operator_position(left, right)));
             }
-            let parts = a.iter().zip(b).map(|(x, y)| {
-                self.distinct_pair(x.clone(), y.clone(), true, position(whole))
-            });
+            let parts =
+                a.iter().zip(b).map(|(x, y)| self.distinct_pair(x.clone(), y.clone(), true, position(whole)));
             let same = conjunction(parts.collect::<Result<Vec<_>>>()?);
             return Ok(if negated { same } else { negate(same) });
         }
@@ -309,8 +320,10 @@ impl Binder<'_> {
         let name = super::names_of(collation)?;
         let last = name.last().map_or("", String::as_str);
         // Text is ordered by bytes, which is what these collations say.
-        if !matches!(last.to_ascii_lowercase().as_str(), "c" | "posix" | "default" | "ucs_basic" | "c.utf8" | "c.utf-8")
-        {
+        if !matches!(
+            last.to_ascii_lowercase().as_str(),
+            "c" | "posix" | "default" | "ucs_basic" | "c.utf8" | "c.utf-8"
+        ) {
             let message = format!("collation \"{last}\" for encoding \"UTF8\" does not exist");
             return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message).at(super::position_of(collation)));
         }
@@ -356,7 +369,9 @@ pub(crate) fn negate(e: Expr) -> Expr {
         Expr::IsNull { input, negated } => Expr::IsNull { input, negated: !negated },
         Expr::IsBool { input, value, negated } => Expr::IsBool { input, value, negated: !negated },
         Expr::IsDistinct { left, right, negated } => Expr::IsDistinct { left, right, negated: !negated },
-        Expr::InSet { input, set, has_null, negated } => Expr::InSet { input, set, has_null, negated: !negated },
+        Expr::InSet { input, set, has_null, negated } => {
+            Expr::InSet { input, set, has_null, negated: !negated }
+        }
         other => Expr::Not(Box::new(other)),
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use meridian_catalog::{Relation, TableRef, VirtualSource, VirtualTable, virtual_table};
 use meridian_datum::{CastContext, DataType, Datum, Result, SqlError, SqlState, lookup_function};
 use meridian_kv_api::Locking;
-use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, JoinConstraint, JoinOperator, TableFactor, TableWithJoins};
+use sqlparser::ast::{
+    self, FunctionArg, FunctionArgExpr, JoinConstraint, JoinOperator, TableFactor, TableWithJoins,
+};
 
 use super::expr::{Clause, Cx, position};
 use super::scope::{CteSource, FromScope, Scope, ScopeColumn, ScopeTable};
@@ -164,12 +166,24 @@ impl Binder<'_> {
 
     fn table_factor(&mut self, t: &TableFactor, left: &FromScope, parent: &Scope<'_>) -> Result<FromItem> {
         match t {
-            TableFactor::Table { name, alias, args, with_hints, version, with_ordinality, partitions, sample, .. } => {
+            TableFactor::Table {
+                name,
+                alias,
+                args,
+                with_hints,
+                version,
+                with_ordinality,
+                partitions,
+                sample,
+                ..
+            } => {
                 if !with_hints.is_empty() || version.is_some() || !partitions.is_empty() || sample.is_some() {
                     return Err(SqlError::unsupported("TABLESAMPLE or a table hint").at(position_of(name)));
                 }
                 match args {
-                    Some(a) => self.table_function(name, &a.args, *with_ordinality, alias.as_ref(), left, parent),
+                    Some(a) => {
+                        self.table_function(name, &a.args, *with_ordinality, alias.as_ref(), left, parent)
+                    }
                     None => self.named_table(name, alias.as_ref(), parent),
                 }
             }
@@ -327,7 +341,12 @@ impl Binder<'_> {
             Some(a) => named(rel, columns, None, a),
             None => Ok(FromItem {
                 rel,
-                scope: FromScope::of_table(ScopeTable { alias: name.into(), schema: None, columns, invisible: false }),
+                scope: FromScope::of_table(ScopeTable {
+                    alias: name.into(),
+                    schema: None,
+                    columns,
+                    invisible: false,
+                }),
             }),
         }
     }
@@ -446,7 +465,12 @@ impl Binder<'_> {
             Some(a) => named(rel, columns, None, a),
             None => Ok(FromItem {
                 rel,
-                scope: FromScope::of_table(ScopeTable { alias: short.into(), schema: None, columns, invisible: false }),
+                scope: FromScope::of_table(ScopeTable {
+                    alias: short.into(),
+                    schema: None,
+                    columns,
+                    invisible: false,
+                }),
             }),
         }
     }
@@ -477,7 +501,8 @@ impl Binder<'_> {
             }
             "generate_subscripts" => {
                 let mut exprs = args.into_iter();
-                let (Some((array, _)), Some((dim, p)), None) = (exprs.next(), exprs.next(), exprs.next()) else {
+                let (Some((array, _)), Some((dim, p)), None) = (exprs.next(), exprs.next(), exprs.next())
+                else {
                     return Err(undefined(&[]));
                 };
                 let dim = self.coerce(dim, &DataType::Int4, CastContext::Implicit, p)?;
@@ -536,7 +561,8 @@ impl Binder<'_> {
         at: u32,
     ) -> Result<(SetFunction, Vec<Expr>, DataType)> {
         let types: Vec<DataType> = args.iter().map(|(a, _)| a.ty()).collect();
-        let temporal = |t: &DataType| matches!(t, DataType::Date | DataType::Timestamp | DataType::TimestampTz);
+        let temporal =
+            |t: &DataType| matches!(t, DataType::Date | DataType::Timestamp | DataType::TimestampTz);
         let missing = || {
             let names: Vec<String> = types.iter().map(ToString::to_string).collect();
             let message = format!("function generate_series({}) does not exist", names.join(", "));
@@ -624,7 +650,12 @@ pub(super) fn table_columns(table: &TableRef, cols: &[ColId]) -> Vec<ScopeColumn
 }
 
 /// A FROM item under an alias, its columns renamed as far as the alias says.
-fn named(rel: Rel, columns: Vec<ScopeColumn>, schema: Option<Arc<str>>, alias: &ast::TableAlias) -> Result<FromItem> {
+fn named(
+    rel: Rel,
+    columns: Vec<ScopeColumn>,
+    schema: Option<Arc<str>>,
+    alias: &ast::TableAlias,
+) -> Result<FromItem> {
     let name: Arc<str> = name_of(&alias.name).into();
     let mut columns = columns;
     let visible = columns.iter().filter(|c| !c.hidden).count();
@@ -641,7 +672,10 @@ fn named(rel: Rel, columns: Vec<ScopeColumn>, schema: Option<Arc<str>>, alias: &
         }
         c.name = name_of(&a.name).into();
     }
-    Ok(FromItem { rel, scope: FromScope::of_table(ScopeTable { alias: name, schema, columns, invisible: false }) })
+    Ok(FromItem {
+        rel,
+        scope: FromScope::of_table(ScopeTable { alias: name, schema, columns, invisible: false }),
+    })
 }
 
 fn cross(left: FromItem, right: FromItem) -> Result<FromItem> {

@@ -67,7 +67,9 @@ impl Binder<'_> {
             args.push((self.expr(a, cx)?, position(a)));
         }
         if matches!(call.name.as_str(), "coalesce" | "nullif" | "greatest" | "least") {
-            return self.conditional(&call.name, args, at)?.ok_or_else(|| SqlError::internal("a conditional"));
+            return self
+                .conditional(&call.name, args, at)?
+                .ok_or_else(|| SqlError::internal("a conditional"));
         }
         if super::from::is_set_returning(&call.name) {
             let message = "set-returning functions are not allowed in this context";
@@ -120,9 +122,9 @@ impl Binder<'_> {
             "localtimestamp" => now_as(self, &DataType::Timestamp),
             "localtime" => now_as(self, &DataType::Time),
             "current_time" => Err(SqlError::unsupported("type time with time zone")),
-            "current_user" | "session_user" | "current_role" | "user" => {
-                self.call_named(if name == "session_user" { name } else { "current_user" }, Vec::new(), 0).map(Some)
-            }
+            "current_user" | "session_user" | "current_role" | "user" => self
+                .call_named(if name == "session_user" { name } else { "current_user" }, Vec::new(), 0)
+                .map(Some),
             "current_catalog" => self.call_named("current_database", Vec::new(), 0).map(Some),
             "current_schema" => self.call_named("current_schema", Vec::new(), 0).map(Some),
             _ => Ok(None),
@@ -237,7 +239,16 @@ pub(super) fn call_syntax(f: &ast::Function) -> Result<CallSyntax<'_>> {
 pub(super) fn is_window_function(name: &str) -> bool {
     matches!(
         name,
-        "row_number" | "rank" | "dense_rank" | "percent_rank" | "cume_dist" | "ntile" | "lag" | "lead" | "first_value"
-            | "last_value" | "nth_value"
+        "row_number"
+            | "rank"
+            | "dense_rank"
+            | "percent_rank"
+            | "cume_dist"
+            | "ntile"
+            | "lag"
+            | "lead"
+            | "first_value"
+            | "last_value"
+            | "nth_value"
     )
 }

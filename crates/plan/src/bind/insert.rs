@@ -32,7 +32,8 @@ impl Binder<'_> {
         let table = self.target(name)?;
         let alias = i.table_alias.as_ref().map(|a| name_of(&a.alias));
         let columns = self.insert_columns(&table, &i.columns)?;
-        let (input, given) = self.insert_source(&table, &columns, !i.columns.is_empty(), i.source.as_deref(), parent)?;
+        let (input, given) =
+            self.insert_source(&table, &columns, !i.columns.is_empty(), i.source.as_deref(), parent)?;
         let row = self.insert_row(&table, given)?;
         let new_cols = self.new_cols(table.columns.len());
         let checks = self.checks(&table, &new_cols)?;
@@ -50,7 +51,10 @@ impl Binder<'_> {
     /// The ordinals that values are given for.
     fn insert_columns(&self, table: &TableRef, names: &[ast::ObjectName]) -> Result<Vec<(usize, u32)>> {
         if names.is_empty() {
-            return Ok((0..table.columns.len()).filter(|i| !table.columns[*i].hidden).map(|i| (i, 0)).collect());
+            return Ok((0..table.columns.len())
+                .filter(|i| !table.columns[*i].hidden)
+                .map(|i| (i, 0))
+                .collect());
         }
         let mut out: Vec<(usize, u32)> = Vec::with_capacity(names.len());
         for n in names {
@@ -127,7 +131,9 @@ impl Binder<'_> {
         for r in &v.rows {
             if r.content.len() != width {
                 let message = "VALUES lists must all be the same length";
-                return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(r.content.first().map_or(0, position)));
+                return Err(
+                    SqlError::new(SqlState::SYNTAX_ERROR, message).at(r.content.first().map_or(0, position))
+                );
             }
             let extra = r.content.get(columns.len()).map_or(0, position);
             self.check_width(columns, listed, width, extra)?;
@@ -221,7 +227,8 @@ impl Binder<'_> {
         for n in names {
             let name = name_of(n);
             let (ordinal, _) = table.column_by_name(&name).ok_or_else(|| {
-                SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")).at(pos(n.span))
+                SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
+                    .at(pos(n.span))
             })?;
             wanted.push(ordinal);
         }

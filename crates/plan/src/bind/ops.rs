@@ -78,11 +78,13 @@ impl Binder<'_> {
         }
         match symbol {
             "=" => {
-                let parts = a.into_iter().zip(b).map(|(x, y)| self.compare("=", x, y, at)).collect::<Result<_>>()?;
+                let parts =
+                    a.into_iter().zip(b).map(|(x, y)| self.compare("=", x, y, at)).collect::<Result<_>>()?;
                 Ok(conjunction(parts))
             }
             "<>" => {
-                let parts = a.into_iter().zip(b).map(|(x, y)| self.compare("<>", x, y, at)).collect::<Result<_>>()?;
+                let parts =
+                    a.into_iter().zip(b).map(|(x, y)| self.compare("<>", x, y, at)).collect::<Result<_>>()?;
                 Ok(disjunction(parts))
             }
             "<" | "<=" | ">" | ">=" => {

@@ -137,7 +137,12 @@ impl Binder<'_> {
     }
 
     /// `FOR UPDATE`, `FOR SHARE`: the tables of the FROM clause read with locks.
-    pub(super) fn lock_rows(&mut self, rel: &mut Rel, locks: &[ast::LockClause], scope: &Scope<'_>) -> Result<()> {
+    pub(super) fn lock_rows(
+        &mut self,
+        rel: &mut Rel,
+        locks: &[ast::LockClause],
+        scope: &Scope<'_>,
+    ) -> Result<()> {
         for l in locks {
             let lock = match l.lock_type {
                 LockType::Update => ReadLock::Exclusive,
@@ -155,7 +160,8 @@ impl Binder<'_> {
                     let alias = names.last().map_or("", String::as_str);
                     let table = scope.from.tables.iter().find(|t| *t.alias == *alias).ok_or_else(|| {
                         let clause = if lock == ReadLock::Exclusive { "FOR UPDATE" } else { "FOR SHARE" };
-                        let message = format!("relation \"{alias}\" in {clause} clause not found in FROM clause");
+                        let message =
+                            format!("relation \"{alias}\" in {clause} clause not found in FROM clause");
                         SqlError::new(SqlState::UNDEFINED_TABLE, message).at(position_of(name))
                     })?;
                     let mut cols = ColSet::new();

@@ -32,7 +32,11 @@ pub(crate) struct OutCol {
 impl Binder<'_> {
     /// Binds a query below a scope. Untyped output columns become text.
     pub(crate) fn query(&mut self, q: &ast::Query, parent: &Scope<'_>) -> Result<BoundQuery> {
-        if q.for_clause.is_some() || q.settings.is_some() || q.format_clause.is_some() || !q.pipe_operators.is_empty() {
+        if q.for_clause.is_some()
+            || q.settings.is_some()
+            || q.format_clause.is_some()
+            || !q.pipe_operators.is_empty()
+        {
             return Err(SqlError::unsupported("this query clause"));
         }
         let mut scope = Scope::child(parent);
@@ -50,7 +54,8 @@ impl Binder<'_> {
             return Ok(bound);
         }
         if !q.locks.is_empty() {
-            let what = if matches!(&*q.body, SetExpr::Values(_)) { "VALUES" } else { "UNION/INTERSECT/EXCEPT" };
+            let what =
+                if matches!(&*q.body, SetExpr::Values(_)) { "VALUES" } else { "UNION/INTERSECT/EXCEPT" };
             let message = format!("FOR UPDATE is not allowed with {what}");
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
         }
@@ -73,7 +78,9 @@ impl Binder<'_> {
                 let at = set_expr_position(right);
                 self.set_operation(l, *op, *set_quantifier, r, at)
             }
-            SetExpr::Insert(s) | SetExpr::Update(s) | SetExpr::Delete(s) | SetExpr::Merge(s) => self.write(s, scope),
+            SetExpr::Insert(s) | SetExpr::Update(s) | SetExpr::Delete(s) | SetExpr::Merge(s) => {
+                self.write(s, scope)
+            }
             SetExpr::Table(t) => {
                 let mut parts = Vec::new();
                 parts.extend(t.schema_name.iter().map(|n| ast::Ident::new(n.as_str())));
@@ -119,7 +126,8 @@ impl Binder<'_> {
     /// VALUES: the columns take the common types of their rows.
     pub(super) fn values(&mut self, v: &ast::Values, scope: &Scope<'_>) -> Result<BoundQuery> {
         let width = v.rows.first().map_or(0, |r| r.content.len());
-        let mut columns: Vec<Vec<(Expr, u32)>> = (0..width).map(|_| Vec::with_capacity(v.rows.len())).collect();
+        let mut columns: Vec<Vec<(Expr, u32)>> =
+            (0..width).map(|_| Vec::with_capacity(v.rows.len())).collect();
         for row in &v.rows {
             if row.content.len() != width {
                 let message = "VALUES lists must all be the same length";
@@ -182,7 +190,15 @@ impl Binder<'_> {
             .zip(&types)
             .map(|((c, id), ty)| OutCol { name: c.name.clone(), col: *id, ty: ty.clone(), origin: (0, 0) })
             .collect();
-        let rel = Rel::SetOp(Box::new(LogicalSetOp { kind, all, left: l.rel, right: r.rel, left_cols, right_cols, cols }));
+        let rel = Rel::SetOp(Box::new(LogicalSetOp {
+            kind,
+            all,
+            left: l.rel,
+            right: r.rel,
+            left_cols,
+            right_cols,
+            cols,
+        }));
         Ok(BoundQuery { rel, columns })
     }
 
@@ -294,7 +310,8 @@ impl Binder<'_> {
         }
         let index = self.ctes.len();
         // The stored rows have exactly the output columns, in order.
-        let exprs = bound.columns.iter().map(|c| (self.new_col(), Expr::column(c.col, c.ty.clone()))).collect();
+        let exprs =
+            bound.columns.iter().map(|c| (self.new_col(), Expr::column(c.col, c.ty.clone()))).collect();
         self.ctes.push(Rel::Project { input: Box::new(bound.rel), exprs });
         CteSource::Materialized { index }
     }
@@ -334,10 +351,9 @@ fn set_expr_position(e: &SetExpr) -> u32 {
     let start = ast::Spanned::span(e).start.column as u32;
     match e {
         // The span of a SELECT begins at its first column in PostgreSQL's messages.
-        SetExpr::Select(s) => s
-            .projection
-            .first()
-            .map_or(start, |p| ast::Spanned::span(p).start.column as u32),
+        SetExpr::Select(s) => {
+            s.projection.first().map_or(start, |p| ast::Spanned::span(p).start.column as u32)
+        }
         _ => start,
     }
 }

@@ -109,7 +109,12 @@ impl FromScope {
 
 impl Binder<'_> {
     /// The column that an unqualified name means. `None` where no level has it.
-    pub(super) fn find_column(&mut self, scope: &Scope<'_>, name: &str, position: u32) -> Result<Option<Expr>> {
+    pub(super) fn find_column(
+        &mut self,
+        scope: &Scope<'_>,
+        name: &str,
+        position: u32,
+    ) -> Result<Option<Expr>> {
         let mut level = Some(scope);
         while let Some(s) = level {
             let mut found: Option<&(ScopeColumn, usize)> = None;
@@ -147,8 +152,8 @@ impl Binder<'_> {
         if let Some(t) = find_table(scope, None, name) {
             return Ok(Expr::Row(t.columns.iter().filter(|c| !c.hidden).map(|c| c.expr.clone()).collect()));
         }
-        let mut e =
-            SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")).at(position);
+        let mut e = SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
+            .at(position);
         if let Some(hint) = similar_column(scope, name) {
             e = e.with_hint(hint);
         }
@@ -168,7 +173,8 @@ impl Binder<'_> {
             [s, t] => (Some(s.as_str()), t),
             [_, s, t] => (Some(s.as_str()), t),
             _ => {
-                let message = format!("improper qualified name (too many dotted names): {}", qualifier.join("."));
+                let message =
+                    format!("improper qualified name (too many dotted names): {}", qualifier.join("."));
                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(position));
             }
         };
@@ -206,12 +212,15 @@ impl Binder<'_> {
 }
 
 /// The nearest table with this alias.
-pub(super) fn find_table<'s>(scope: &'s Scope<'_>, schema: Option<&str>, name: &str) -> Option<&'s ScopeTable> {
+pub(super) fn find_table<'s>(
+    scope: &'s Scope<'_>,
+    schema: Option<&str>,
+    name: &str,
+) -> Option<&'s ScopeTable> {
     let mut level = Some(scope);
     while let Some(s) = level {
-        let matches = |t: &&ScopeTable| {
-            *t.alias == *name && schema.is_none_or(|s| t.schema.as_deref() == Some(s))
-        };
+        let matches =
+            |t: &&ScopeTable| *t.alias == *name && schema.is_none_or(|s| t.schema.as_deref() == Some(s));
         if let Some(t) = s.from.tables.iter().filter(matches).min_by_key(|t| t.invisible) {
             return Some(t);
         }

@@ -88,7 +88,8 @@ impl Binder<'_> {
             _ => None,
         };
         let (keys, sets) = self.group_by(&s.group_by, &items, &scope)?;
-        let grouped = !keys.is_empty() || sets.is_some() || having.is_some() || !parts.aggregates.calls.is_empty();
+        let grouped =
+            !keys.is_empty() || sets.is_some() || having.is_some() || !parts.aggregates.calls.is_empty();
         if !locks.is_empty() {
             refuse_locks(s, grouped, &parts)?;
             self.lock_rows(&mut rel, locks, &scope)?;
@@ -127,7 +128,8 @@ impl Binder<'_> {
                     plain_wildcard(options)?;
                     if scope.from.tables.is_empty() {
                         let message = "SELECT * with no tables specified is not valid";
-                        return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(pos(options.wildcard_token.0.span)));
+                        return Err(SqlError::new(SqlState::SYNTAX_ERROR, message)
+                            .at(pos(options.wildcard_token.0.span)));
                     }
                     for (c, t) in scope.from.columns.iter().filter(|(c, _)| !c.hidden) {
                         self.note_star(c, &scope.from.tables[*t].alias, pos(options.wildcard_token.0.span));
@@ -147,14 +149,17 @@ impl Binder<'_> {
                         _ => return Err(SqlError::unsupported("qualified names of three parts")),
                     };
                     let at = position_of(name);
-                    let t = find_table(scope, schema, table).ok_or_else(|| missing_table(scope, table).at(at))?;
+                    let t =
+                        find_table(scope, schema, table).ok_or_else(|| missing_table(scope, table).at(at))?;
                     for c in t.columns.iter().filter(|c| !c.hidden) {
                         self.note_star(c, &t.alias, at);
                         let named = NamedExpr { expr: c.expr.clone(), name: c.name.to_string() };
                         items.push(Item { named, origin: c.origin });
                     }
                 }
-                SelectItem::ExprWithAliases { .. } => return Err(SqlError::unsupported("a column with several aliases")),
+                SelectItem::ExprWithAliases { .. } => {
+                    return Err(SqlError::unsupported("a column with several aliases"));
+                }
             }
         }
         Ok(items)
@@ -253,7 +258,11 @@ impl Binder<'_> {
 
     /// Joins the set-returning functions of the select list to the rows. Several of them run side by side, which only
     /// `unnest` of several arrays can do here.
-    fn lateral_functions(&mut self, rel: Rel, functions: Vec<(SetFunction, Vec<Expr>, ColId)>) -> Result<Rel> {
+    fn lateral_functions(
+        &mut self,
+        rel: Rel,
+        functions: Vec<(SetFunction, Vec<Expr>, ColId)>,
+    ) -> Result<Rel> {
         let mut functions = functions.into_iter();
         let Some((function, mut args, col)) = functions.next() else { return Ok(rel) };
         let mut cols = vec![col];
@@ -266,7 +275,13 @@ impl Binder<'_> {
         }
         let right = Rel::Function { function, args, ordinality: false, cols };
         let lateral = !right.free_cols().is_empty();
-        Ok(Rel::Join { kind: JoinKind::Inner, left: Box::new(rel), right: Box::new(right), on: Vec::new(), lateral })
+        Ok(Rel::Join {
+            kind: JoinKind::Inner,
+            left: Box::new(rel),
+            right: Box::new(right),
+            on: Vec::new(),
+            lateral,
+        })
     }
 
     fn sort_items(
@@ -355,20 +370,32 @@ impl Binder<'_> {
                 }
                 ast::Expr::Rollup(sets) => {
                     has_sets = true;
-                    let parts: Vec<Vec<usize>> =
-                        sets.iter().map(|s| self.group_set(s, items, scope, &mut keys)).collect::<Result<_>>()?;
+                    let parts: Vec<Vec<usize>> = sets
+                        .iter()
+                        .map(|s| self.group_set(s, items, scope, &mut keys))
+                        .collect::<Result<_>>()?;
                     (0..=parts.len()).rev().map(|n| parts[..n].concat()).collect()
                 }
                 ast::Expr::Cube(sets) => {
                     has_sets = true;
-                    let parts: Vec<Vec<usize>> =
-                        sets.iter().map(|s| self.group_set(s, items, scope, &mut keys)).collect::<Result<_>>()?;
+                    let parts: Vec<Vec<usize>> = sets
+                        .iter()
+                        .map(|s| self.group_set(s, items, scope, &mut keys))
+                        .collect::<Result<_>>()?;
                     if parts.len() > 12 {
-                        return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, "CUBE is limited to 12 elements"));
+                        return Err(SqlError::new(
+                            SqlState::TOO_MANY_COLUMNS,
+                            "CUBE is limited to 12 elements",
+                        ));
                     }
                     (0..1usize << parts.len())
                         .rev()
-                        .map(|m| (0..parts.len()).filter(|i| m >> (parts.len() - 1 - i) & 1 == 1).flat_map(|i| parts[i].clone()).collect())
+                        .map(|m| {
+                            (0..parts.len())
+                                .filter(|i| m >> (parts.len() - 1 - i) & 1 == 1)
+                                .flat_map(|i| parts[i].clone())
+                                .collect()
+                        })
                         .collect()
                 }
                 ast::Expr::Tuple(list) => vec![self.group_set(list, items, scope, &mut keys)?],
@@ -475,7 +502,9 @@ impl Binder<'_> {
             let cols: Vec<ColId> = on.into_iter().map(|e| self.project_expr(&mut exprs, e)).collect();
             let set: HashSet<ColId> = cols.iter().copied().collect();
             let prefix = keys.iter().take_while(|k| set.contains(&k.col)).count();
-            if prefix < keys.len() && keys[..prefix].iter().map(|k| k.col).collect::<HashSet<_>>().len() < set.len() {
+            if prefix < keys.len()
+                && keys[..prefix].iter().map(|k| k.col).collect::<HashSet<_>>().len() < set.len()
+            {
                 let message = "SELECT DISTINCT ON expressions must match initial ORDER BY expressions";
                 return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
             }
@@ -519,7 +548,10 @@ impl Binder<'_> {
         id
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that a query level refers to is rewritten over its groups")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that a query level refers to is rewritten over its groups"
+    )]
     fn aggregate_rel(
         &mut self,
         rel: Rel,

@@ -62,7 +62,12 @@ impl Binder<'_> {
     }
 
     /// `ARRAY[...]::t[]`: the elements are cast, not the array, so that it may be empty.
-    pub(super) fn typed_array(&mut self, a: &ast::Array, element: &DataType, cx: &mut Cx<'_, '_>) -> Result<Expr> {
+    pub(super) fn typed_array(
+        &mut self,
+        a: &ast::Array,
+        element: &DataType,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<Expr> {
         let mut elements = Vec::with_capacity(a.elem.len());
         for e in &a.elem {
             let bound = match e {
@@ -88,7 +93,12 @@ impl Binder<'_> {
             match access {
                 ast::AccessExpr::Subscript(ast::Subscript::Index { index }) => {
                     let i = self.expr(index, cx)?;
-                    subscripts.push(self.coerce(i, &DataType::Int4, CastContext::Assignment, position(index))?);
+                    subscripts.push(self.coerce(
+                        i,
+                        &DataType::Int4,
+                        CastContext::Assignment,
+                        position(index),
+                    )?);
                 }
                 ast::AccessExpr::Subscript(ast::Subscript::Slice { .. }) => {
                     return Err(SqlError::unsupported("an array slice").at(position(root)));
@@ -100,7 +110,8 @@ impl Binder<'_> {
         }
         let array = self.typed_expr(root, cx)?;
         let Some(element) = array.ty().element() else {
-            let message = format!("cannot subscript type {} because it does not support subscripting", array.ty());
+            let message =
+                format!("cannot subscript type {} because it does not support subscripting", array.ty());
             return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message).at(position(root)));
         };
         Ok(Expr::Subscript { array: Box::new(array), subscripts, ty: element })
@@ -110,9 +121,10 @@ impl Binder<'_> {
     pub(super) fn keyword_function(&mut self, e: &ast::Expr, cx: &mut Cx<'_, '_>) -> Result<Expr> {
         use ast::Expr as A;
         let at = position(e);
-        let optional = |b: &mut Self, x: &Option<Box<ast::Expr>>, cx: &mut Cx<'_, '_>| -> Result<Option<Expr>> {
-            x.as_ref().map(|x| b.expr(x, cx)).transpose()
-        };
+        let optional = |b: &mut Self,
+                        x: &Option<Box<ast::Expr>>,
+                        cx: &mut Cx<'_, '_>|
+         -> Result<Option<Expr>> { x.as_ref().map(|x| b.expr(x, cx)).transpose() };
         match e {
             A::Extract { field, expr, .. } => {
                 let value = self.expr(expr, cx)?;
@@ -171,11 +183,15 @@ impl Binder<'_> {
     }
 
     /// COALESCE, NULLIF, GREATEST, LEAST. `None`: some other function.
-    pub(super) fn conditional(&mut self, name: &str, args: Vec<(Expr, u32)>, at: u32) -> Result<Option<Expr>> {
+    pub(super) fn conditional(
+        &mut self,
+        name: &str,
+        args: Vec<(Expr, u32)>,
+        at: u32,
+    ) -> Result<Option<Expr>> {
         let mut args = args;
-        let needs = |n: usize, ok: bool| -> Result<()> {
-            if ok { Ok(()) } else { Err(wrong_count(name, n).at(at)) }
-        };
+        let needs =
+            |n: usize, ok: bool| -> Result<()> { if ok { Ok(()) } else { Err(wrong_count(name, n).at(at)) } };
         Ok(Some(match name {
             "coalesce" => {
                 needs(args.len(), !args.is_empty())?;
@@ -206,7 +222,8 @@ impl Binder<'_> {
 
     /// `x IN (row, row)` and the like need a conjunction over pairs; this one is for USING and NATURAL.
     pub(super) fn equal_pairs(&mut self, pairs: Vec<(Expr, Expr)>, at: u32) -> Result<Expr> {
-        let parts = pairs.into_iter().map(|(l, r)| self.operator("=", l, r, at)).collect::<Result<Vec<_>>>()?;
+        let parts =
+            pairs.into_iter().map(|(l, r)| self.operator("=", l, r, at)).collect::<Result<Vec<_>>>()?;
         Ok(conjunction(parts))
     }
 }

@@ -96,7 +96,8 @@ impl Binder<'_> {
         for ((l, id), c) in left.into_iter().zip(&left_cols).zip(&bound.columns) {
             let function = lookup_operator(symbol, Some(&l.ty()), &c.ty).at(at)?;
             if function.result_type != DataType::Bool {
-                let message = format!("operator {symbol} must return type boolean, not type {}", function.result_type);
+                let message =
+                    format!("operator {symbol} must return type boolean, not type {}", function.result_type);
                 return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message).at(at));
             }
             let to = function.arg_types[0].clone();
@@ -137,7 +138,8 @@ impl Binder<'_> {
     ) -> Result<Expr> {
         let symbol = operator_symbol(op)?;
         let _ = (left, q, &cx.clause);
-        Err(SqlError::unsupported(format!("row comparison {symbol} with a scalar subquery")).at(position(left)))
+        Err(SqlError::unsupported(format!("row comparison {symbol} with a scalar subquery"))
+            .at(position(left)))
     }
 }
 

@@ -10,7 +10,13 @@ use crate::expr::Expr;
 
 impl Binder<'_> {
     /// Makes the expression one of type `to`, by a cast if need be.
-    pub(super) fn coerce(&mut self, expr: Expr, to: &DataType, context: CastContext, position: u32) -> Result<Expr> {
+    pub(super) fn coerce(
+        &mut self,
+        expr: Expr,
+        to: &DataType,
+        context: CastContext,
+        position: u32,
+    ) -> Result<Expr> {
         let from = expr.ty();
         if from == *to {
             return Ok(expr);
@@ -32,7 +38,8 @@ impl Binder<'_> {
             return Ok(e);
         }
         let immutable = is_immutable_cast(&from, to);
-        if immutable && let Expr::Const(value, _) = &expr
+        if immutable
+            && let Expr::Const(value, _) = &expr
             && let Ok(v) = cast(self.ctx.eval, value.clone(), &from, to, context)
         {
             return Ok(Expr::Const(v, to.clone()));
@@ -40,7 +47,13 @@ impl Binder<'_> {
         Ok(Expr::Cast { input: Box::new(expr), from, to: to.clone(), context })
     }
 
-    fn coerce_unknown(&mut self, expr: Expr, to: &DataType, context: CastContext, position: u32) -> Result<Expr> {
+    fn coerce_unknown(
+        &mut self,
+        expr: Expr,
+        to: &DataType,
+        context: CastContext,
+        position: u32,
+    ) -> Result<Expr> {
         match expr {
             Expr::Const(Datum::Null, _) => Ok(Expr::Const(Datum::Null, to.clone())),
             Expr::Const(Datum::Text(s), _) => self.read_literal(&s, to, context, position),
@@ -52,7 +65,9 @@ impl Binder<'_> {
                 } else if *known != base {
                     let message = format!("inconsistent types deduced for parameter ${}", index + 1);
                     let detail = format!("{known} versus {base}");
-                    return Err(SqlError::new(SqlState::AMBIGUOUS_PARAMETER, message).with_detail(detail).at(position));
+                    return Err(SqlError::new(SqlState::AMBIGUOUS_PARAMETER, message)
+                        .with_detail(detail)
+                        .at(position));
                 }
                 let param = Expr::Param { index, ty: base.clone() };
                 if base == *to || context == CastContext::Implicit {
@@ -72,7 +87,13 @@ impl Binder<'_> {
     }
 
     /// An untyped literal as a value of a type: its input function is run, as PostgreSQL does, while binding.
-    fn read_literal(&mut self, text: &str, to: &DataType, context: CastContext, position: u32) -> Result<Expr> {
+    fn read_literal(
+        &mut self,
+        text: &str,
+        to: &DataType,
+        context: CastContext,
+        position: u32,
+    ) -> Result<Expr> {
         if *to == DataType::Unknown {
             return Ok(Expr::Const(Datum::text(text), DataType::Unknown));
         }
@@ -133,9 +154,12 @@ impl Binder<'_> {
         let from = expr.ty();
         if from != DataType::Unknown && !from.same_type(to) && !can_cast(&from, to, CastContext::Assignment) {
             let message = format!("column \"{column}\" is of type {to} but expression is of type {from}");
-            return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message.replace(&to.to_string(), &plain(to)))
-                .with_hint("You will need to rewrite or cast the expression.")
-                .at(position));
+            return Err(SqlError::new(
+                SqlState::DATATYPE_MISMATCH,
+                message.replace(&to.to_string(), &plain(to)),
+            )
+            .with_hint("You will need to rewrite or cast the expression.")
+            .at(position));
         }
         self.coerce(expr, to, CastContext::Assignment, position)
     }
@@ -147,7 +171,8 @@ impl Binder<'_> {
             .and_then(|n| n.parse().ok())
             .filter(|n| (1..=PARAMS_MAX).contains(n))
             .ok_or_else(|| {
-                SqlError::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {text}")).at(position)
+                SqlError::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {text}"))
+                    .at(position)
             })?;
         let index = number - 1;
         if self.params.len() <= index {
@@ -177,9 +202,15 @@ impl Binder<'_> {
                 ExactNumberInfo::Precision(p) if (1..=24).contains(p) => DataType::Float4,
                 ExactNumberInfo::Precision(p) if (25..=53).contains(p) => DataType::Float8,
                 ExactNumberInfo::Precision(0) => {
-                    return Err(SqlError::invalid_parameter("precision for type float must be at least 1 bit"));
+                    return Err(SqlError::invalid_parameter(
+                        "precision for type float must be at least 1 bit",
+                    ));
                 }
-                _ => return Err(SqlError::invalid_parameter("precision for type float must be less than 54 bits")),
+                _ => {
+                    return Err(SqlError::invalid_parameter(
+                        "precision for type float must be less than 54 bits",
+                    ));
+                }
             },
             A::SmallInt(_) | A::Int2(_) => DataType::Int2,
             A::Int(_) | A::Integer(_) | A::Int4(_) => DataType::Int4,
@@ -238,9 +269,11 @@ impl Binder<'_> {
         }
         let ty = match last {
             "char" if quoted || parts.len() > 1 => DataType::InternalChar,
-            "timetz" | "json" | "jsonb" | "xml" | "money" | "inet" | "cidr" | "macaddr" | "bit" | "varbit" | "point"
-            | "tsvector" | "tsquery" | "int4range" | "int8range" | "numrange" | "tsrange" | "tstzrange"
-            | "daterange" => return Err(SqlError::unsupported(format!("type {last}"))),
+            "timetz" | "json" | "jsonb" | "xml" | "money" | "inet" | "cidr" | "macaddr" | "bit"
+            | "varbit" | "point" | "tsvector" | "tsquery" | "int4range" | "int8range" | "numrange"
+            | "tsrange" | "tstzrange" | "daterange" => {
+                return Err(SqlError::unsupported(format!("type {last}")));
+            }
             _ => DataType::from_name(last).ok_or_else(missing)?,
         };
         let number = |i: usize| -> Result<i64> {
@@ -289,11 +322,26 @@ fn retyped(mut expr: Expr, to: &DataType) -> Expr {
 
 /// Casts whose result depends on nothing but the value, so that constants may be folded.
 fn is_immutable_cast(from: &DataType, to: &DataType) -> bool {
-    let depends = |t: &DataType| matches!(t, DataType::TimestampTz | DataType::RegClass | DataType::RegType
-        | DataType::RegProc | DataType::RegNamespace);
+    let depends = |t: &DataType| {
+        matches!(
+            t,
+            DataType::TimestampTz
+                | DataType::RegClass
+                | DataType::RegType
+                | DataType::RegProc
+                | DataType::RegNamespace
+        )
+    };
     let textual = |t: &DataType| t.is_string();
     let temporal = |t: &DataType| {
-        matches!(t, DataType::Date | DataType::Timestamp | DataType::TimestampTz | DataType::Time | DataType::Interval)
+        matches!(
+            t,
+            DataType::Date
+                | DataType::Timestamp
+                | DataType::TimestampTz
+                | DataType::Time
+                | DataType::Interval
+        )
     };
     !(depends(from) != depends(to) || textual(from) && temporal(to) || depends(from) && textual(to))
 }
@@ -301,7 +349,9 @@ fn is_immutable_cast(from: &DataType, to: &DataType) -> bool {
 /// `now`, `today` and the like are read when the literal is.
 fn depends_on_time(ty: &DataType, text: &str) -> bool {
     matches!(ty, DataType::Date | DataType::Timestamp | DataType::TimestampTz | DataType::Time)
-        && ["now", "today", "tomorrow", "yesterday"].iter().any(|w| text.trim().to_ascii_lowercase().starts_with(w))
+        && ["now", "today", "tomorrow", "yesterday"]
+            .iter()
+            .any(|w| text.trim().to_ascii_lowercase().starts_with(w))
 }
 
 /// A type without modifier in messages about assignment, as PostgreSQL prints it.
@@ -327,7 +377,9 @@ fn checked_length(name: &str, n: i64) -> Result<u32> {
         return Err(SqlError::invalid_parameter(format!("length for type {name} must be at least 1")));
     }
     if n > LENGTH_MAX {
-        return Err(SqlError::invalid_parameter(format!("length for type {name} cannot exceed {LENGTH_MAX}")));
+        return Err(SqlError::invalid_parameter(format!(
+            "length for type {name} cannot exceed {LENGTH_MAX}"
+        )));
     }
     Ok(n as u32)
 }

@@ -58,7 +58,9 @@ impl Binder<'_> {
         let at = call.position;
         if cx.windows.is_none() {
             let message = match cx.clause {
-                Clause::AggregateArgument => "aggregate function calls cannot contain window function calls".to_owned(),
+                Clause::AggregateArgument => {
+                    "aggregate function calls cannot contain window function calls".to_owned()
+                }
                 c => format!("window functions are not allowed in {}", c.name()),
             };
             let state = if cx.clause == Clause::AggregateArgument {
@@ -150,8 +152,10 @@ impl Binder<'_> {
             return Ok(bound);
         }
         if !is_window_function(&call.name) {
-            let message =
-                format!("OVER specified, but {} is not a window function nor an aggregate function", call.name);
+            let message = format!(
+                "OVER specified, but {} is not a window function nor an aggregate function",
+                call.name
+            );
             return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message).at(at));
         }
         let mut args = Vec::with_capacity(call.args.len());
@@ -203,7 +207,12 @@ impl Binder<'_> {
         Ok((function, args, ty))
     }
 
-    fn window_args(&mut self, f: &WindowFunction, args: Vec<(Expr, u32)>, ty: &DataType) -> Result<Vec<Expr>> {
+    fn window_args(
+        &mut self,
+        f: &WindowFunction,
+        args: Vec<(Expr, u32)>,
+        ty: &DataType,
+    ) -> Result<Vec<Expr>> {
         let mut out: Vec<Expr> = Vec::with_capacity(3);
         let counts = matches!(f, WindowFunction::Ntile);
         let shifts = matches!(f, WindowFunction::Lag | WindowFunction::Lead);
@@ -315,7 +324,8 @@ impl Binder<'_> {
                 .map(|(e, descending, nulls_first)| Order { col: id_of(self, e), descending, nulls_first })
                 .collect();
             if !extra.is_empty() {
-                let mut exprs: Vec<(ColId, Expr)> = rel.typed_cols().into_iter().map(|(c, t)| (c, Expr::column(c, t))).collect();
+                let mut exprs: Vec<(ColId, Expr)> =
+                    rel.typed_cols().into_iter().map(|(c, t)| (c, Expr::column(c, t))).collect();
                 exprs.extend(extra);
                 rel = Rel::Project { input: Box::new(rel), exprs };
             }

@@ -20,7 +20,9 @@ pub(super) fn show(x: &Explainer, e: &Expr, names: &[String]) -> String {
                 _ => format!("{name}({})", list(x, args, names)),
             }
         }
-        Expr::Session { function, args } => format!("{}({})", format!("{function:?}").to_lowercase(), list(x, args, names)),
+        Expr::Session { function, args } => {
+            format!("{}({})", format!("{function:?}").to_lowercase(), list(x, args, names))
+        }
         Expr::Cast { input, to, .. } => format!("({})::{to}", sub(input)),
         Expr::And(parts) => joined(x, parts, " AND ", names),
         Expr::Or(parts) => joined(x, parts, " OR ", names),
@@ -33,7 +35,8 @@ pub(super) fn show(x: &Explainer, e: &Expr, names: &[String]) -> String {
             format!("({} IS {}DISTINCT FROM {})", sub(left), not(*negated), sub(right))
         }
         Expr::Case { branches, otherwise, .. } => {
-            let arms: Vec<String> = branches.iter().map(|(c, v)| format!("WHEN {} THEN {}", sub(c), sub(v))).collect();
+            let arms: Vec<String> =
+                branches.iter().map(|(c, v)| format!("WHEN {} THEN {}", sub(c), sub(v))).collect();
             format!("CASE {} ELSE {} END", arms.join(" "), sub(otherwise))
         }
         Expr::Coalesce { args, .. } => format!("COALESCE({})", list(x, args, names)),
@@ -52,7 +55,9 @@ pub(super) fn show(x: &Explainer, e: &Expr, names: &[String]) -> String {
             format!("({} {} {quantifier} ({}))", sub(left), function.def.name, sub(array))
         }
         Expr::Array { elements, .. } => format!("ARRAY[{}]", list(x, elements, names)),
-        Expr::Subscript { array, subscripts, .. } => format!("{}[{}]", sub(array), list(x, subscripts, names)),
+        Expr::Subscript { array, subscripts, .. } => {
+            format!("{}[{}]", sub(array), list(x, subscripts, names))
+        }
         Expr::Row(items) => format!("ROW({})", list(x, items, names)),
         Expr::Subquery(s) => {
             let kind = match s.kind {

@@ -98,7 +98,14 @@ impl Lowerer<'_> {
         Path { index, spans, covering, order, rows, cost }
     }
 
-    fn read(&mut self, get: &Get, conds: &[Expr], ask: &Ask, read: &ColSet, path: Path<'_>) -> Result<Lowered> {
+    fn read(
+        &mut self,
+        get: &Get,
+        conds: &[Expr],
+        ask: &Ask,
+        read: &ColSet,
+        path: Path<'_>,
+    ) -> Result<Lowered> {
         let residual: Vec<Expr> = conds
             .iter()
             .enumerate()
@@ -190,7 +197,10 @@ impl Lowerer<'_> {
             Spans::All => Spans::All,
             Spans::Empty => Spans::Empty,
             Spans::Points(points) => Spans::Points(
-                points.into_iter().map(|p| p.into_iter().map(|k| self.key(k)).collect()).collect::<Result<_>>()?,
+                points
+                    .into_iter()
+                    .map(|p| p.into_iter().map(|k| self.key(k)).collect())
+                    .collect::<Result<_>>()?,
             ),
             Spans::Ranges(ranges) => {
                 let mut out = Vec::with_capacity(ranges.len());
@@ -280,7 +290,8 @@ fn ordering(get: &Get, index: &IndexDesc, spans: &IndexSpans, wanted: &[Order]) 
             continue;
         }
         // After a whole key that can't be NULL, rows are told apart and further keys decide nothing.
-        let whole = seen >= unique_at && index.columns.iter().all(|c| !get.table.columns[get.table.ordinal(c.column)].nullable);
+        let whole = seen >= unique_at
+            && index.columns.iter().all(|c| !get.table.columns[get.table.ordinal(c.column)].nullable);
         if whole {
             break;
         }

@@ -55,15 +55,19 @@ impl Lowerer<'_> {
         }
         // The smaller side is kept in memory.
         let swap = kind == JoinKind::Inner && l.plan.rows < r.plan.rows;
-        let (l, r, pairs) = if swap {
-            (r, l, pairs.into_iter().map(|(a, b)| (b, a)).collect())
-        } else {
-            (l, r, pairs)
-        };
+        let (l, r, pairs) =
+            if swap { (r, l, pairs.into_iter().map(|(a, b)| (b, a)).collect()) } else { (l, r, pairs) };
         self.hash(kind, l, r, pairs, &rest)
     }
 
-    fn hash(&mut self, kind: JoinKind, l: Lowered, r: Lowered, pairs: Vec<Pair>, rest: &[Expr]) -> Result<Lowered> {
+    fn hash(
+        &mut self,
+        kind: JoinKind,
+        l: Lowered,
+        r: Lowered,
+        pairs: Vec<Pair>,
+        rest: &[Expr],
+    ) -> Result<Lowered> {
         let mut left_keys = Vec::with_capacity(pairs.len());
         let mut right_keys = Vec::with_capacity(pairs.len());
         for (a, b) in &pairs {
@@ -87,10 +91,21 @@ impl Lowerer<'_> {
         let rows = (l.plan.rows * r.plan.rows).max(1.0);
         let (types, cols) = output(kind, &l, &r);
         let node = NestedLoopJoin { kind, left: l.plan, right: r.plan, on };
-        Ok(Lowered { plan: plan(Operator::NestedLoopJoin(Box::new(node)), types, rows), cols, ordered: false })
+        Ok(Lowered {
+            plan: plan(Operator::NestedLoopJoin(Box::new(node)), types, rows),
+            cols,
+            ordered: false,
+        })
     }
 
-    fn apply(&mut self, kind: JoinKind, left: &Rel, right: &Rel, on: &[Expr], needed: ColSet) -> Result<Lowered> {
+    fn apply(
+        &mut self,
+        kind: JoinKind,
+        left: &Rel,
+        right: &Rel,
+        on: &[Expr],
+        needed: ColSet,
+    ) -> Result<Lowered> {
         let mut left_needed = needed.clone();
         left_needed.union(&right.free_cols());
         let l = self.rel(left, Ask::columns(left_needed))?;
@@ -245,11 +260,7 @@ fn best_index<'g>(
             let constant = conds.iter().find_map(|c| match c {
                 Expr::Call { function, args } if function.def.name == "=" && args.len() == 2 => {
                     let fixed = |e: &Expr| matches!(e, Expr::Const(..) | Expr::Param { .. });
-                    if is(&args[0]) && fixed(&args[1]) && !char_typed {
-                        Some(args[1].clone())
-                    } else {
-                        None
-                    }
+                    if is(&args[0]) && fixed(&args[1]) && !char_typed { Some(args[1].clone()) } else { None }
                 }
                 _ => None,
             });

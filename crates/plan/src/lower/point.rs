@@ -20,7 +20,11 @@ pub(crate) fn shorten(plan: Plan) -> StatementPlan {
             }
             op => {
                 let input = Box::new(Plan { op, types: input.types, rows: input.rows });
-                StatementPlan::Query(Plan { op: Operator::Project { input, exprs }, types: plan.types, rows: plan.rows })
+                StatementPlan::Query(Plan {
+                    op: Operator::Project { input, exprs },
+                    types: plan.types,
+                    rows: plan.rows,
+                })
             }
         },
         Operator::Modify(m) => modify(*m, plan.types, plan.rows),
@@ -143,7 +147,8 @@ fn is_single_read(p: &Plan) -> bool {
         Operator::Filter { input, condition } => !condition.has_subquery() && is_single_read(input),
         Operator::Project { input, exprs } => !exprs.iter().any(Expr::has_subquery) && is_single_read(input),
         Operator::Aggregate(a) => {
-            let mut exprs = a.group_by.iter().chain(a.aggregates.iter().flat_map(|c| c.args.iter().chain(&c.filter)));
+            let mut exprs =
+                a.group_by.iter().chain(a.aggregates.iter().flat_map(|c| c.args.iter().chain(&c.filter)));
             !exprs.any(Expr::has_subquery) && is_single_read(&a.input)
         }
         Operator::Distinct { input }

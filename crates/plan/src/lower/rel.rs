@@ -5,7 +5,9 @@ use meridian_datum::{DataType, Datum, Result};
 use super::{Ask, Lowered, Lowerer, plan, position, project};
 use crate::expr::Expr;
 use crate::logical::{ColId, ColSet, LogicalAggregate, LogicalSetOp, Order, Rel};
-use crate::physical::{Aggregate, AggregateCall, Operator, SetOpKind, SortKey, TableFunction, Window, WindowCall};
+use crate::physical::{
+    Aggregate, AggregateCall, Operator, SetOpKind, SortKey, TableFunction, Window, WindowCall,
+};
 
 impl Lowerer<'_> {
     pub(super) fn rel(&mut self, rel: &Rel, ask: Ask) -> Result<Lowered> {
@@ -115,12 +117,20 @@ impl Lowerer<'_> {
                 _ => None,
             })
             .collect();
-        let below = Ask { needed, order: order.clone().unwrap_or_default(), limit: ask.limit.clone().filter(|_| order.is_some()), ..ask };
+        let below = Ask {
+            needed,
+            order: order.clone().unwrap_or_default(),
+            limit: ask.limit.clone().filter(|_| order.is_some()),
+            ..ask
+        };
         let lowered = self.rel(input, below)?;
         let cols: Vec<ColId> = kept.iter().map(|(c, _)| *c).collect();
         let ordered = lowered.ordered && order.is_some();
         let pass = kept.len() == lowered.cols.len()
-            && kept.iter().zip(&lowered.cols).all(|((_, e), c)| matches!(e, Expr::Column { index, .. } if index == c));
+            && kept
+                .iter()
+                .zip(&lowered.cols)
+                .all(|((_, e), c)| matches!(e, Expr::Column { index, .. } if index == c));
         if pass {
             return Ok(Lowered { plan: lowered.plan, cols, ordered });
         }
@@ -133,7 +143,8 @@ impl Lowerer<'_> {
         if let Some(l) = self.extremum_by_index(a)? {
             return Ok(l);
         }
-        let aggs: Vec<&(ColId, AggregateCall)> = a.aggs.iter().filter(|(c, _)| ask.needed.contains(*c)).collect();
+        let aggs: Vec<&(ColId, AggregateCall)> =
+            a.aggs.iter().filter(|(c, _)| ask.needed.contains(*c)).collect();
         let mut needed = ColSet::new();
         a.keys.iter().for_each(|(_, e)| e.collect_cols(&mut needed));
         for (_, c) in &aggs {
@@ -144,7 +155,9 @@ impl Lowerer<'_> {
             .keys
             .iter()
             .map(|(_, e)| match e {
-                Expr::Column { index, .. } => Some(Order { col: *index, descending: false, nulls_first: false }),
+                Expr::Column { index, .. } => {
+                    Some(Order { col: *index, descending: false, nulls_first: false })
+                }
                 _ => None,
             })
             .collect();
@@ -292,7 +305,13 @@ impl Lowerer<'_> {
         Ok(Lowered { ordered, ..sorted(lowered, keys) })
     }
 
-    fn limit(&mut self, input: &Rel, limit: Option<&Expr>, offset: Option<&Expr>, ask: Ask) -> Result<Lowered> {
+    fn limit(
+        &mut self,
+        input: &Rel,
+        limit: Option<&Expr>,
+        offset: Option<&Expr>,
+        ask: Ask,
+    ) -> Result<Lowered> {
         let wanted = match (limit, offset) {
             (Some(l), None) => Some(l.clone()),
             (Some(Expr::Const(Datum::Int(l), t)), Some(Expr::Const(Datum::Int(o), _))) => {

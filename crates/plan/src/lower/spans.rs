@@ -123,7 +123,9 @@ fn facts_of(e: &Expr, own: &ColSet) -> Vec<(ColId, Fact, bool)> {
             }
             None => Vec::new(),
         },
-        Expr::AnyAll { all: false, function, left, array } if function.def.name == "=" && comparable(function) => {
+        Expr::AnyAll { all: false, function, left, array }
+            if function.def.name == "=" && comparable(function) =>
+        {
             match column(left) {
                 Some((c, ty)) if value(array) => {
                     vec![(c, Fact::AnyOf((**array).clone()), !matches!(ty, DataType::Char(_)))]
@@ -185,7 +187,13 @@ fn comparable(function: &meridian_datum::ResolvedFunction) -> bool {
 /// A prefix of key values under construction.
 type Prefix = Vec<SpanKey>;
 
-fn walk(table: &TableDesc, index: &IndexDesc, cols: &[ColId], keys: &[usize], known: &[Known<'_>]) -> IndexSpans {
+fn walk(
+    table: &TableDesc,
+    index: &IndexDesc,
+    cols: &[ColId],
+    keys: &[usize],
+    known: &[Known<'_>],
+) -> IndexSpans {
     let mut prefixes: Vec<Prefix> = vec![Vec::new()];
     let mut consumed = Vec::new();
     let mut selectivity = 1.0;
@@ -268,7 +276,12 @@ fn walk(table: &TableDesc, index: &IndexDesc, cols: &[ColId], keys: &[usize], kn
 }
 
 /// The bounds of the column after the fixed ones.
-fn bounds(col: ColId, known: &[Known<'_>], consumed: &mut Vec<usize>, selectivity: &mut f64) -> (SpanBound, SpanBound) {
+fn bounds(
+    col: ColId,
+    known: &[Known<'_>],
+    consumed: &mut Vec<usize>,
+    selectivity: &mut f64,
+) -> (SpanBound, SpanBound) {
     let (mut lower, mut upper) = (SpanBound::Unbounded, SpanBound::Unbounded);
     let bound = |v: &Expr, inclusive: bool| {
         if inclusive { SpanBound::Included(v.clone()) } else { SpanBound::Excluded(v.clone()) }

@@ -42,7 +42,9 @@ impl Estimator<'_> {
                 let base = self.rows(input);
                 (base * self.combined(conds, input, base)).max(1.0)
             }
-            Rel::Project { input, .. } | Rel::Sort { input, .. } | Rel::Window { input, .. } => self.rows(input),
+            Rel::Project { input, .. } | Rel::Sort { input, .. } | Rel::Window { input, .. } => {
+                self.rows(input)
+            }
             Rel::Join { kind, left, right, on, .. } => {
                 let (l, r) = (self.rows(left), self.rows(right));
                 self.join_rows(*kind, l, r, on, left, right)
@@ -67,7 +69,15 @@ impl Estimator<'_> {
     }
 
     /// Rows of a join.
-    pub(crate) fn join_rows(&self, kind: JoinKind, l: f64, r: f64, on: &[Expr], left: &Rel, right: &Rel) -> f64 {
+    pub(crate) fn join_rows(
+        &self,
+        kind: JoinKind,
+        l: f64,
+        r: f64,
+        on: &[Expr],
+        left: &Rel,
+        right: &Rel,
+    ) -> f64 {
         let mut rows = l * r;
         for c in on {
             rows *= match equality_columns(c) {
@@ -199,7 +209,11 @@ pub(crate) fn selectivity(e: &Expr) -> f64 {
         }
         Expr::AnyAll { .. } => (10.0 * EQUALITY).min(1.0),
         Expr::IsNull { negated, .. } => {
-            if *negated { 1.0 - EQUALITY } else { EQUALITY }
+            if *negated {
+                1.0 - EQUALITY
+            } else {
+                EQUALITY
+            }
         }
         Expr::IsBool { .. } | Expr::Column { .. } => 0.5,
         _ => RANGE,

@@ -5,7 +5,6 @@
 //! comes the one that a condition connects to what is joined already and that makes the fewest rows; a cross product
 //! only when nothing is connected.
 
-
 use super::estimate::{Estimator, equality_columns, strip_relabel};
 use super::push_down::{filter_above, push_down, split};
 use super::unnest;
@@ -86,14 +85,22 @@ fn spread_constants(conds: &mut Vec<Expr>) {
             if function.def.name != "=" || args.len() != 2 {
                 continue;
             }
-            let (Expr::Column { index, ty }, value @ (Expr::Const(..) | Expr::Param { .. })) = (&args[0], &args[1])
+            let (Expr::Column { index, ty }, value @ (Expr::Const(..) | Expr::Param { .. })) =
+                (&args[0], &args[1])
             else {
                 continue;
             };
             for (a, b, pair) in &pairs {
-                let other = if a == index { *b } else if b == index { *a } else { continue };
+                let other = if a == index {
+                    *b
+                } else if b == index {
+                    *a
+                } else {
+                    continue;
+                };
                 let Expr::Call { args: sides, .. } = pair else { continue };
-                let same_types = sides.iter().all(|s| matches!(s, Expr::Column { ty: t, .. } if t.same_type(ty)));
+                let same_types =
+                    sides.iter().all(|s| matches!(s, Expr::Column { ty: t, .. } if t.same_type(ty)));
                 if !same_types {
                     continue;
                 }
@@ -124,7 +131,13 @@ fn order(leaves: Vec<Leaf>, joins: Vec<Expr>, est: &Estimator<'_>) -> Rel {
     let mut rest = leaves;
     let first = smallest(&rest);
     let mut acc = rest.swap_remove(first);
-    let mut joins: Vec<(Expr, ColSet)> = joins.into_iter().map(|c| { let cols = c.cols(); (c, cols) }).collect();
+    let mut joins: Vec<(Expr, ColSet)> = joins
+        .into_iter()
+        .map(|c| {
+            let cols = c.cols();
+            (c, cols)
+        })
+        .collect();
     while !rest.is_empty() {
         let next = pick(&acc, &rest, &joins, est);
         let leaf = rest.swap_remove(next);

@@ -33,7 +33,10 @@ pub(super) fn push_down(rel: Rel, conds: Vec<Expr>, est: &Estimator<'_>) -> Rel 
             let key_cols = ColSet::from_cols(keys.keys().copied());
             let own = ColSet::from_cols(a.aggs.iter().map(|(c, _)| *c));
             let movable = |c: &Expr| {
-                a.sets.is_none() && !keys.is_empty() && !c.is_volatile() && !c.cols().intersects(&own)
+                a.sets.is_none()
+                    && !keys.is_empty()
+                    && !c.is_volatile()
+                    && !c.cols().intersects(&own)
                     && c.cols().intersects(&key_cols)
             };
             let (mut below, above): (Vec<_>, Vec<_>) = conds.into_iter().partition(movable);
@@ -63,7 +66,14 @@ pub(super) fn push_down(rel: Rel, conds: Vec<Expr>, est: &Estimator<'_>) -> Rel 
             };
             let (lmap, rmap) = (side(&s.left_cols), side(&s.right_cols));
             let moved = |map: &HashMap<ColId, Expr>| -> Vec<Expr> {
-                below.iter().cloned().map(|mut c| { c.substitute(map); c }).collect()
+                below
+                    .iter()
+                    .cloned()
+                    .map(|mut c| {
+                        c.substitute(map);
+                        c
+                    })
+                    .collect()
             };
             let (l, r) = (moved(&lmap), moved(&rmap));
             s.left = push_down(std::mem::replace(&mut s.left, Rel::single_row()), l, est);
@@ -156,9 +166,8 @@ fn split_volatile(conds: Vec<Expr>) -> (Vec<Expr>, Vec<Expr>) {
 
 fn project(input: Rel, exprs: Vec<(ColId, Expr)>, conds: Vec<Expr>, est: &Estimator<'_>) -> Rel {
     let map: HashMap<ColId, Expr> = exprs.iter().cloned().collect();
-    let fixed = ColSet::from_cols(
-        exprs.iter().filter(|(_, e)| e.is_volatile() || e.has_subquery()).map(|(c, _)| *c),
-    );
+    let fixed =
+        ColSet::from_cols(exprs.iter().filter(|(_, e)| e.is_volatile() || e.has_subquery()).map(|(c, _)| *c));
     let (mut below, above): (Vec<_>, Vec<_>) =
         conds.into_iter().partition(|c| !c.is_volatile() && !c.cols().intersects(&fixed));
     below.iter_mut().for_each(|c| c.substitute(&map));

@@ -172,7 +172,9 @@ fn decorrelate(rel: Rel, keep: &[ColId], as_set: bool) -> Option<(Rel, Vec<Expr>
             Some((rel, pulled))
         }
         Rel::Sort { input, .. } | Rel::Distinct { input } if as_set => decorrelate(*input, keep, as_set),
-        Rel::Limit { input, limit, offset: None } if as_set && keep.is_empty() && is_positive(limit.as_ref()) => {
+        Rel::Limit { input, limit, offset: None }
+            if as_set && keep.is_empty() && is_positive(limit.as_ref()) =>
+        {
             decorrelate(*input, keep, as_set)
         }
         _ => None,

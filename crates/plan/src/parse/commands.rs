@@ -96,7 +96,11 @@ pub(super) fn read(
         "SHOW" => show(&mut c)?,
         "DEALLOCATE" => {
             let _ = c.word("PREPARE");
-            if c.word("ALL") { SessionStatement::Deallocate(None) } else { SessionStatement::Deallocate(Some(c.ident()?)) }
+            if c.word("ALL") {
+                SessionStatement::Deallocate(None)
+            } else {
+                SessionStatement::Deallocate(Some(c.ident()?))
+            }
         }
         "DISCARD" => SessionStatement::Discard(if c.word("ALL") {
             Discard::All
@@ -147,7 +151,9 @@ pub(super) fn read(
 fn integer(c: &mut Cursor<'_>) -> Result<i64> {
     match c.peek() {
         Some(Token::Number(n, _)) => {
-            let value = n.parse().map_err(|_| SqlError::literal_out_of_range(n, "bigint").with_position(c.position()))?;
+            let value = n
+                .parse()
+                .map_err(|_| SqlError::literal_out_of_range(n, "bigint").with_position(c.position()))?;
             c.at += 1;
             Ok(value)
         }
@@ -236,7 +242,11 @@ fn set(c: &mut Cursor<'_>) -> Result<SessionStatement> {
         return Ok(SessionStatement::Set { name: "client_encoding".into(), value: setting_value(c)?, local });
     }
     if c.word("AUTHORIZATION") {
-        return Ok(SessionStatement::Set { name: "session_authorization".into(), value: setting_value(c)?, local });
+        return Ok(SessionStatement::Set {
+            name: "session_authorization".into(),
+            value: setting_value(c)?,
+            local,
+        });
     }
     if c.word("SCHEMA") {
         return Ok(SessionStatement::Set { name: "search_path".into(), value: setting_value(c)?, local });
@@ -342,7 +352,8 @@ fn maintenance(word: &str, c: &mut Cursor<'_>) -> Result<Command> {
     let mut tables = Vec::new();
     if command == "REINDEX" {
         // Indexes are rebuilt by nobody here: entries are written with their rows. The name is all there is to read.
-        let _ = c.word("TABLE") || c.word("INDEX") || c.word("SCHEMA") || c.word("DATABASE") || c.word("SYSTEM");
+        let _ =
+            c.word("TABLE") || c.word("INDEX") || c.word("SCHEMA") || c.word("DATABASE") || c.word("SYSTEM");
         return Err(SqlError::unsupported("REINDEX"));
     }
     if command == "CLUSTER" {

@@ -128,8 +128,10 @@ fn parenthesised(c: &mut Cursor<'_>, o: &mut Options) -> Result<()> {
                 "csv" => CopyKind::Csv,
                 "binary" => CopyKind::Binary,
                 other => {
-                    return Err(SqlError::invalid_parameter(format!("COPY format \"{other}\" not recognized"))
-                        .with_position(position));
+                    return Err(SqlError::invalid_parameter(format!(
+                        "COPY format \"{other}\" not recognized"
+                    ))
+                    .with_position(position));
                 }
             });
         }

@@ -13,7 +13,8 @@ pub(super) fn near(token: &TokenWithSpan, source: &str) -> SqlError {
     }
     let (start, end) = (token.span.start.column, token.span.end.column);
     let text = slice(source, start, end);
-    SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{text}\"")).with_position(start as u32)
+    SqlError::new(SqlState::SYNTAX_ERROR, format!("syntax error at or near \"{text}\""))
+        .with_position(start as u32)
 }
 
 /// `syntax error at end of input`.
@@ -58,7 +59,10 @@ fn token_at(source: &str, position: u64) -> String {
         return rest[..end].to_owned();
     }
     if first.is_alphanumeric() || first == '_' || first == '$' {
-        return rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '$' || *c == '.').collect();
+        return rest
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '$' || *c == '.')
+            .collect();
     }
     first.to_string()
 }

@@ -53,7 +53,9 @@ pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
                 continue;
             }
             Keyword::FOR => shorten_lock(tokens, i),
-            _ if w.value.eq_ignore_ascii_case("interleave") && words(tokens, i, &["INTERLEAVE", "IN", "PARENT"]) => {
+            _ if w.value.eq_ignore_ascii_case("interleave")
+                && words(tokens, i, &["INTERLEAVE", "IN", "PARENT"]) =>
+            {
                 hooks.interleave = Some(take_interleave(tokens, i)?);
                 continue;
             }
@@ -94,7 +96,8 @@ fn take_as_of(tokens: &mut Vec<TokenWithSpan>, at: usize) -> Result<AsOfClause> 
 }
 
 fn as_of_error(position: u32) -> SqlError {
-    SqlError::new(SqlState::SYNTAX_ERROR, "AS OF SYSTEM TIME must be followed by a literal").with_position(position)
+    SqlError::new(SqlState::SYNTAX_ERROR, "AS OF SYSTEM TIME must be followed by a literal")
+        .with_position(position)
 }
 
 fn take_interleave(tokens: &mut Vec<TokenWithSpan>, at: usize) -> Result<InterleaveClause> {
@@ -188,7 +191,8 @@ pub(crate) fn as_of_value(text: &str, eval: &meridian_datum::EvalContext) -> Res
     let (stamp, nanos) = split_nanos(trimmed);
     match parse_text(eval, &stamp, &DataType::TimestampTz) {
         Ok(Datum::TimestampTz(t)) => {
-            let micros = u64::try_from(t.checked_add(EPOCH_MICROS).ok_or_else(invalid)?).map_err(|_| invalid())?;
+            let micros =
+                u64::try_from(t.checked_add(EPOCH_MICROS).ok_or_else(invalid)?).map_err(|_| invalid())?;
             Ok(AsOf::At(meridian_types::Timestamp::from_nanos(micros.saturating_mul(1_000) + nanos)))
         }
         _ => Err(invalid()),

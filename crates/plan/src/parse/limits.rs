@@ -53,16 +53,27 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
                 }
                 Keyword::NOT => is_prefix = true,
                 Keyword::AND | Keyword::OR => *level = Level { conditions: level.conditions + 1, chain: 0 },
-                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::COLLATE | Keyword::IS
-                | Keyword::LIKE | Keyword::JOIN | Keyword::AT => level.chain += 1,
+                Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+                | Keyword::COLLATE
+                | Keyword::IS
+                | Keyword::LIKE
+                | Keyword::JOIN
+                | Keyword::AT => level.chain += 1,
                 _ => {}
             },
             Token::Minus | Token::Plus | Token::Tilde => {
                 is_prefix = true;
                 level.chain += 1;
             }
-            Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::Period
-            | Token::Word(_) | Token::RParen | Token::RBracket => {}
+            Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::Period
+            | Token::Word(_)
+            | Token::RParen
+            | Token::RBracket => {}
             _ => level.chain += 1,
         }
         prefixes = if is_prefix { prefixes + 1 } else { 0 };
@@ -83,6 +94,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
 }
 
 pub(super) fn too_complex() -> SqlError {
-    SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
-        .with_hint("Write the statement with less nesting, or long chains of operators as IN lists or arrays.")
+    SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded").with_hint(
+        "Write the statement with less nesting, or long chains of operators as IN lists or arrays.",
+    )
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meridian_catalog::{
-    CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, DatabaseDesc, DatabaseId, Direction, IndexColumn, IndexDesc,
-    IndexId, IndexState, Interleave, SchemaDesc, SchemaId, TableDesc, TableId, TableStatistics,
+    CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, DatabaseDesc, DatabaseId, Direction, IndexColumn,
+    IndexDesc, IndexId, IndexState, Interleave, SchemaDesc, SchemaId, TableDesc, TableId, TableStatistics,
 };
 use meridian_datum::{DataType, EvalContext, SqlError};
 use meridian_types::Timestamp;
@@ -19,7 +19,15 @@ pub(super) struct Fixture {
 }
 
 fn column(id: u32, name: &str, ty: DataType, nullable: bool) -> ColumnDesc {
-    ColumnDesc { id: ColumnId(id), name: name.into(), ty, nullable, default: None, identity: None, hidden: false }
+    ColumnDesc {
+        id: ColumnId(id),
+        name: name.into(),
+        ty,
+        nullable,
+        default: None,
+        identity: None,
+        hidden: false,
+    }
 }
 
 fn index(id: u32, name: &str, columns: &[u32], unique: bool) -> IndexDesc {
@@ -97,8 +105,10 @@ impl Fixture {
         );
         orders.columns[4].default = Some("'new'".into());
         orders.columns[0].default = Some("unique_rowid()".into());
-        let customers = table(16_420, "customers", "id int4 !, name text !, city varchar, vip bool", &[1], Vec::new());
-        let mut items = table(16_430, "items", "id int8 !, line int4 !, sku text, qty int4", &[1, 2], Vec::new());
+        let customers =
+            table(16_420, "customers", "id int4 !, name text !, city varchar, vip bool", &[1], Vec::new());
+        let mut items =
+            table(16_430, "items", "id int8 !, line int4 !, sku text, qty int4", &[1, 2], Vec::new());
         items.interleave = Some(Interleave { parent: TableId(16_410), shared_columns: 1, cascade: true });
         let mut log = table(16_440, "log", "at timestamptz, note text, rowid int8 !", &[3], Vec::new());
         log.columns[2].hidden = true;

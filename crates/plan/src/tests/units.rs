@@ -112,12 +112,16 @@ fn commands_of_the_session() {
     assert_eq!(name, "transaction_isolation");
     assert!(matches!(session("VACUUM (ANALYZE) accounts"), S::Maintenance { analyze: true, .. }));
     assert!(matches!(session("vacuum analyze accounts"), S::Maintenance { analyze: true, .. }));
-    let S::Prepare { types, statement, .. } = session("PREPARE q (int, text) AS SELECT $1, $2") else { panic!() };
+    let S::Prepare { types, statement, .. } = session("PREPARE q (int, text) AS SELECT $1, $2") else {
+        panic!()
+    };
     assert_eq!(types.len(), 2);
     assert!(statement.text.contains("SELECT"));
     let S::Execute { args, .. } = session("EXECUTE q (1 + 1, 'x')") else { panic!() };
     assert_eq!(args.len(), 2);
-    let S::Copy(_) = session("COPY accounts (aid, bid) FROM STDIN WITH (FORMAT csv, HEADER true)") else { panic!() };
+    let S::Copy(_) = session("COPY accounts (aid, bid) FROM STDIN WITH (FORMAT csv, HEADER true)") else {
+        panic!()
+    };
     let S::Copy(_) = session("copy (select 1) to stdout") else { panic!() };
     let S::SetTransaction(m) = session("SET TRANSACTION AS OF SYSTEM TIME '-10s'") else { panic!() };
     assert_eq!(m.as_of, Some(AsOf::Ago(10_000_000_000)));

@@ -12,7 +12,8 @@ pub(crate) fn render(status: &NodeStatus) -> String {
             .expect("a string takes any text");
     };
     let leads = status.replicas.iter().filter(|r| r.is_leader).count();
-    let sum = |f: fn(&meridian_shard::ReplicaStatus) -> usize| status.replicas.iter().map(f).sum::<usize>() as f64;
+    let sum =
+        |f: fn(&meridian_shard::ReplicaStatus) -> usize| status.replicas.iter().map(f).sum::<usize>() as f64;
     gauge("sessions", "Open SQL sessions.", status.sessions as f64);
     gauge("transactions", "Open read-write transactions of this gateway.", status.transactions as f64);
     gauge("replicas", "Shard replicas on this node.", status.replicas.len() as f64);
@@ -22,7 +23,11 @@ pub(crate) fn render(status: &NodeStatus) -> String {
     gauge("lock_waiters", "Requests that wait for a lock here.", sum(|r| r.lock_waiters));
     gauge("disk_failed", "1 when the log cannot be written.", f64::from(u8::from(status.disk_failed)));
     gauge("uptime_seconds", "Seconds since the start.", status.uptime_ns as f64 / 1e9);
-    gauge("clock_sure", "1 while the clock is bounded.", f64::from(u8::from(status.clock.interval.is_some())));
+    gauge(
+        "clock_sure",
+        "1 while the clock is bounded.",
+        f64::from(u8::from(status.clock.interval.is_some())),
+    );
     if let Some((earliest, latest)) = status.clock.interval {
         let epsilon = (latest - earliest).half_up().as_nanos();
         gauge("clock_epsilon_seconds", "Half the width of TrueTime's interval.", epsilon as f64 / 1e9);
