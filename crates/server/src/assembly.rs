@@ -136,7 +136,7 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
     ensure_cluster_records(&gateway, &known, &admin.me()).await;
     // Ends with the shutdown.
     tokio::spawn(catalog.clone().run(shutdown.clone().cancelled_owned()));
-    drop(retry("load the catalog", || async { catalog.acquire().await.map(drop) }).await);
+    retry("load the catalog", || async { catalog.acquire().await.map(drop) }).await;
     let settings = ServerSettings {
         defaults: vec![("shards_per_table".into(), shards_per_table.to_string())],
         address: pg.local_addr().ok(),

@@ -107,7 +107,7 @@ impl Binder<'_> {
             },
             joins: Vec::new(),
         };
-        let from = self.from_clause(&[item], scope)?;
+        let from = self.bind_from_clause(&[item], scope)?;
         let columns = from
             .scope
             .columns

@@ -56,7 +56,7 @@ impl Binder<'_> {
     ) -> Result<BoundQuery> {
         unsupported_clauses(s)?;
         let targets = self.target_types.take();
-        let FromItem { mut rel, scope: from } = self.from_clause(&s.from, parent)?;
+        let FromItem { mut rel, scope: from } = self.bind_from_clause(&s.from, parent)?;
         let mut scope = Scope::child(parent);
         scope.from = from;
         for w in &s.named_window {
@@ -345,7 +345,6 @@ impl Binder<'_> {
     }
 
     /// The keys of GROUP BY, and the grouping sets over them.
-    #[expect(clippy::type_complexity, reason = "keys and sets are taken apart at once")]
     fn group_by(
         &mut self,
         g: &GroupByExpr,

@@ -101,7 +101,7 @@ impl Binder<'_> {
         if items.is_empty() {
             return Ok((target, FromScope::default()));
         }
-        let others = self.from_clause(items, parent)?;
+        let others = self.bind_from_clause(items, parent)?;
         names.clone().join(others.scope.clone())?;
         let rel = Rel::Join {
             kind: JoinKind::Inner,

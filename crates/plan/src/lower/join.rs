@@ -236,7 +236,6 @@ fn reads_outer(conds: &[Expr], get: &Get) -> bool {
 
 /// The index whose first columns are most fixed by equalities with the left side or with constants. The key's
 /// expressions come with the pair that each stands for.
-#[expect(clippy::type_complexity, reason = "an index with the parts of its key")]
 fn best_index<'g>(
     get: &'g Get,
     pairs: &[Pair],
