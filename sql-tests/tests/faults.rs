@@ -412,7 +412,8 @@ async fn a_full_disk_makes_writes_wait_and_loses_nothing() {
     let body = vec![7u8; 256 << 10];
     let mut acknowledged = 0;
     loop {
-        let insert = client.execute("INSERT INTO blob VALUES ($1, $2)", &[&acknowledged, &body]);
+        let insert =
+            async { client.execute("INSERT INTO blob VALUES ($1, $2)", &[&acknowledged, &body]).await };
         match tokio::time::timeout(Duration::from_secs(5), insert).await {
             Ok(Ok(_)) => acknowledged += 1,
             // Refused, or still waiting: the disk is full either way.
