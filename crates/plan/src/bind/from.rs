@@ -44,7 +44,11 @@ pub(super) fn is_set_returning(name: &str) -> bool {
 
 impl Binder<'_> {
     /// A FROM clause: its items side by side.
-    pub(crate) fn bind_from_clause(&mut self, items: &[TableWithJoins], parent: &Scope<'_>) -> Result<FromItem> {
+    pub(crate) fn bind_from_clause(
+        &mut self,
+        items: &[TableWithJoins],
+        parent: &Scope<'_>,
+    ) -> Result<FromItem> {
         let mut all: Option<FromItem> = None;
         for item in items {
             let left = all.as_ref().map(|i| i.scope.clone()).unwrap_or_default();

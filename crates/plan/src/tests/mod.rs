@@ -44,7 +44,7 @@ fn golden(name: &str) {
             continue;
         }
         let statement: String = sql.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join("\n");
-        let got = answer(&f, &statement);
+        let got = without_addresses(&answer(&f, &statement));
         if got.trim() != expected.trim() {
             failed.push(format!("{sql}\nexpected:\n{}\ngot:\n{got}", expected.trim()));
         }
@@ -55,6 +55,15 @@ fn golden(name: &str) {
         return;
     }
     assert!(failed.is_empty(), "{} of {name} differ:\n\n{}", failed.len(), failed.join("\n\n"));
+}
+
+/// The addresses of functions differ from build to build.
+fn without_addresses(text: &str) -> String {
+    let line = |l: &str| match l.find("eval: 0x") {
+        Some(at) => format!("{}eval: _,", &l[..at]),
+        None => l.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

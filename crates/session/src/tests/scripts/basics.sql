@@ -117,7 +117,10 @@ SELECT 1
 
 table t
 ----
-ERROR 42601: syntax error at or near "table"
+[a | b | c]
+1 | one | 8
+3 | NULL | 0
+SELECT 2
 
 values (1, 'x'), (2, 'y')
 ----
