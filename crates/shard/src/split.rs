@@ -71,6 +71,10 @@ impl Replica {
     }
 
     pub(crate) fn on_split(&mut self, left: ShardDescriptor, right: ShardDescriptor, cx: &mut Step<'_>) {
+        // Reads went on locking while the entry was on its way; what they locked on the right is not this leader's any more.
+        for txn in self.leader_mut().locks.holders_in(&right.span) {
+            self.drop_txn(txn, cx);
+        }
         let leader = self.leader_mut();
         leader.frozen = None;
         if let Some(splitting) = leader.splitting.take() {

@@ -460,6 +460,25 @@ fn a_silent_transaction_loses_its_locks_and_a_heard_one_keeps_them() {
     assert_eq!(holders, vec![txn(11)]);
 }
 
+/// Holder and waiter are silent for equally long. The end of the first lets the second's commit go on, and from then on
+/// its locks are nobody's to drop.
+#[test]
+fn a_commit_that_a_silent_holder_let_go_keeps_its_locks() {
+    let mut shard = Shard::new();
+    let holder = shard.lock(blind(10), LockMode::Exclusive, get("a"));
+    shard.locked(holder);
+    let writes = vec![put("a", "1")];
+    let commit = Request::Commit { txn: blind(20), writes, staged_chunks: 0, max_ts: Timestamp::MAX };
+    let commit = shard.ask(commit);
+    while shard.replica.locks().iter().any(|l| l.txn == txn(10)) {
+        shard.pass(Duration::from_millis(1));
+    }
+    let held: Vec<TxnId> = shard.replica.locks().into_iter().map(|l| l.txn).collect();
+    assert_eq!(held, vec![txn(20)], "the commit is in flight");
+    shard.pass(Duration::from_millis(20));
+    assert!(matches!(shard.answer(commit), Ok(Response::Committed { .. })));
+}
+
 #[test]
 fn a_split_creates_the_right_half_and_redirects() {
     let mut shard = Shard::new();
