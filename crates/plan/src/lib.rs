@@ -30,6 +30,7 @@ pub mod planned;
 mod planner;
 mod same;
 pub mod session;
+mod template;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub use parse::{ParsedStatement, SQL_BYTES_MAX, parse};
 pub use physical::{Operator, Plan};
 pub use planned::{CommandTag, OutputColumn, PlannedStatement, StatementPlan};
 pub use planner::{plan_expression, plan_statement};
+pub use template::{Literal, Template};
 
 /// What planning depends on besides the statement.
 #[derive(Clone, Debug)]

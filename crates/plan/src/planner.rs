@@ -15,7 +15,7 @@ use crate::session::SessionStatement;
 use crate::{Expr, PlanContext};
 
 /// Stack for planning a deep statement: the limits of nesting times what a level takes without optimisation, and room.
-const DEEP_STACK: usize = 32 << 20;
+pub(crate) const DEEP_STACK: usize = 32 << 20;
 
 /// Plans one statement.
 pub fn plan_statement(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedStatement> {

@@ -1,4 +1,4 @@
-//! Plans kept by statement text.
+//! Plans kept by statement text, or by what texts share that differ in literals only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use crate::api::{Field, Format, RowDescription};
 const PLANS_MAX: usize = 512;
 /// Longer texts are seldom sent twice.
 const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Templates of which it is remembered that they came, or have no plan.
+const TEMPLATES_MAX: usize = 1024;
 
 /// A plan and what is derived from it once.
 #[derive(Debug)]
@@ -125,11 +127,24 @@ struct Entry {
     used: u64,
 }
 
+/// What is known of a template without a plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Template {
+    /// A text of it came for the first time: there may never be another.
+    New,
+    /// Another one came: planning it pays.
+    Known,
+    /// It has no plan that would serve all its texts.
+    Unfit,
+}
+
 /// The plans of a session, least recently used ones dropped first.
 #[derive(Debug, Default)]
 pub(crate) struct PlanCache {
     entries: HashMap<PlanKey, Entry>,
     clock: u64,
+    /// Templates without a plan, and whether they are unfit.
+    templates: HashMap<Arc<str>, bool>,
 }
 
 impl PlanCache {
@@ -177,8 +192,26 @@ impl PlanCache {
         self.entries.insert(key, Entry { parsed, plan, used: self.clock });
     }
 
+    /// Notes that a text of a template without a plan has come.
+    pub(crate) fn meet(&mut self, template: &Arc<str>) -> Template {
+        if let Some(is_unfit) = self.templates.get(template) {
+            return if *is_unfit { Template::Unfit } else { Template::Known };
+        }
+        if self.templates.len() >= TEMPLATES_MAX {
+            self.templates.clear();
+        }
+        self.templates.insert(template.clone(), false);
+        Template::New
+    }
+
+    /// Notes that there is no use in planning a template.
+    pub(crate) fn refuse(&mut self, template: &Arc<str>) {
+        self.templates.insert(template.clone(), true);
+    }
+
     /// Forgets everything (`DISCARD PLANS`).
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+        self.templates.clear();
     }
 }

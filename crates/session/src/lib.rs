@@ -14,7 +14,7 @@
 //!
 //! # A statement's life
 //! 1. [`Session::simple_query`] or [`Session::execute`] finds or makes its plan ([`cache`](crate), by text, parameter
-//!    types, settings and catalog version).
+//!    types, settings and catalog version; point statements also by their text without its literals, `simple`).
 //! 2. Outside a block an implicit transaction begins; it leases the catalog (`catalog_access`) and, with the first
 //!    statement that reads or writes, the store's transaction (`transaction`).
 //! 3. `execute` runs the plan: point statements directly, operator trees batch by batch, control statements here.
@@ -45,6 +45,7 @@ mod extended;
 mod factory;
 mod session;
 mod settings;
+mod simple;
 mod transaction;
 mod view;
 

@@ -21,6 +21,7 @@ use crate::extended::{Portal, Prepared, Replay};
 use crate::factory::{SessionInfo, Shared};
 use crate::settings::Settings;
 use crate::settings::staleness::POSTGRES_EPOCH_MICROS;
+use crate::simple::{Query, Simple};
 use crate::view::View;
 
 /// A client's session. One statement runs at a time.
@@ -148,19 +149,6 @@ impl Session {
         self.end_request(result, sink).await
     }
 
-    /// The plan, made again where the transaction's catalog is not the one that it was made on.
-    pub(crate) async fn planned_on_lease(
-        &mut self,
-        parsed: &ParsedStatement,
-        plan: Arc<CachedPlan>,
-    ) -> Result<Arc<CachedPlan>, SqlError> {
-        self.lease().await?;
-        if plan.is_current(self.snapshot().version(), self.has_private_catalog()) || self.is_failed() {
-            return Ok(plan);
-        }
-        Ok(Arc::new(self.plan(parsed, &[])?))
-    }
-
     /// Makes sure that planning outside a transaction sees a catalog that is not stale.
     pub(crate) async fn fresh_catalog(&mut self) -> Result<(), SqlError> {
         if self.transaction.as_ref().is_some_and(|t| t.lease.is_some() || t.is_failed) {
@@ -181,24 +169,13 @@ impl Session {
         self.portals.remove("");
         self.statements.remove("");
         self.fresh_catalog().await?;
-        let text: Arc<str> = sql.into();
-        if let Some((parsed, plan)) = self.cached(&text, &[]) {
-            return self.run_alone(&parsed, plan, sink).await;
-        }
-        let mut statements: Vec<Arc<ParsedStatement>> =
-            meridian_plan::parse(sql).map_err(|e| self.unless_failed(e))?.into_iter().map(Arc::new).collect();
-        match statements.len() {
-            0 => {
+        match self.prepare_simple(sql)? {
+            Query::Empty => {
                 sink.empty_query();
                 Ok(Flow::Done)
             }
-            1 => {
-                let only = statements.remove(0);
-                let plan = self.plan(&only, &[]).map_err(|e| self.unless_failed(e))?;
-                let plan = self.keep(&text, &[], &only, plan);
-                self.run_alone(&only, plan, sink).await
-            }
-            _ => self.run_several(statements, sink).await,
+            Query::One(statement) => self.run_alone(statement, sink).await,
+            Query::Several(statements) => self.run_several(statements, sink).await,
         }
     }
 
@@ -230,19 +207,15 @@ impl Session {
     /// when it conflicts.
     async fn run_alone(
         &mut self,
-        parsed: &Arc<ParsedStatement>,
-        plan: Arc<CachedPlan>,
+        mut statement: Simple,
         sink: &mut dyn ResultSink,
     ) -> Result<Flow, SqlError> {
-        if self.transaction.is_some() {
-            let plan = self.planned_on_lease(parsed, plan).await?;
-            let flow = self.run_in_transaction(&plan, Vec::new(), sink).await?;
-            if let Some(copy) = &mut self.copy {
-                copy.is_simple = true;
-            }
-            return Ok(flow);
-        }
-        let flow = self.run_autocommit(parsed, plan, sink).await?;
+        let flow = if self.transaction.is_some() {
+            self.plan_on_lease(&mut statement).await?;
+            self.run_in_transaction(&statement.plan, statement.params, sink).await?
+        } else {
+            self.run_autocommit(statement, sink).await?
+        };
         if let Some(copy) = &mut self.copy {
             copy.is_simple = true;
         }

@@ -231,5 +231,6 @@ scripts!(
     subqueries,
     expressions,
     settings,
-    conflicts
+    conflicts,
+    templates
 );

@@ -7,7 +7,7 @@ use meridian_datum::{SqlError, SqlState};
 use meridian_exec::{is_retry, sql_error};
 use meridian_kv_api::{ReadBound, ReadOnlyOptions, ReadWriteOptions};
 use meridian_plan::planned::AsOf;
-use meridian_plan::{ParsedStatement, PlannedStatement, StatementPlan};
+use meridian_plan::{PlannedStatement, StatementPlan};
 use meridian_types::{Duration as TimeSpan, TxnId};
 use rand::Rng;
 
@@ -15,6 +15,7 @@ use crate::api::{Flow, ResultSink};
 use crate::block::{Modes, Transaction, in_failed_transaction};
 use crate::cache::CachedPlan;
 use crate::session::Session;
+use crate::simple::Simple;
 
 /// Attempts of a statement that conflicts. Its age grows with every one, so that it wins in the end; the number only
 /// bounds a store that does not recover.
@@ -88,8 +89,7 @@ impl Session {
     /// left the buffer.
     pub(crate) async fn run_autocommit(
         &mut self,
-        parsed: &Arc<ParsedStatement>,
-        mut plan: Arc<CachedPlan>,
+        mut statement: Simple,
         sink: &mut dyn ResultSink,
     ) -> Result<Flow, SqlError> {
         let start = sink.position();
@@ -99,14 +99,15 @@ impl Session {
             if let Some(t) = &mut self.transaction {
                 t.retry_of = retry_of;
             }
-            plan = self.planned_on_lease(parsed, plan).await?;
-            let result = match self.run_in_transaction(&plan, Vec::new(), sink).await {
+            self.plan_on_lease(&mut statement).await?;
+            let params = statement.params.clone();
+            let result = match self.run_in_transaction(&statement.plan, params, sink).await {
                 Ok(Flow::Done) => self.end_implicit(sink).await.map(|()| Flow::Done),
                 other => other,
             };
             let Err(e) = result else { return result };
             let can_retry = is_retry(&e) && attempt < ATTEMPTS_MAX && !self.cancel.is_cancelled();
-            if !can_retry || !self.is_own_transaction(&plan) || !sink.rewind(start) {
+            if !can_retry || !self.is_own_transaction(&statement.plan) || !sink.rewind(start) {
                 return Err(e);
             }
             retry_of = self.attempt_id().or(retry_of);

@@ -4,6 +4,7 @@
 //! `ERROR code: message` with position, detail and hint. `UPDATE=1` rewrites them; the difference is to be reviewed.
 
 mod fixture;
+mod template;
 mod units;
 
 use std::fmt::Write;
