@@ -7,7 +7,7 @@ use meridian_datum::{
 use meridian_session::{Format, RowDescription};
 
 /// Appends a RowDescription.
-pub(crate) fn row_description(out: &mut BytesMut, rows: &RowDescription) {
+pub fn row_description(out: &mut BytesMut, rows: &RowDescription) {
     let start = begin(out, b'T');
     out.put_i16(rows.fields.len() as i16);
     for field in &rows.fields {
@@ -25,8 +25,11 @@ pub(crate) fn row_description(out: &mut BytesMut, rows: &RowDescription) {
     end(out, start);
 }
 
-/// Appends one DataRow for each row of `batch`.
-pub(crate) fn data_rows(
+/// Appends one DataRow for each row of `batch`, which has a column for each of `rows`' fields.
+///
+/// # Errors
+/// A row is larger than a message may be.
+pub fn data_rows(
     out: &mut BytesMut,
     rows: &RowDescription,
     batch: &Batch,

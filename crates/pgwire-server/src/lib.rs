@@ -20,7 +20,7 @@
 
 mod cancel;
 mod connection;
-mod encode;
+pub mod encode;
 mod errors;
 mod frames;
 mod server;
