@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     generation: u64,
     /// Values that the client was last told.
     told: BTreeMap<&'static str, Arc<str>>,
+    /// The generation at which it was told.
+    told_generation: u64,
 }
 
 /// A point to go back to.
@@ -117,6 +119,7 @@ impl Settings {
             effective: Arc::new(Effective::initial()),
             generation: 0,
             told: BTreeMap::new(),
+            told_generation: 0,
         };
         settings.recompute();
         settings.changed_reports();
@@ -247,6 +250,10 @@ impl Settings {
 
     /// Reported settings that changed since this was last called.
     pub(crate) fn changed_reports(&mut self) -> Vec<(&'static str, Arc<str>)> {
+        if self.told_generation == self.generation {
+            return Vec::new();
+        }
+        self.told_generation = self.generation;
         let mut changed = self.reported();
         changed.retain(|(name, value)| self.told.get(name) != Some(value));
         for (name, value) in &changed {
