@@ -5,15 +5,20 @@ mod config;
 mod logging;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use meridian_server::ServerError;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::args::{Cli, Command};
 
 /// Small allocations dominate a database's request path; mimalloc makes them cheaper than the system allocator does.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long tasks may take to end at the exit.
+const EXIT_WITHIN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = match config::expand(std::env::args_os().collect()) {
@@ -22,24 +27,35 @@ fn main() -> ExitCode {
     };
     let cli = Cli::parse_from(args);
     logging::start(&cli);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("meridian").build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
+    let runtimes = threads("meridian", sql_workers()).and_then(|sql| Ok((sql, threads("replication", 1)?)));
+    let (sql, replication) = match runtimes {
+        Ok(runtimes) => runtimes,
         Err(error) => return fail(&format!("cannot start threads: {error}")),
     };
-    let result = runtime.block_on(run(cli.command));
+    let result = sql.block_on(run(cli.command, replication.handle()));
     // Connections of clients that never leave must not hold up the exit.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    sql.shutdown_timeout(EXIT_WITHIN);
+    replication.shutdown_timeout(EXIT_WITHIN);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
     }
 }
 
-async fn run(command: Command) -> Result<(), ServerError> {
+/// The rest of the cores is for replication, the log, the engine and the kernel. A session's work is short and mostly
+/// waits: with a worker per core they would mainly wake each other.
+fn sql_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
+fn threads(name: &str, workers: usize) -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(workers).enable_all().thread_name(name).build()
+}
+
+async fn run(command: Command, replication: &Handle) -> Result<(), ServerError> {
     match command {
         Command::Demo(args) => meridian_server::demo(args.into()).await,
-        Command::Start(args) => meridian_server::start(args.try_into()?).await,
+        Command::Start(args) => meridian_server::start(args.try_into()?, replication).await,
         Command::Init(args) => meridian_server::init(&args.host).await,
         Command::TimeMaster(args) => meridian_server::time_master(args.into()).await,
         Command::Status(args) => meridian_server::status(&args.host, args.json).await,

@@ -76,8 +76,8 @@ struct Link {
     _stop: watch::Sender<()>,
 }
 
-/// Streams to and from all other nodes. Its tasks run on the runtime that created it and end with
-/// [`Transport::shutdown`], or when the peer leaves the address book.
+/// Streams to and from all other nodes. Its tasks end with [`Transport::shutdown`], or when the peer leaves the address
+/// book.
 pub struct GrpcTransport {
     config: GrpcConfig,
     started: Instant,
@@ -90,17 +90,14 @@ pub struct GrpcTransport {
 }
 
 impl GrpcTransport {
-    /// A transport without peers.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn new(config: GrpcConfig) -> Arc<Self> {
+    /// A transport without peers, which will stream to them on `runtime`.
+    pub fn new(config: GrpcConfig, runtime: tokio::runtime::Handle) -> Arc<Self> {
         Arc::new_cyclic(|this| GrpcTransport {
             config,
             started: Instant::now(),
             links: RwLock::default(),
             handler: OnceLock::new(),
-            runtime: tokio::runtime::Handle::current(),
+            runtime,
             stopped: AtomicBool::new(false),
             stop: watch::channel(()).0,
             this: this.clone(),

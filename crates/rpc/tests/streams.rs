@@ -86,13 +86,16 @@ struct Node {
 async fn start(node: u32, cluster: u128) -> Node {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let transport = GrpcTransport::new(GrpcConfig {
-        cluster: ClusterId::new(cluster),
-        node: NodeId::new(node),
-        region: String::new(),
-        incarnation: u64::from(node),
-        latency: LatencyTable::none(),
-    });
+    let transport = GrpcTransport::new(
+        GrpcConfig {
+            cluster: ClusterId::new(cluster),
+            node: NodeId::new(node),
+            region: String::new(),
+            incarnation: u64::from(node),
+            latency: LatencyTable::none(),
+        },
+        tokio::runtime::Handle::current(),
+    );
     let (sender, events) = mpsc::unbounded_channel();
     let handler = Arc::new(Recorder(sender));
     let weak: Weak<Recorder> = Arc::downgrade(&handler);

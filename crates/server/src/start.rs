@@ -13,6 +13,7 @@ use meridian_rpc::{
     AdminClient, GrpcConfig, GrpcTransport, LatencyTable, PeerEndpoint, TimeClient, serve_node,
 };
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
@@ -34,11 +35,12 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Sessions of one node. Each takes a task and its buffers, tens of kilobytes.
 pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 
-/// Runs a node until a signal.
+/// Runs a node until a signal. What other nodes and time masters send is served on `replication`, so that a statement
+/// which computes for long holds up no lease and no vote.
 ///
 /// # Errors
 /// What keeps it from starting; see [`ServerError`].
-pub async fn start(options: StartOptions) -> Result<(), ServerError> {
+pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), ServerError> {
     let ClockSource::Masters(masters) = options.clock.clone() else {
         let detail = "--clock system is not there yet: run meridian time-master and use --time-masters";
         return Err(ServerError::Usage { detail: detail.into() });
@@ -48,11 +50,8 @@ pub async fn start(options: StartOptions) -> Result<(), ServerError> {
     let pg = bind_pg(options.pg)?;
     let http = http::bind(options.http).await?;
     let address = options.listen;
-    let rpc = TcpListener::bind(address).await.map_err(|error| ServerError::Listen {
-        what: "other nodes",
-        address,
-        error,
-    })?;
+    let rpc = replication.spawn(TcpListener::bind(address)).await.expect("binding a port does not panic");
+    let rpc = rpc.map_err(|error| ServerError::Listen { what: "other nodes", address, error })?;
     let me = NodeAddress {
         node: Default::default(),
         address: options.advertise.clone(),
@@ -67,7 +66,7 @@ pub async fn start(options: StartOptions) -> Result<(), ServerError> {
     let endpoint = Arc::new(PeerEndpoint::default());
     let ready = Arc::new(AtomicBool::new(false));
     // Both end with the shutdown.
-    let rpc_server = tokio::spawn(serve_node(
+    let rpc_server = replication.spawn(serve_node(
         rpc,
         endpoint.clone(),
         admin.clone(),
@@ -76,7 +75,10 @@ pub async fn start(options: StartOptions) -> Result<(), ServerError> {
     ));
     let pages = Arc::new(Pages { peers: peers.clone(), ready: ready.clone() });
     let http_server = tokio::spawn(http::serve(http, pages, shutdown.clone()));
-    let (clock, _discipline) = discipline(&masters, Oscillator::os());
+    let (clock, _discipline) = {
+        let _entered = replication.enter();
+        discipline(&masters, Oscillator::os())
+    };
 
     if let Some(identity) = folder.identity()? {
         admin.resume(identity, folder.peers()?);
@@ -85,13 +87,14 @@ pub async fn start(options: StartOptions) -> Result<(), ServerError> {
         membership = admin.member() => membership,
         refused = join(&admin, &options.join, &folder, shutdown.clone()) => return refused,
     };
-    let transport = GrpcTransport::new(GrpcConfig {
+    let config = GrpcConfig {
         cluster: membership.identity.cluster,
         node: membership.identity.node,
         region: options.region,
         incarnation: folder.incarnation,
         latency: LatencyTable::none(),
-    });
+    };
+    let transport = GrpcTransport::new(config, replication.clone());
     endpoint.set(transport.clone());
     let transport: Arc<dyn Transport> = transport;
     let parts = Parts {

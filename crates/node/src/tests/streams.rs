@@ -91,13 +91,16 @@ impl Remote {
         let _runtime = self.runtime.enter();
         let listener = self.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         self.addresses[i].address = listener.local_addr().unwrap().to_string();
-        let transport = GrpcTransport::new(GrpcConfig {
-            cluster: ClusterId::new(9),
-            node: node_id(i),
-            region: String::new(),
-            incarnation: self.starts,
-            latency: LatencyTable::none(),
-        });
+        let transport = GrpcTransport::new(
+            GrpcConfig {
+                cluster: ClusterId::new(9),
+                node: node_id(i),
+                region: String::new(),
+                incarnation: self.starts,
+                latency: LatencyTable::none(),
+            },
+            tokio::runtime::Handle::current(),
+        );
         let endpoint = Arc::new(PeerEndpoint::default());
         endpoint.set(transport.clone());
         self.runtime.spawn(serve_node(listener, endpoint, Arc::new(NoAdmin), None, std::future::pending()));
