@@ -5,8 +5,8 @@ use std::sync::Arc;
 use meridian_keys::version;
 use meridian_storage::Family;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
-    SliceTransform,
+    BlockBasedOptions, BlockBasedTablePinningTier, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DBRecoveryMode, LogLevel, SliceTransform,
 };
 
 use crate::GarbagePolicy;
@@ -21,7 +21,8 @@ pub struct SharedCache(pub(crate) Cache);
 impl SharedCache {
     /// A cache of this many bytes of uncompressed blocks, filters and indexes.
     pub fn new(bytes: usize) -> Self {
-        SharedCache(Cache::new_lru_cache(bytes))
+        // Without locks, unlike the LRU cache; the charge of an entry is found out by itself.
+        SharedCache(Cache::new_hyper_clock_cache(bytes, 0))
     }
 
     /// Bytes in use.
@@ -105,7 +106,8 @@ impl Options {
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(&self.cache.0);
         table.set_cache_index_and_filter_blocks(true);
-        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        // A read looks into the index and the filter of several files: they are charged to the cache, and not looked up.
+        table.set_unpartitioned_pinning_tier(BlockBasedTablePinningTier::All);
         table.set_format_version(6);
         match family {
             Family::Log => {
