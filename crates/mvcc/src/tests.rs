@@ -214,10 +214,12 @@ proptest! {
     #[test]
     fn gets_match_the_model(model in some_model(), key in some_key(), at in 0u64..64) {
         let engine = load(&model);
+        let mut rows = Rows::new(&engine);
         for key in model.keys().chain([&key]) {
             let found = super::get(&engine, key, ts(at)).unwrap();
             let found = found.as_ref().map(|(commit, value)| (commit.as_nanos(), &value[..]));
             prop_assert_eq!(found, model.get(key).and_then(|versions| sees(versions, at)));
+            prop_assert_eq!(rows.get(key, ts(at)), super::get(&engine, key, ts(at)));
             let newest = model.get(key).and_then(|v| v.keys().next_back()).map(|at| ts(*at));
             prop_assert_eq!(newest_commit(&engine, key).unwrap(), newest);
         }

@@ -15,7 +15,7 @@
 
 use bytes::Bytes;
 use meridian_locks::{Need, Target};
-use meridian_mvcc::ScanOptions;
+use meridian_mvcc::{Rows, ScanOptions};
 use meridian_storage::{Reader, StorageError};
 use meridian_types::{Duration, Key, Span, Timestamp, TxnId};
 
@@ -310,19 +310,34 @@ impl Replica {
     }
 }
 
+/// From so many reads in one request on, they share a cursor.
+const ROWS_AT_ONCE: usize = 4;
+
 /// Does a read that a replica let go. Called by the driver, outside of the replica's lock, on a reader that shows at
 /// least what was confirmed then.
 pub fn serve(reader: &dyn Reader, serve: &Serve) -> Result<Response, StorageError> {
-    let results = serve.ops.iter().map(|op| serve_op(reader, serve, op)).collect::<Result<_, _>>()?;
+    let mut results = Vec::with_capacity(serve.ops.len());
+    let mut rows = (serve.ops.len() >= ROWS_AT_ONCE).then(|| Rows::new(reader));
+    for op in &serve.ops {
+        results.push(serve_op(reader, rows.as_mut(), serve, op)?);
+    }
     let read_ts = if serve.registration.is_some() { Timestamp::ZERO } else { serve.at };
     Ok(Response::Read { results, read_ts, registration: serve.registration })
 }
 
-fn serve_op(reader: &dyn Reader, serve: &Serve, op: &ReadOp) -> Result<ReadResult, StorageError> {
+fn serve_op(
+    reader: &dyn Reader,
+    rows: Option<&mut Rows<'_>>,
+    serve: &Serve,
+    op: &ReadOp,
+) -> Result<ReadResult, StorageError> {
     match op {
         ReadOp::Get(key) if serve.skip.contains(key) => Ok(ReadResult::Value(None)),
         ReadOp::Get(key) => {
-            let found = meridian_mvcc::get(reader, key.as_bytes(), serve.at)?;
+            let found = match rows {
+                Some(rows) => rows.get(key.as_bytes(), serve.at)?,
+                None => meridian_mvcc::get(reader, key.as_bytes(), serve.at)?,
+            };
             Ok(ReadResult::Value(found.map(|(_, value)| value)))
         }
         ReadOp::Scan { span, reverse, limit_rows, limit_bytes } => {

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   Data, span of one row --> prefix iterator (asks bloom filters)
+//!   Data, row after row ----> prefix iterator without bounds, moved from row to row
 //!                                   | a move that a prefix iterator can't make:
-//!                                   v backwards, or to another prefix
+//!                                   v backwards, or (within the span of one row) to another prefix
 //!   everything else -------> total-order iterator
 //! ```
 
@@ -30,6 +31,8 @@ pub(crate) enum Source<'a> {
 enum Order {
     /// Only keys with the row prefix of the span's start are met.
     Row,
+    /// Only keys with the row prefix of the key that was sought last are met.
+    EachRow,
     Total,
 }
 
@@ -51,10 +54,17 @@ impl<'a> RocksCursor<'a> {
         RocksCursor { source, family, span: span.clone(), order, iterator }
     }
 
+    /// A cursor that is moved from row to row.
+    pub(crate) fn rows(source: Source<'a>) -> Self {
+        let (family, span, order) = (Family::Data, Span::ALL, Order::EachRow);
+        let iterator = Some(open(source, family, &span, order));
+        RocksCursor { source, family, span, order, iterator }
+    }
+
     /// A prefix iterator misses keys in moves other than forwards from its own prefix: goes on with a total-order one,
     /// which is not on a key.
     fn make_total(&mut self) {
-        if self.order == Order::Row {
+        if self.order != Order::Total {
             self.order = Order::Total;
             self.iterator = Some(open(self.source, self.family, &self.span, Order::Total));
         }
@@ -79,12 +89,14 @@ impl<'a> RocksCursor<'a> {
 
 fn open<'a>(source: Source<'a>, family: Family, span: &Span, order: Order) -> RawIterator<'a> {
     let mut options = ReadOptions::default();
-    options.set_iterate_lower_bound(span.start.as_bytes());
+    if order != Order::EachRow {
+        options.set_iterate_lower_bound(span.start.as_bytes());
+    }
     if let Some(end) = &span.end {
         options.set_iterate_upper_bound(end.as_bytes());
     }
     options.set_total_order_seek(order == Order::Total);
-    options.set_prefix_same_as_start(order == Order::Row);
+    options.set_prefix_same_as_start(order != Order::Total);
     match source {
         Source::Latest(engine) => engine.db().raw_iterator_cf_opt(engine.handle(family), options),
         Source::Snapshot(engine, snapshot) => snapshot.raw_iterator_cf_opt(engine.handle(family), options),
@@ -129,7 +141,7 @@ impl Cursor for RocksCursor<'_> {
     }
 
     fn prev(&mut self) -> Result<bool, StorageError> {
-        if self.order == Order::Row {
+        if self.order != Order::Total {
             let key = self.key().to_vec();
             return self.seek_before(&key);
         }

@@ -191,6 +191,10 @@ impl Reader for RocksEngine {
     fn cursor<'a>(&'a self, family: Family, span: &Span) -> Box<dyn Cursor + 'a> {
         Box::new(RocksCursor::new(Source::Latest(self), family, span))
     }
+
+    fn rows<'a>(&'a self) -> Box<dyn Cursor + 'a> {
+        Box::new(RocksCursor::rows(Source::Latest(self)))
+    }
 }
 
 struct RocksSnapshot<'a> {
@@ -205,5 +209,9 @@ impl Reader for RocksSnapshot<'_> {
 
     fn cursor<'a>(&'a self, family: Family, span: &Span) -> Box<dyn Cursor + 'a> {
         Box::new(RocksCursor::new(Source::Snapshot(self.engine, &self.snapshot), family, span))
+    }
+
+    fn rows<'a>(&'a self) -> Box<dyn Cursor + 'a> {
+        Box::new(RocksCursor::rows(Source::Snapshot(self.engine, &self.snapshot)))
     }
 }

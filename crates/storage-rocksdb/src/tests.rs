@@ -172,10 +172,12 @@ fn versioned_reads_match_the_memory_engine() {
     for seed in 0..8 {
         let (rocks, memory, keys) = versioned_pair(seed);
         let mut rng = SeededRng::new(seed ^ 0xabc);
+        let mut rows = mvcc::Rows::new(&rocks.engine);
         for _ in 0..400 {
             let key = &keys[rng.below(keys.len() as u64) as usize];
             let at = ts(rng.below(520));
             assert_eq!(mvcc::get(&rocks, key, at), mvcc::get(&memory, key, at), "seed {seed}");
+            assert_eq!(rows.get(key, at), mvcc::get(&memory, key, at), "seed {seed}");
             assert_eq!(mvcc::versions(&rocks, key), mvcc::versions(&memory, key), "seed {seed}");
             let span = Span::new(Key::copy_from(key), Some(Key::copy_from(&keys[rng.below(40) as usize])));
             let options = mvcc::ScanOptions {

@@ -106,6 +106,13 @@ pub trait Reader: Send + Sync {
 
     /// A cursor over `span`, unpositioned.
     fn cursor<'a>(&'a self, family: Family, span: &Span) -> Box<dyn Cursor + 'a>;
+
+    /// A cursor over [`Family::Data`] for looking at many rows, one after another: it is made once, and moved by
+    /// [`Cursor::seek`]. After a seek it shows the sought row's keys from there on. Whether it shows any of other rows
+    /// behind them is up to the engine, so that one with a filter of rows may ask that first.
+    fn rows<'a>(&'a self) -> Box<dyn Cursor + 'a> {
+        self.cursor(Family::Data, &Span::ALL)
+    }
 }
 
 /// A cursor over the keys of one span of one family. Keys outside the span are never shown.
