@@ -42,12 +42,16 @@ impl Part {
         Part { shard, registration, key: None, writes: Vec::new(), bytes: 0, staged: 0 }
     }
 
-    fn push(&mut self, write: Write) {
-        self.bytes += write_bytes(&write.key, write.value.as_ref());
+    fn add(&mut self, mut writes: Vec<Write>) {
+        self.bytes += writes.iter().map(|w| write_bytes(&w.key, w.value.as_ref())).sum::<usize>();
         if self.key.is_none() {
-            self.key = Some(write.key.clone());
+            self.key = writes.first().map(|w| w.key.clone());
         }
-        self.writes.push(write);
+        if self.writes.is_empty() {
+            self.writes = writes;
+        } else {
+            self.writes.append(&mut writes);
+        }
     }
 
     pub(crate) fn txn(&self, id: TxnId) -> TxnRef {
@@ -141,22 +145,21 @@ impl Core {
             read.iter().find(|t| t.shard.group() == shard.group()).and_then(|t| t.registration)
         };
         let mut parts: Vec<Part> = Vec::new();
-        let mut current: Option<(usize, Span)> = None;
-        for write in writes {
-            let part = match &current {
-                Some((part, span)) if span.contains(write.key.as_bytes()) => *part,
-                _ => {
-                    let route = self.route(&write.key, tries).await?;
-                    let same = parts.iter().position(|p| p.shard.group() == route.shard.group());
-                    let part = same.unwrap_or_else(|| {
-                        parts.push(Part::new(Arc::clone(&route.shard), known(&route.shard)));
-                        parts.len() - 1
-                    });
-                    current = Some((part, route.span));
-                    part
+        let mut rest = writes;
+        while let Some(first) = rest.first() {
+            let route = self.route(&first.key, tries).await?;
+            let end = rest.partition_point(|write| route.span.contains(write.key.as_bytes()));
+            assert!(end > 0, "a key was routed to a span that does not hold it");
+            let later = rest.split_off(end);
+            let mine = std::mem::replace(&mut rest, later);
+            match parts.iter_mut().find(|part| part.shard.group() == route.shard.group()) {
+                Some(part) => part.add(mine),
+                None => {
+                    let mut part = Part::new(Arc::clone(&route.shard), known(&route.shard));
+                    part.add(mine);
+                    parts.push(part);
                 }
-            };
-            parts[part].push(write);
+            }
         }
         for touched in read {
             if parts.iter().all(|part| part.shard.group() != touched.shard.group()) {
