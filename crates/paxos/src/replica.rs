@@ -218,12 +218,12 @@ impl Replica {
         }
     }
 
-    /// How many commands [`Input::Propose`] would take at this moment. Zero on any other replica than the leader, during
-    /// a hand-over, and between the proposal of a membership and its choice.
-    pub fn can_propose(&self) -> usize {
+    /// How many commands [`Input::Propose`] would take at this moment. Zero on any other replica than a leader whose lease
+    /// holds, during a hand-over, and between the proposal of a membership and its choice.
+    pub fn can_propose(&self, now: Now) -> usize {
         match &self.role {
-            Role::Leader(leader) => leader.capacity(&self.core),
-            Role::Follower(_) | Role::Candidate(_) | Role::Failed => 0,
+            Role::Leader(leader) if !leader.is_over(now) => leader.capacity(&self.core),
+            Role::Leader(_) | Role::Follower(_) | Role::Candidate(_) | Role::Failed => 0,
         }
     }
 

@@ -28,7 +28,7 @@ impl Replica {
 
     /// Carries a hand-over on as far as it gets.
     pub(crate) fn advance_hand_over(&mut self, cx: &mut Step<'_>) {
-        let can_propose = self.paxos.can_propose() > 0;
+        let can_propose = self.paxos.can_propose(cx.now) > 0;
         let Some(leader) = self.leader.as_mut() else { return };
         let Some(handing_over) = leader.handing_over.as_mut() else { return };
         let late = cx.now.mono >= handing_over.deadline;

@@ -78,7 +78,12 @@ impl Replica {
         let lease_bound = leadership.lease_end.prev();
         let shown = self.state.shown;
         let record = self.state.unresolved(&txn).map(|p| (p.record.prepare_ts, p.record.max_ts));
-        let state = self.leader_mut().txns.get_mut(&txn).expect("who votes is registered");
+        let leader = self.leader_mut();
+        let state = leader.txns.get_mut(&txn).expect("who votes is registered");
+        if state.phase == Phase::Prepared && record.is_none() {
+            // A late copy of the request: the outcome is emitted already and answers it once the data engine has it.
+            return leader.wait_for(txn, id, Await::Vote);
+        }
         let vote = match (state.phase, record) {
             (Phase::Prepared, Some((prepare_ts, bound))) => {
                 let max_ts = max_ts.min(bound);

@@ -144,7 +144,7 @@ impl Replica {
 
     /// True when one more command may be proposed.
     pub(crate) fn can_propose(&self) -> bool {
-        self.leader.is_some() && self.role_changes.is_empty() && self.paxos.can_propose() > 0
+        self.leader.is_some() && self.role_changes.is_empty() && self.paxos.can_propose(self.last_now) > 0
     }
 
     /// Proposes a command. The caller has asked [`Replica::can_propose`] in this step.

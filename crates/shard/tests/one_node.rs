@@ -23,6 +23,8 @@ struct Shard {
     answers: BTreeMap<RequestId, Result<Response, ShardError>>,
     recovery: Vec<Recovery>,
     created: Vec<CreateReplica>,
+    /// While it is there, the data engine tells nothing of what it has applied; up to here it has.
+    held: Option<Slot>,
     out: Outputs,
 }
 
@@ -66,6 +68,7 @@ impl Shard {
             answers: BTreeMap::new(),
             recovery: Vec::new(),
             created: Vec::new(),
+            held: None,
             out: Outputs::default(),
         };
         shard.step(Input::Campaign);
@@ -95,7 +98,10 @@ impl Shard {
                 inputs.push(Input::Persisted(out.token));
             }
             if let Some(last) = out.apply.last().map(|a| a.slot) {
-                inputs.push(Input::Applied(last));
+                match &mut self.held {
+                    Some(held) => *held = last,
+                    None => inputs.push(Input::Applied(last)),
+                }
             }
             for apply in out.apply {
                 self.engine.write(apply.batch, Durability::Buffered).unwrap();
@@ -525,4 +531,38 @@ fn a_restart_finds_prepared_transactions_locked() {
     let resolve = Request::Resolve { id: txn(10), outcome: Outcome::Committed(s) };
     assert_eq!(shard.call(resolve), Ok(Response::Done));
     assert_eq!(shard.strong("a"), (Some(Bytes::from_static(b"1")), s));
+}
+
+/// The outcome of a prepared transaction is on its way into the data engine when another copy of its prepare arrives.
+#[test]
+fn a_prepare_that_comes_between_outcome_and_engine_hears_the_outcome() {
+    let mut shard = Shard::new();
+    shard.prepare(blind(10), vec![put("a", "1")]).unwrap();
+    shard.held = Some(Slot::ZERO);
+    let resolve = shard.ask(Request::Resolve { id: txn(10), outcome: Outcome::Aborted });
+    let (writes, coordinator) = (vec![put("a", "1")], key("zz"));
+    let late =
+        Request::Prepare { txn: blind(10), writes, staged_chunks: 0, coordinator, max_ts: Timestamp::MAX };
+    let late = shard.ask(late);
+    assert!(shard.answers.is_empty(), "nothing is known before the engine has it");
+    let applied = shard.held.take().unwrap();
+    shard.step(Input::Applied(applied));
+    assert_eq!(shard.answer(resolve), Ok(Response::Done));
+    assert_eq!(shard.answer(late), Err(aborted(AbortReason::ByRecovery)));
+}
+
+/// The first that a leader hears after its lease is that a prepare record is applied, whose outcome waits for that.
+#[test]
+fn an_outcome_that_waited_is_not_proposed_after_the_lease() {
+    let mut shard = Shard::new();
+    shard.held = Some(Slot::ZERO);
+    let (writes, coordinator) = (vec![put("a", "1")], key("zz"));
+    let prepare =
+        Request::Prepare { txn: blind(10), writes, staged_chunks: 0, coordinator, max_ts: Timestamp::MAX };
+    shard.ask(prepare);
+    let resolve = shard.ask(Request::Resolve { id: txn(10), outcome: Outcome::Aborted });
+    let applied = shard.held.take().unwrap();
+    shard.time += Duration::from_secs(60);
+    shard.step(Input::Applied(applied));
+    assert!(shard.answer(resolve).is_err(), "nobody leads who could log it");
 }
