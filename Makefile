@@ -16,10 +16,13 @@ demo: release
 	$(TARGET)/release/meridian demo
 
 # One profile for everything: RocksDB is compiled once, and the simulation wants optimised code. The planted bugs are
-# apart, so that no other package is built with the feature that holds them.
+# apart, so that no other package is built with the feature that holds them. Then the simulation: the same seeds every
+# time, and as many that nobody has run before as fit into a minute; a failing one is printed with its replay.
 test: release
 	$(CARGO) test --release --locked --workspace --exclude meridian-sim-planted
 	$(CARGO) test --release --locked -p meridian-sim-planted
+	$(TARGET)/release/meridian sim --seed 1 --count 250 --quiet
+	$(TARGET)/release/meridian sim --for 60s
 
 check: setup
 	$(CARGO) fmt --all --check

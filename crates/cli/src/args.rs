@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use meridian_server::{ClockSource, DemoOptions, Latency, MasterOptions, ServerError, StartOptions};
+use meridian_sim::cluster::Faults;
+
+use crate::sim::SimOptions;
 
 /// A globally distributed SQL database that speaks the Postgres protocol.
 #[derive(Parser, Debug)]
@@ -35,6 +38,8 @@ pub(crate) enum Command {
     TimeMaster(TimeMasterArgs),
     /// Show nodes, shards, leaders and clocks.
     Status(StatusArgs),
+    /// Simulate whole clusters under faults on virtual time, and check them.
+    Sim(SimArgs),
     /// Print the version.
     Version,
 }
@@ -201,6 +206,49 @@ impl From<TimeMasterArgs> for MasterOptions {
             offset_ns: args.offset,
             drift_ppm: args.drift_ppm,
             seed: args.seed,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SimArgs {
+    /// The first seed; a fresh one otherwise. The same seed gives the same run.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many seeds, one after the other.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "for")]
+    count: u64,
+    /// As many seeds as begin within this time.
+    #[arg(long, value_parser = parse_span)]
+    r#for: Option<Duration>,
+    /// The faults of a run end after so many steps of its scheduler.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// The faults of a run end after this much virtual time.
+    #[arg(long, default_value = "30s", value_parser = parse_span)]
+    time: Duration,
+    /// Which faults may happen: `all`, `none`, or a list such as `crash,loss,clocks`.
+    #[arg(long, default_value = "all")]
+    faults: Faults,
+    /// Write the trace of the (last) run here.
+    #[arg(long)]
+    trace: Option<PathBuf>,
+    /// One line at the end instead of one for each seed.
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl From<SimArgs> for SimOptions {
+    fn from(args: SimArgs) -> Self {
+        SimOptions {
+            seed: args.seed,
+            count: args.count,
+            within: args.r#for,
+            steps: args.steps,
+            time: args.time,
+            faults: args.faults,
+            trace: args.trace,
+            quiet: args.quiet,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod logging;
+mod sim;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
     };
     let cli = Cli::parse_from(args);
     logging::start(&cli);
+    // It has one thread and its own time.
+    if let Command::Sim(args) = cli.command {
+        return sim::sim(&args.into());
+    }
     let runtimes = threads("meridian", sql_workers()).and_then(|sql| Ok((sql, threads("replication", 1)?)));
     let (sql, replication) = match runtimes {
         Ok(runtimes) => runtimes,
@@ -59,6 +64,7 @@ async fn run(command: Command, replication: &Handle) -> Result<(), ServerError> 
         Command::Init(args) => meridian_server::init(&args.host).await,
         Command::TimeMaster(args) => meridian_server::time_master(args.into()).await,
         Command::Status(args) => meridian_server::status(&args.host, args.json).await,
+        Command::Sim(_) => unreachable!("it needs no runtime, and was run without"),
         Command::Version => {
             println!("meridian {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -111,7 +111,8 @@ impl Candidate {
             Command::Membership(m) => Some(m),
             Command::Noop | Command::Normal(_) => None,
         });
-        std::iter::once(&core.membership).chain(adopted)
+        let looks = !core.planted(Planted::ManyMembersAtOnce);
+        std::iter::once(&core.membership).chain(adopted.filter(move |_| looks))
     }
 
     fn voting(&self, core: &Core) -> Vec<NodeId> {

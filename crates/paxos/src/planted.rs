@@ -19,4 +19,7 @@ pub enum Planted {
     CommitAnyBallot,
     /// The successor of a hand-over ignores the floor (breaks I-5).
     ForgetFloor,
+    /// A leader changes any number of members at once, and a candidate counts the members that it knows before it has
+    /// looked into the log (breaks I-2: quorums that do not meet).
+    ManyMembersAtOnce,
 }

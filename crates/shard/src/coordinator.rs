@@ -78,6 +78,9 @@ impl Replica {
         if !self.can_propose() || self.leader_mut().frozen.is_some() {
             return cx.reply(id, Err(ShardError::Overloaded));
         }
+        if self.config.has(Planted::AbortUnrecorded) {
+            return cx.reply(id, Ok(Response::Outcome(Some(Outcome::Aborted))));
+        }
         let phase = self.leader_mut().txns.get(&txn).map(|t| t.phase);
         if phase == Some(Phase::Active) && !self.config.has(Planted::LateDecide) {
             self.drop_txn(txn, cx);

@@ -160,6 +160,8 @@ pub(crate) struct Leader {
     pub(crate) serving: bool,
     /// Every later timestamp is above this (I-5). Covers assigned commits and prepares, closed timestamps, and reads.
     pub(crate) floor: Timestamp,
+    /// The greatest commit or prepare timestamp assigned by this leader.
+    pub(crate) assigned: Timestamp,
     /// The greatest timestamp told to followers, which may show commits up to it before this replica has applied them.
     pub(crate) closed: Timestamp,
     /// No timestamp may be assigned and no floor raised above this one: a split or a hand-over has told it to others.
@@ -197,6 +199,7 @@ impl Leader {
             has_begun: false,
             serving: false,
             floor,
+            assigned: Timestamp::ZERO,
             closed: Timestamp::ZERO,
             frozen: None,
             last_slot: ready_at,

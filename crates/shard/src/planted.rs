@@ -17,6 +17,12 @@ pub enum Planted {
     ForgetRegistration,
     /// A late decision overrides a recorded abort (breaks I-9).
     LateDecide,
+    /// An abort is answered to whoever finds no outcome, and not recorded (breaks I-9).
+    AbortUnrecorded,
+    /// A new leader does not lock what is prepared (breaks two-phase locking).
+    ForgetPrepared,
+    /// A closed timestamp is told without the slots that are in flight (breaks I-8).
+    CloseInFlight,
 }
 
 impl crate::Config {

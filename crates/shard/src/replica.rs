@@ -255,6 +255,9 @@ impl Replica {
         for (txn, prepared) in &self.state.prepared {
             leader.floor = leader.floor.max(prepared.record.prepare_ts);
             leader.register(*txn, Phase::Prepared, cx.now.mono);
+            if self.config.has(Planted::ForgetPrepared) {
+                continue;
+            }
             let spans: Vec<Span> =
                 self.state.staged.get(txn).into_iter().flat_map(|c| c.values().cloned()).collect();
             crate::participant::lock_again(&mut leader.locks, &prepared.record, spans);

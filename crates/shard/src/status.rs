@@ -28,6 +28,16 @@ impl Replica {
         }
     }
 
+    /// The end of the lease, while this replica holds it.
+    pub fn lease_end(&self, now: Now) -> Option<Timestamp> {
+        self.paxos.leadership(now).map(|leadership| leadership.lease_end)
+    }
+
+    /// The greatest timestamp that this replica has assigned since it leads; zero on any other replica.
+    pub fn last_assigned(&self) -> Timestamp {
+        self.leader.as_ref().map_or(Timestamp::ZERO, |leader| leader.assigned)
+    }
+
     /// Every lock that is held or waited for; empty on any other replica than the leader.
     pub fn locks(&self) -> Vec<LockStatus> {
         let group = self.state.group;

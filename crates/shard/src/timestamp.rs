@@ -9,6 +9,7 @@
 
 use meridian_types::{Duration, Timestamp};
 
+use crate::planted::Planted;
 use crate::replica::{Replica, Step};
 use crate::{ClosedTimestamp, Now};
 
@@ -47,6 +48,7 @@ impl Replica {
         assert!(s > leader.floor, "I-5: {s} was assigned at or below the floor {}", leader.floor);
         assert!(tt.before(leadership.lease_end), "I-5: {s} was assigned outside of the lease");
         leader.floor = s;
+        leader.assigned = s;
         Ok(s)
     }
 
@@ -78,6 +80,8 @@ impl Replica {
         }
         let leader = self.leader.as_mut()?;
         leader.closed = leader.closed.max(at);
-        Some(ClosedTimestamp { ballot: leader.ballot, closed: at, through: leader.last_slot })
+        let through =
+            if self.config.has(Planted::CloseInFlight) { self.state.confirmed } else { leader.last_slot };
+        Some(ClosedTimestamp { ballot: leader.ballot, closed: at, through })
     }
 }

@@ -62,3 +62,15 @@ fn a_commit_at_any_ballot_is_found_within_50_seeds() {
 fn a_forgotten_floor_is_found_within_50_seeds() {
     assert!(breaks_lease(&hunt(Planted::ForgetFloor, 3, 50)));
 }
+
+#[test]
+fn a_change_of_many_members_at_once_is_found_within_400_seeds() {
+    let config =
+        SimConfig { planted: Some(Planted::ManyMembersAtOnce), reconfigure: true, ..SimConfig::hostile(5) };
+    let found = (0..400).find_map(|seed| run(seed, TIME, &config).err()).expect("found within 400 seeds");
+    println!("{found}");
+    // A leader that hears of members chosen without it shows two leaders as well.
+    let has_rival =
+        matches!(&found.broken, Broken::Assertion { message } if message.contains("without its leader"));
+    assert!(has_rival || breaks_agreement(&found) || breaks_lease(&found), "{found}");
+}

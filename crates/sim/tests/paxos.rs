@@ -51,7 +51,7 @@ fn a_seed_replays_exactly() {
 #[test]
 fn hostile_runs_reach_every_mechanism() {
     let config = SimConfig { reconfigure: true, ..SimConfig::hostile(5) };
-    let stats: Vec<_> = (0..10).map(|seed| run(seed, TIME, &config).unwrap()).collect();
+    let stats: Vec<_> = (0..20).map(|seed| run(seed, TIME, &config).unwrap()).collect();
     let sum = |f: fn(&meridian_sim::paxos::Stats) -> u64| stats.iter().map(f).sum::<u64>();
     assert!(sum(|s| s.leaders) > 50);
     assert!(sum(|s| s.hand_overs) > 10);

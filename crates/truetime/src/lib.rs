@@ -35,6 +35,7 @@ mod agreement;
 mod clock;
 mod master;
 mod mono;
+mod planted;
 mod sample;
 mod snapshot;
 mod status;
@@ -43,6 +44,8 @@ pub use agreement::{Agreement, Disagreement, agree, majority};
 pub use clock::{ClockConfig, ClockEvent, ClockInput, ClockOutput, DisciplinedClock};
 pub use master::{MasterFault, MasterKind, MasterModel};
 pub use mono::{Mono, drift_allowance};
+#[cfg(feature = "planted-bugs")]
+pub use planted::Planted;
 pub use sample::{KernelReading, Sample};
 pub use snapshot::{ClockSnapshot, SharedClock};
 pub use status::{ClockStatus, MasterStatus, Unsure};

@@ -14,7 +14,7 @@ use super::config::Weather;
 use super::disk::Disk;
 use super::network::Network;
 use super::{SimConfig, Stats};
-use crate::{Scheduler, SimClock};
+use crate::{ErraticClock, Scheduler};
 
 /// Absolute time at the start of a run.
 pub(super) const START: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
@@ -38,6 +38,7 @@ enum Event {
     Propose,
     Fault,
     Crash(NodeId),
+    Isolate(NodeId),
     Restart(NodeId),
     Housekeeping,
 }
@@ -48,7 +49,7 @@ struct Node {
     /// Counts starts, so that events of an earlier life are dropped.
     life: u64,
     replica: Option<Replica>,
-    clock: SimClock,
+    clock: ErraticClock,
     disk: Disk,
     durable: PersistToken,
     waiting: VecDeque<(PersistToken, Vec<Envelope>)>,
@@ -90,7 +91,7 @@ impl Cluster {
             id,
             life: 0,
             replica: None,
-            clock: SimClock::new(config.clock, &mut rng),
+            clock: ErraticClock::new(config.clock, &mut rng),
             disk: Disk::default(),
             durable: PersistToken::default(),
             waiting: VecDeque::new(),
@@ -200,6 +201,12 @@ impl Cluster {
             Event::Crash(node) => {
                 if !self.is_healed {
                     self.crash_for_a_while(index(node));
+                }
+                Ok(())
+            }
+            Event::Isolate(node) => {
+                if !self.is_healed {
+                    self.network.isolate(node, self.config.nodes);
                 }
                 Ok(())
             }
@@ -500,9 +507,22 @@ impl Cluster {
         if let Some(kind) = kinds[self.rng.below(kinds.len() as u64) as usize] {
             members.push((node, kind));
         }
+        // Now and then a change that quorums do not survive, which the leader must refuse.
+        if self.rng.chance(1, 4) {
+            let other = NodeId::new(self.rng.below(u64::from(self.config.nodes)) as u32 + 1);
+            match members.iter_mut().find(|(n, _)| *n == other) {
+                Some(member) => member.1 = MemberKind::ReadOnly,
+                None => members.push((other, MemberKind::Voter)),
+            }
+        }
         let next = Membership::new(members);
         if next.voting().count() < 2 {
             return Ok(());
+        }
+        // Whether the new quorums respect the old leader's lease shows when nobody hears of it any more.
+        if self.rng.chance(1, 5) {
+            let soon = Duration::from_micros(self.rng.below(100_000));
+            self.events.after(soon, Event::Isolate(self.nodes[leader].id));
         }
         self.step(leader, Input::Propose(vec![Command::Membership(next)]))
     }

@@ -40,6 +40,8 @@ pub(super) struct World<'a> {
     /// When the gateway wants to be woken, at the latest.
     pub(super) timer: &'a mut Option<Timestamp>,
     pub(super) keys: u64,
+    /// Rests for up to this long between two transactions.
+    pub(super) pause: Duration,
     pub(super) vanishes: bool,
     /// No new transactions.
     pub(super) is_over: bool,
@@ -167,7 +169,7 @@ impl Client {
 
     fn idle(&mut self, w: &mut World<'_>) {
         self.calls.clear();
-        let pause = Duration::from_micros(w.rng.below(4_000));
+        let pause = Duration::from_micros(w.rng.below(w.pause.as_micros().max(1)));
         self.state = State::Idle(w.now + pause);
         w.sleep(pause);
     }

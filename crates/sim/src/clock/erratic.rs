@@ -22,7 +22,7 @@ const EPOCH: Duration = Duration::from_millis(500);
 
 /// The clock of one node.
 #[derive(Clone, Debug)]
-pub struct SimClock {
+pub struct ErraticClock {
     config: ClockConfig,
     seed: u64,
     /// The oscillator's rate, in parts per million of the true rate.
@@ -31,11 +31,16 @@ pub struct SimClock {
     offset: Duration,
 }
 
-impl SimClock {
+impl ErraticClock {
     /// A clock with a random rate and offset.
     pub fn new(config: ClockConfig, rng: &mut SeededRng) -> Self {
         let rate_ppm = 1_000_000 - config.drift_ppm_max + rng.below(2 * config.drift_ppm_max + 1);
-        SimClock { config, seed: rng.next_u64(), rate_ppm, offset: Duration::from_nanos(rng.below(1 << 40)) }
+        ErraticClock {
+            config,
+            seed: rng.next_u64(),
+            rate_ppm,
+            offset: Duration::from_nanos(rng.below(1 << 40)),
+        }
     }
 
     /// What the oscillator shows at the absolute time `at`.

@@ -7,9 +7,9 @@ use meridian_shard::{Config, Now, Outputs, Recovered, Replica, RequestId};
 use meridian_storage::{CrashPoint, MemoryEngine};
 use meridian_types::{Duration, GroupId, NodeId, SeededRng, Slot, Timestamp};
 
-use super::TxnConfig;
-use super::cluster::Address;
-use crate::SimClock;
+use super::options::Weather;
+use super::world::Address;
+use crate::clock::NodeClock;
 
 /// One group's part of the log engine.
 #[derive(Debug, Default)]
@@ -37,12 +37,15 @@ impl Log {
             match write {
                 Persist::HardState(hard) => self.hard = hard,
                 Persist::Entries(entries) => self.entries.extend(entries.into_iter().map(|e| (e.slot, e))),
-                Persist::Truncate(slot) => {
-                    self.entries = self.entries.split_off(&slot.next());
-                    self.truncated = self.truncated.max(slot);
-                }
+                Persist::Truncate(slot) => self.truncate(slot),
             }
         }
+    }
+
+    /// A replica that begins with a snapshot has no log below it; what it promised stays.
+    pub(super) fn truncate(&mut self, slot: Slot) {
+        self.entries = self.entries.split_off(&slot.next());
+        self.truncated = self.truncated.max(slot);
     }
 
     fn crash(&mut self, rng: &mut SeededRng) {
@@ -72,12 +75,20 @@ pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) incarnation: u64,
     pub(super) is_up: bool,
-    pub(super) clock: SimClock,
+    /// Nothing happens on it before this moment.
+    pub(super) asleep_until: Timestamp,
+    pub(super) clock: NodeClock,
+    /// Its clock was disturbed beyond the bounds.
+    pub(super) is_clock_disturbed: bool,
+    /// A majority of the masters lied to it, which it can't notice.
+    pub(super) is_misled: bool,
     pub(super) engine: MemoryEngine,
     pub(super) logs: BTreeMap<GroupId, Log>,
     pub(super) replicas: BTreeMap<GroupId, Hosted>,
     pub(super) origins: BTreeMap<RequestId, Origin>,
     pub(super) next_request: u64,
+    /// When a group that is not here was reported last.
+    pub(super) reported: BTreeMap<GroupId, Timestamp>,
     pub(super) disk_busy_until: Timestamp,
     pub(super) out: Outputs,
 }
@@ -88,14 +99,14 @@ impl Node {
     }
 
     /// Loads the replica of a group that the data engine knows.
-    pub(super) fn open(&mut self, group: GroupId, config: &TxnConfig, at: Timestamp, rng: &mut SeededRng) {
+    pub(super) fn open(&mut self, group: GroupId, setup: &Setup, at: Timestamp, rng: &mut SeededRng) {
         let Some(mut recovered) = meridian_shard::recover(&self.engine, group).expect("memory can be read")
         else {
             return;
         };
         let log = self.logs.entry(group).or_default();
         fill_in(&mut recovered, log);
-        let config = shard_config(group, self.id, config, rng);
+        let config = shard_config(group, self.id, setup, rng);
         let replica = Replica::new(config, recovered, self.now(at));
         self.replicas.insert(group, Hosted { replica, wake_at: None });
     }
@@ -105,6 +116,10 @@ impl Node {
         self.incarnation += 1;
         self.replicas.clear();
         self.origins.clear();
+        self.reported.clear();
+        if let NodeClock::Disciplined(clock) = &mut self.clock {
+            clock.restart();
+        }
         self.logs.values_mut().for_each(|log| log.crash(rng));
         let surviving_batches = rng.below(self.engine.buffered_batches() as u64 + 1) as usize;
         self.engine = self.engine.crash(CrashPoint { surviving_batches });
@@ -117,7 +132,15 @@ fn fill_in(recovered: &mut Recovered, log: &Log) {
     recovered.entries = log.entries.values().cloned().collect();
 }
 
-fn shard_config(group: GroupId, node: NodeId, config: &TxnConfig, rng: &mut SeededRng) -> Config {
+/// What all replicas of a run have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) weather: Weather,
+    #[cfg(feature = "planted-bugs")]
+    pub(super) planted: Option<super::Planted>,
+}
+
+fn shard_config(group: GroupId, node: NodeId, setup: &Setup, rng: &mut SeededRng) -> Config {
     let mut shard = Config::new(group, node, rng.next_u64());
     shard.paxos.lease = Duration::from_millis(1_000);
     shard.paxos.renew_below = Duration::from_millis(600);
@@ -127,13 +150,12 @@ fn shard_config(group: GroupId, node: NodeId, config: &TxnConfig, rng: &mut Seed
     shard.close_lag = Duration::from_millis(60);
     shard.recovery_after = Duration::from_millis(400);
     shard.recovery_pause_max = Duration::from_millis(1_600);
-    // Members that were away catch up from the log; snapshots are the driver's business.
-    shard.log_retain = u64::MAX;
+    shard.log_retain = setup.weather.log_retain;
     #[cfg(feature = "planted-bugs")]
-    {
-        shard.planted = config.planted;
+    match setup.planted {
+        Some(super::Planted::Shard(bug)) => shard.planted = Some(bug),
+        Some(super::Planted::Paxos(bug)) => shard.paxos.planted = Some(bug),
+        Some(super::Planted::Clock(_) | super::Planted::Driver(_)) | None => {}
     }
-    #[cfg(not(feature = "planted-bugs"))]
-    let _ = config;
     shard
 }

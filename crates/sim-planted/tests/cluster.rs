@@ -1,0 +1,122 @@
+//! Every planted bug of the shard, the clock and the driver must be found within a stated number of seeds, and by the
+//! checker that it is for.
+
+use meridian_shard::Planted as Shard;
+use meridian_sim::cluster::{Broken, DriverBug, Load, Options, Planted, Violation, run};
+use meridian_truetime::Planted as Clock;
+use meridian_types::Duration;
+
+/// Runs seeds until one fails.
+fn hunt(bug: Planted, load: Option<Load>, seeds: u64) -> Box<Violation> {
+    let options = Options { load, planted: Some(bug), ..Options::default() };
+    let found = (0..seeds).find_map(|seed| run(seed, &options).err());
+    let found = found.unwrap_or_else(|| panic!("{bug:?} was not found in {seeds} seeds"));
+    println!("{bug:?}: {found}");
+    found
+}
+
+/// Many gateways on few keys, so that they meet.
+fn shard(bug: Shard, seeds: u64) -> Box<Violation> {
+    let busy = Load { clients: 12, keys: 9, pause: Duration::from_millis(4) };
+    hunt(Planted::Shard(bug), Some(busy), seeds)
+}
+
+/// A read, a write or an order that no serial execution has.
+fn is_anomaly(violation: &Violation) -> bool {
+    matches!(
+        violation.broken,
+        Broken::WrongRead { .. } | Broken::RealTime { .. } | Broken::Lost { .. } | Broken::NotAtomic { .. }
+    )
+}
+
+fn asserts(violation: &Violation, part: &str) -> bool {
+    matches!(&violation.broken, Broken::Assertion { message } if message.contains(part))
+}
+
+fn breaks_replicas(violation: &Violation) -> bool {
+    matches!(violation.broken, Broken::EffectsDiffer { .. } | Broken::ReplicasDiffer { .. })
+}
+
+#[test]
+fn a_commit_without_commit_wait_is_found_within_20_seeds() {
+    let found = shard(Shard::SkipCommitWait, 20);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_read_below_a_prepared_transaction_is_found_within_20_seeds() {
+    let found = shard(Shard::ReadBelowPrepared, 20);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_follower_that_ignores_the_closed_timestamp_is_found_within_20_seeds() {
+    let found = shard(Shard::IgnoreClosed, 20);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_timestamp_closed_without_what_is_in_flight_is_found_within_40_seeds() {
+    let found = shard(Shard::CloseInFlight, 40);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_wounded_prepared_transaction_is_found_within_40_seeds() {
+    let found = shard(Shard::WoundPrepared, 40);
+    assert!(asserts(&found, "prepared") || is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_commit_without_its_locks_is_found_within_40_seeds() {
+    let found = shard(Shard::ForgetRegistration, 40);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_decision_after_a_recorded_abort_is_found_within_60_seeds() {
+    let found = shard(Shard::LateDecide, 60);
+    assert!(matches!(found.broken, Broken::Undead { .. }) || is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn an_abort_that_is_answered_and_not_recorded_is_found_within_60_seeds() {
+    let found = shard(Shard::AbortUnrecorded, 60);
+    assert!(matches!(found.broken, Broken::Undead { .. }) || is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn prepared_transactions_that_a_new_leader_does_not_lock_are_found_within_40_seeds() {
+    let found = shard(Shard::ForgetPrepared, 40);
+    assert!(asserts(&found, "prepared") || is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn an_epsilon_that_does_not_grow_is_found_within_10_seeds() {
+    let found = hunt(Planted::Clock(Clock::NoDrift), None, 10);
+    assert!(matches!(found.broken, Broken::WrongClock { .. }), "{found}");
+}
+
+#[test]
+fn a_clock_that_believes_one_master_is_found_within_40_seeds() {
+    let found = hunt(Planted::Clock(Clock::TrustAnybody), None, 40);
+    assert!(matches!(found.broken, Broken::WrongClock { .. }), "{found}");
+}
+
+#[test]
+fn a_snapshot_without_the_prepared_is_found_within_200_seeds() {
+    let found = hunt(Planted::Driver(DriverBug::SnapshotWithoutPrepared), None, 200);
+    assert!(breaks_replicas(&found) || is_anomaly(&found) || asserts(&found, "prepared"), "{found}");
+}
+
+#[test]
+fn a_snapshot_over_old_rows_is_found_within_100_seeds() {
+    let found = hunt(Planted::Driver(DriverBug::SnapshotOverOldRows), None, 100);
+    assert!(breaks_replicas(&found) || asserts(&found, ""), "{found}");
+}
+
+#[test]
+fn a_closed_timestamp_without_its_slot_is_found_within_20_seeds() {
+    let found = hunt(Planted::Driver(DriverBug::CloseWithoutSlot), None, 20);
+    assert!(is_anomaly(&found), "{found}");
+}

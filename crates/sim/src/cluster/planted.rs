@@ -1,0 +1,55 @@
+//! Bugs of the cores and of the driver that the simulation must find; selectable under the feature `planted-bugs` only.
+
+#[cfg(feature = "planted-bugs")]
+use meridian_truetime::Planted as ClockBug;
+
+use super::world::Cluster;
+
+/// One wrong behaviour of every node.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Planted {
+    /// Of the Paxos core.
+    Paxos(meridian_paxos::Planted),
+    /// Of the shard core.
+    Shard(meridian_shard::Planted),
+    /// Of the clock.
+    Clock(ClockBug),
+    /// Of the driver around the cores.
+    Driver(DriverBug),
+}
+
+#[cfg(feature = "planted-bugs")]
+impl Planted {
+    pub(super) fn clock(self) -> Option<ClockBug> {
+        match self {
+            Planted::Clock(bug) => Some(bug),
+            Planted::Paxos(_) | Planted::Shard(_) | Planted::Driver(_) => None,
+        }
+    }
+}
+
+/// Bugs of the driver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public only under the feature"))]
+pub enum DriverBug {
+    /// A snapshot lacks the prepared transactions (breaks I-9).
+    SnapshotWithoutPrepared,
+    /// A snapshot is laid over the old rows without erasing them (breaks I-6).
+    SnapshotOverOldRows,
+    /// The closed timestamp that a leader tells is taken up before its slot is applied (breaks I-8).
+    CloseWithoutSlot,
+}
+
+impl Cluster {
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn has_bug(&self, bug: DriverBug) -> bool {
+        self.setup.planted == Some(Planted::Driver(bug))
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "the question is the same with and without the feature")]
+    pub(super) const fn has_bug(&self, _bug: DriverBug) -> bool {
+        false
+    }
+}

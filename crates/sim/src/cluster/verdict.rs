@@ -1,0 +1,133 @@
+//! The end of a run: everything heals, what is undecided must be decided, and what is left is compared with what was told.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use meridian_shard::Replica;
+use meridian_storage::{Family, MemoryEngine, Reader};
+use meridian_types::{Duration, GroupId, NodeId, Slot, Span, Timestamp};
+
+use super::checker::{self, Broken, Truth};
+use super::client::key;
+use super::node::Node;
+use super::world::Cluster;
+
+/// After the faults everything must be settled within this time. Clocks that were disturbed need ten polls to be trusted
+/// again, and lies of masters five to be forgotten.
+const HEALING: Duration = Duration::from_secs(40);
+
+/// How often it is looked whether everything is settled.
+const LOOK_EVERY: Duration = Duration::from_millis(1_000);
+
+impl Cluster {
+    /// Runs until everything is settled, or time is up.
+    pub(super) fn settle(&mut self, at: &Cell<Timestamp>) -> Result<(), Broken> {
+        let deadline = self.scheduler.now() + HEALING;
+        loop {
+            let next = self.scheduler.now() + LOOK_EVERY;
+            self.run_until(next, u64::MAX, at)?;
+            match self.unsettled() {
+                None => return Ok(()),
+                Some(broken) if self.scheduler.now() >= deadline => return Err(broken),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn unsettled(&self) -> Option<Broken> {
+        if let Some(client) = self.clients.iter().position(|client| !client.is_idle()) {
+            return Some(Broken::Hanging { client });
+        }
+        self.shards.values().find_map(|group| self.group_unsettled(*group))
+    }
+
+    fn group_unsettled(&self, group: GroupId) -> Option<Broken> {
+        let at = self.scheduler.now();
+        let leads = |node: &Node| {
+            // A leader whose clock is unsure at this very moment is as good as another.
+            let now = node.now(at);
+            let leads = |r: &Replica| {
+                if now.tt.is_some() { r.status(now).is_leader } else { r.leader_hint() == Some(node.id) }
+            };
+            node.replicas.get(&group).is_some_and(|hosted| leads(&hosted.replica))
+        };
+        let Some(leader) = self.nodes.values().find(|node| leads(node)) else {
+            return Some(Broken::Stuck { group });
+        };
+        let newest = leader.replicas[&group].replica.applied_slot();
+        for node in self.members[&group].iter().map(|id| &self.nodes[id]) {
+            let Some(hosted) = node.replicas.get(&group) else {
+                return Some(Broken::LeftBehind { group, node: node.id });
+            };
+            let status = hosted.replica.status(node.now(at));
+            if status.applied < newest {
+                return Some(Broken::LeftBehind { group, node: node.id });
+            }
+            if status.prepared > 0 || !node.engine.is_empty(Family::Staged) {
+                return Some(Broken::Undecided { group, node: node.id, count: status.prepared });
+            }
+        }
+        None
+    }
+
+    /// Compares what is left with what was told.
+    pub(super) fn check(&mut self) -> Result<(), Broken> {
+        for group in self.shards.values().copied().collect::<Vec<_>>() {
+            self.check_replicas(group)?;
+        }
+        let truth = self.truth();
+        checker::check(&std::mem::take(&mut self.history), &truth, self.monitor.clocks_are_void)
+    }
+
+    fn check_replicas(&self, group: GroupId) -> Result<(), Broken> {
+        let mut known: BTreeMap<Slot, (NodeId, Rows)> = BTreeMap::new();
+        for node in self.nodes.values() {
+            let Some(hosted) = node.replicas.get(&group) else { continue };
+            let data = meridian_keys::version::versions_in(&hosted.replica.descriptor().span);
+            let mut bytes = dump(&node.engine, Family::Data, &data);
+            bytes.extend(dump(&node.engine, Family::State, &meridian_keys::local::group_span(group)));
+            let slot = hosted.replica.applied_slot();
+            match known.get(&slot) {
+                Some((other, expected)) if *expected != bytes => {
+                    return Err(Broken::ReplicasDiffer { group, slot, nodes: (*other, node.id) });
+                }
+                Some(_) => {}
+                None => {
+                    known.insert(slot, (node.id, bytes));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All versions, from the replicas that have applied the most.
+    fn truth(&self) -> Truth {
+        let mut truth = Truth::new();
+        for n in 0..self.weather().load.keys {
+            let key = key(n);
+            let group = self.group_of(&key);
+            let hosts = self.nodes.values().filter_map(|n| Some((n.replicas.get(&group)?, n)));
+            let newest = hosts.max_by_key(|(hosted, _)| hosted.replica.applied_slot());
+            let (_, node) = newest.expect("every group lives somewhere");
+            let mut versions =
+                meridian_mvcc::versions(&node.engine, key.as_bytes()).expect("memory can be read");
+            versions.reverse();
+            truth.insert(key, versions);
+        }
+        truth
+    }
+}
+
+/// Keys and values, raw.
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn dump(engine: &MemoryEngine, family: Family, span: &Span) -> Rows {
+    let mut cursor = engine.cursor(family, span);
+    let mut all = Vec::new();
+    let mut more = cursor.first().expect("memory can be read");
+    while more {
+        all.push((cursor.key().to_vec(), cursor.value().to_vec()));
+        more = cursor.next().expect("memory can be read");
+    }
+    all
+}

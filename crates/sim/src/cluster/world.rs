@@ -1,0 +1,755 @@
+//! The scheduler loop: nodes, gateways, and what a driver does with the outputs of a replica.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use meridian_paxos::{Envelope, MemberKind, Message, PersistToken};
+use meridian_shard::{
+    ClosedTimestamp, Input, Outputs, Request, RequestId, Response, Serve, ShardDescriptor, ShardError,
+};
+use meridian_storage::{Durability, Engine, MemoryEngine};
+use meridian_truetime::MasterModel;
+use meridian_types::{Duration, GroupId, Key, NodeId, SeededRng, Slot, Span, Timestamp, TxnId};
+
+use super::calls::NodeCall;
+use super::checker::{Broken, Op};
+use super::client::{Client, Route, World, key};
+use super::monitor::Monitor;
+use super::network::Network;
+use super::node::{Node, Origin, Setup};
+use super::options::{Clocks, Fault, Options, Weather};
+use super::planted::DriverBug;
+use super::snapshots::Snapshot;
+use super::trace::{Note, Trace};
+use super::{Report, Stats};
+use crate::Scheduler;
+use crate::clock::{DisciplinedNode, ErraticClock, MASTERS, NodeClock, Oscillator, POLL_INTERVAL, Poll};
+
+/// Absolute time at the start of a run.
+pub(super) const START: Timestamp = Timestamp::from_nanos(1_000_000_000_000_000);
+/// Gateways work, undisturbed, for this long before the first fault.
+const GRACE: Duration = Duration::from_millis(1_500);
+/// More events than this at one moment mean that time stands still.
+const EVENTS_AT_ONCE_MAX: u32 = 20_000;
+/// The drift bound of the clocks.
+pub(super) const DRIFT_PPM: u64 = 200;
+const SHARDS: u64 = 3;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Address {
+    Node(NodeId),
+    Client(usize),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Packet {
+    Paxos {
+        group: GroupId,
+        from: NodeId,
+        message: Message,
+    },
+    Request {
+        group: GroupId,
+        origin: Origin,
+        request: Request,
+    },
+    Answer {
+        call: u64,
+        group: GroupId,
+        answer: Result<Response, ShardError>,
+    },
+    /// All groups that a node leads, in one message per pair of nodes.
+    Closed {
+        closings: Vec<(GroupId, ClosedTimestamp)>,
+    },
+    /// The sender was talked to about a group that it does not have.
+    Unknown {
+        group: GroupId,
+        from: NodeId,
+    },
+    Snapshot(Box<Snapshot>),
+}
+
+impl Packet {
+    fn name(&self) -> (&'static str, GroupId) {
+        match self {
+            Packet::Paxos { group, message, .. } => (message_name(message), *group),
+            Packet::Request { group, .. } => ("request", *group),
+            Packet::Answer { group, .. } => ("answer", *group),
+            Packet::Closed { .. } => ("closed", GroupId::new(0)),
+            Packet::Unknown { group, .. } => ("unknown", *group),
+            Packet::Snapshot(snapshot) => ("snapshot", snapshot.descriptor.group),
+        }
+    }
+}
+
+fn message_name(message: &Message) -> &'static str {
+    match message {
+        Message::Prepare { .. } => "prepare",
+        Message::Promise { .. } => "promise",
+        Message::Refuse { .. } => "refuse",
+        Message::Accept { .. } => "accept",
+        Message::Accepted { .. } => "accepted",
+        Message::CatchUp { .. } => "catch-up",
+        Message::Learn { .. } => "learn",
+        Message::NeedSnapshot { .. } => "need-snapshot",
+        Message::HandOver { .. } => "hand-over",
+        Message::ReleaseVote { .. } => "release-vote",
+    }
+}
+
+/// Names a life of a node: events of an earlier one are dropped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    pub(super) node: NodeId,
+    pub(super) incarnation: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Event {
+    Deliver { to: Address, packet: Packet },
+    Wake { life: Life, group: GroupId },
+    Synced { life: Life, group: GroupId, token: Option<PersistToken>, send: Vec<Envelope> },
+    Confirm { life: Life, group: GroupId, slot: Slot },
+    Serve { life: Life, group: GroupId, serve: Serve },
+    Client { client: usize },
+    Housekeeping { node: NodeId },
+    Poll { life: Life, master: u32 },
+    PollDone { life: Life, poll: Poll },
+    Fault,
+    HealNetwork,
+    HealMasters,
+    HealOscillator { node: NodeId },
+    Restart { node: NodeId },
+}
+
+pub(super) struct Cluster {
+    pub(super) setup: Setup,
+    limits: (u64, Duration),
+    pub(super) rng: SeededRng,
+    pub(super) scheduler: Scheduler<Event>,
+    pub(super) nodes: BTreeMap<NodeId, Node>,
+    pub(super) clients: Vec<Client>,
+    /// Start of each shard, as of the first replica that applied a split.
+    pub(super) shards: BTreeMap<Key, GroupId>,
+    /// The newest descriptor of each group that any replica has made known.
+    pub(super) members: BTreeMap<GroupId, Vec<NodeId>>,
+    pub(super) next_group: u64,
+    guess: BTreeMap<GroupId, NodeId>,
+    pub(super) network: Network,
+    pub(super) masters: Vec<MasterModel>,
+    /// No master may go wrong before this moment: samples of the last one that did may still be in use.
+    pub(super) masters_busy_until: Timestamp,
+    next_call: u64,
+    pub(super) node_calls: BTreeMap<u64, (NodeId, NodeCall)>,
+    pub(super) tells: BTreeMap<(NodeId, TxnId), BTreeSet<u64>>,
+    pub(super) history: Vec<Op>,
+    pub(super) monitor: Monitor,
+    pub(super) trace: Trace,
+    pub(super) stats: Stats,
+    pub(super) broken: Option<Broken>,
+    pub(super) is_over: bool,
+    pub(super) healed: bool,
+}
+
+impl Cluster {
+    pub(super) fn new(seed: u64, options: &Options) -> Self {
+        let mut rng = SeededRng::new(seed);
+        let weather = Weather::new(options, &mut rng);
+        let setup = Setup {
+            weather: weather.clone(),
+            #[cfg(feature = "planted-bugs")]
+            planted: options.planted,
+        };
+        let descriptors = descriptors(&weather);
+        let nodes = (1..=weather.nodes).map(NodeId::new);
+        let nodes = nodes.map(|id| (id, new_node(id, &setup, &descriptors, &mut rng))).collect();
+        let us = Duration::from_micros;
+        let masters = (0..MASTERS).map(|_| MasterModel::gps(us(20 + rng.below(500)))).collect();
+        let members = |d: &ShardDescriptor| d.replicas.iter().map(|(node, _)| *node).collect();
+        Cluster {
+            limits: (options.steps, options.time),
+            scheduler: Scheduler::new(START),
+            nodes,
+            clients: (0..weather.load.clients).map(|i| Client::new(i as u32)).collect(),
+            shards: descriptors.iter().map(|d| (d.span.start.clone(), d.group)).collect(),
+            members: descriptors.iter().map(|d| (d.group, members(d))).collect(),
+            next_group: 10,
+            guess: BTreeMap::new(),
+            network: Network::default(),
+            masters,
+            masters_busy_until: START,
+            next_call: 0,
+            node_calls: BTreeMap::new(),
+            tells: BTreeMap::new(),
+            history: Vec::new(),
+            monitor: Monitor::default(),
+            trace: Trace::new(options.record),
+            stats: Stats::default(),
+            broken: None,
+            is_over: false,
+            healed: false,
+            setup,
+            rng,
+        }
+    }
+
+    pub(super) fn weather(&self) -> &Weather {
+        &self.setup.weather
+    }
+
+    pub(super) fn has(&self, fault: Fault) -> bool {
+        self.setup.weather.faults.has(fault) && !self.healed
+    }
+
+    pub(super) fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (1..=self.setup.weather.nodes).map(NodeId::new)
+    }
+
+    /// The whole run. `at` is kept current, for whoever catches a panic.
+    pub(super) fn run(mut self, at: &Cell<Timestamp>) -> Result<Report, Broken> {
+        self.begin();
+        let (steps, time) = self.limits;
+        self.run_until(START + time, steps, at)?;
+        self.heal_everything();
+        self.settle(at)?;
+        self.check()?;
+        self.stats.digest = self.trace.digest();
+        self.stats.time = self.scheduler.now().since(START);
+        self.stats.clocks_are_void = self.monitor.clocks_are_void;
+        Ok(Report { stats: self.stats, trace: self.trace.into_text() })
+    }
+
+    fn begin(&mut self) {
+        for node in self.node_ids() {
+            self.scheduler.after(Duration::from_millis(50), Event::Housekeeping { node });
+            self.begin_polls(node);
+            for group in self.nodes[&node].replicas.keys().copied().collect::<Vec<_>>() {
+                let first = self.members[&group].first() == Some(&node);
+                self.step(node, group, if first { Input::Campaign } else { Input::Tick });
+            }
+        }
+        for client in 0..self.clients.len() {
+            self.scheduler.after(Duration::from_millis(100), Event::Client { client });
+        }
+        self.scheduler.after(GRACE, Event::Fault);
+    }
+
+    /// Runs to `end`, or for so many steps, or until something is broken.
+    pub(super) fn run_until(
+        &mut self,
+        end: Timestamp,
+        steps: u64,
+        at: &Cell<Timestamp>,
+    ) -> Result<(), Broken> {
+        let last = self.stats.events.saturating_add(steps);
+        let mut at_once = 0;
+        while self.stats.events < last {
+            let Some(event) = self.scheduler.next_until(end) else { break };
+            at_once = if at.replace(self.scheduler.now()) == self.scheduler.now() { at_once + 1 } else { 0 };
+            if at_once > EVENTS_AT_ONCE_MAX {
+                return Err(Broken::Spinning);
+            }
+            self.stats.events += 1;
+            self.handle(event);
+            if let Some(broken) = self.broken.take() {
+                return Err(broken);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Some(wakes) = self.asleep_until(&event) {
+            return self.scheduler.at(wakes, event);
+        }
+        if let Some(note) = self.note(&event) {
+            self.trace.note(self.scheduler.now(), note);
+        }
+        match event {
+            Event::Deliver { to, packet } => self.deliver(to, packet),
+            Event::Wake { life, group } if self.lives(life) => {
+                if let Some(hosted) = self.node(life.node).replicas.get_mut(&group) {
+                    hosted.wake_at = None;
+                }
+                self.step(life.node, group, Input::Tick);
+            }
+            Event::Synced { life, group, token, send } if self.lives(life) => {
+                if let Some(token) = token {
+                    self.node(life.node).logs.entry(group).or_default().complete(token);
+                }
+                self.send_all(send);
+                if let Some(token) = token {
+                    self.step(life.node, group, Input::Persisted(token));
+                }
+            }
+            Event::Confirm { life, group, slot } if self.lives(life) => {
+                self.step(life.node, group, Input::Applied(slot));
+            }
+            Event::Serve { life, group, serve } if self.lives(life) => {
+                let engine = &self.node(life.node).engine;
+                let answer = meridian_shard::serve(engine, &serve).expect("memory can be read");
+                self.reply(life.node, group, serve.id, Ok(answer));
+            }
+            Event::Poll { life, master } if self.lives(life) => self.poll(life, master),
+            Event::PollDone { life, poll } if self.lives(life) => self.poll_done(life.node, poll),
+            Event::Wake { .. }
+            | Event::Synced { .. }
+            | Event::Confirm { .. }
+            | Event::Serve { .. }
+            | Event::Poll { .. }
+            | Event::PollDone { .. } => {}
+            Event::Client { client } => self.with_client(client, |client, world| client.wake(world)),
+            Event::Housekeeping { node } => self.housekeeping(node),
+            Event::Fault => self.fault(),
+            Event::HealNetwork => self.network.heal(),
+            Event::HealMasters => self.heal_masters(),
+            Event::HealOscillator { node } => self.heal_oscillator(node),
+            Event::Restart { node } => self.restart(node),
+        }
+    }
+
+    fn note(&self, event: &Event) -> Option<Note> {
+        let note = match event {
+            Event::Deliver { to, packet } => {
+                let (what, group) = packet.name();
+                Note::Deliver { to: *to, what, group }
+            }
+            Event::Wake { life, group } => Note::Wake { node: life.node.get(), group: *group },
+            Event::Synced { life, group, token, .. } => {
+                Note::Synced { node: life.node.get(), group: *group, token: token.map_or(0, |t| t.0) }
+            }
+            Event::Confirm { life, group, slot } => {
+                Note::Confirm { node: life.node.get(), group: *group, slot: *slot }
+            }
+            Event::Serve { life, group, serve } => {
+                Note::Serve { node: life.node.get(), group: *group, request: serve.id.0 }
+            }
+            Event::Client { client } => Note::Client { client: *client },
+            Event::Housekeeping { node } => Note::Housekeeping { node: node.get() },
+            Event::Poll { life, master } => Note::Poll { node: life.node.get(), master: *master },
+            Event::Restart { node } => Note::Restart { node: node.get() },
+            // These say what they do when they do it.
+            Event::PollDone { .. }
+            | Event::Fault
+            | Event::HealNetwork
+            | Event::HealMasters
+            | Event::HealOscillator { .. } => return None,
+        };
+        Some(note)
+    }
+
+    /// When a node that stands still will take up the event.
+    fn asleep_until(&self, event: &Event) -> Option<Timestamp> {
+        let node = match event {
+            Event::Deliver { to: Address::Node(node), .. } | Event::Housekeeping { node } => node,
+            Event::Wake { life, .. }
+            | Event::Synced { life, .. }
+            | Event::Confirm { life, .. }
+            | Event::Serve { life, .. }
+            | Event::Poll { life, .. }
+            | Event::PollDone { life, .. } => &life.node,
+            Event::Deliver { to: Address::Client(_), .. }
+            | Event::Client { .. }
+            | Event::Fault
+            | Event::HealNetwork
+            | Event::HealMasters
+            | Event::HealOscillator { .. }
+            | Event::Restart { .. } => return None,
+        };
+        Some(self.nodes[node].asleep_until).filter(|until| *until > self.scheduler.now())
+    }
+
+    pub(super) fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("nodes are fixed")
+    }
+
+    fn lives(&self, life: Life) -> bool {
+        let node = &self.nodes[&life.node];
+        node.is_up && node.incarnation == life.incarnation
+    }
+
+    pub(super) fn life(&self, node: NodeId) -> Life {
+        Life { node, incarnation: self.nodes[&node].incarnation }
+    }
+
+    pub(super) fn fail(&mut self, broken: Broken) {
+        self.broken.get_or_insert(broken);
+    }
+
+    /// Steps a replica and carries out what it asks for.
+    pub(super) fn step(&mut self, id: NodeId, group: GroupId, input: Input) {
+        let at = self.scheduler.now();
+        let node = self.nodes.get_mut(&id).expect("nodes are fixed");
+        let now = node.now(at);
+        if let Err(broken) = self.monitor.reading(id, now, at, node.is_clock_disturbed) {
+            return self.fail(broken);
+        }
+        let mut out = std::mem::take(&mut node.out);
+        let Some(hosted) = node.replicas.get_mut(&group).filter(|_| node.is_up) else {
+            node.out = out;
+            if let Input::Request { id: request, .. } = input {
+                self.reply(id, group, request, Err(ShardError::UnknownGroup { group }));
+            }
+            return;
+        };
+        hosted.replica.step(input, now, &node.engine, &mut out);
+        hosted.replica.check_invariants();
+        let nodes = &self.nodes;
+        let holds = |other: NodeId| {
+            let other = &nodes[&other];
+            let hosted = other.replicas.get(&group).filter(|_| other.is_up);
+            hosted.is_some_and(|h| h.replica.lease_end(other.now(at)).is_some())
+        };
+        match self.monitor.stepped(id, group, &nodes[&id].replicas[&group].replica, now, holds) {
+            Ok(true) => {
+                self.stats.leaders += 1;
+                self.trace.note(at, Note::Leads { node: id.get(), group });
+            }
+            Ok(false) => {}
+            Err(broken) => self.fail(broken),
+        }
+        self.carry_out(id, group, &mut out);
+        self.node(id).out = out;
+        self.schedule_wake(id, group);
+    }
+
+    fn schedule_wake(&mut self, id: NodeId, group: GroupId) {
+        let at = self.scheduler.now();
+        let life = self.life(id);
+        let node = self.nodes.get_mut(&id).expect("nodes are fixed");
+        let Some(hosted) = node.replicas.get_mut(&group) else { return };
+        let Some(wake) = hosted.replica.next_wake() else { return };
+        let wake = node.clock.when(wake).max(at + Duration::from_micros(1));
+        if hosted.wake_at.is_none_or(|w| w > wake || w < at) {
+            hosted.wake_at = Some(wake);
+            self.scheduler.at(wake, Event::Wake { life, group });
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, group: GroupId, out: &mut Outputs) {
+        let at = self.scheduler.now();
+        let life = self.life(id);
+        self.send_all(std::mem::take(&mut out.send));
+        let send = std::mem::take(&mut out.send_after_persist);
+        if !out.persist.is_empty() || !send.is_empty() {
+            let token = (!out.persist.is_empty()).then_some(out.token);
+            let sync = Duration::from_micros(50 + self.rng.below(self.weather().fsync_us));
+            let writes = std::mem::take(&mut out.persist);
+            let node = self.node(id);
+            if let Some(token) = token {
+                node.logs.entry(group).or_default().write(token, writes);
+            }
+            let begins = node.disk_busy_until.max(at);
+            let done = if token.is_some() { begins + sync } else { begins };
+            node.disk_busy_until = done;
+            self.scheduler.at(done, Event::Synced { life, group, token, send });
+        }
+        for apply in std::mem::take(&mut out.apply) {
+            match self.monitor.applied(id, group, apply.slot, &apply.batch) {
+                Ok(effect) => {
+                    self.trace.note(at, Note::Applied { node: id.get(), group, slot: apply.slot, effect });
+                }
+                Err(broken) => self.fail(broken),
+            }
+            self.node(id).engine.write(apply.batch, Durability::Buffered).expect("memory takes writes");
+            let lag = Duration::from_micros(if self.rng.chance(1, 10) { self.rng.below(3_000) } else { 10 });
+            self.scheduler.after(lag, Event::Confirm { life, group, slot: apply.slot });
+        }
+        for serve in std::mem::take(&mut out.serve) {
+            let lag = Duration::from_micros(self.rng.below(1_000));
+            self.scheduler.after(lag, Event::Serve { life, group, serve });
+        }
+        for (request, answer) in std::mem::take(&mut out.replies) {
+            self.reply(id, group, request, answer);
+        }
+        if out.leading.take() == Some(true) {
+            self.guess.insert(group, id);
+        }
+        for create in std::mem::take(&mut out.create) {
+            let (right, descriptor) = (create.descriptor.group, create.descriptor);
+            self.shards.insert(descriptor.span.start.clone(), right);
+            self.members.insert(right, descriptor.replicas.iter().map(|(node, _)| *node).collect());
+            self.open(id, right);
+            self.step(id, right, if create.campaign { Input::Campaign } else { Input::Tick });
+        }
+        for recovery in std::mem::take(&mut out.recovery) {
+            self.recover(id, recovery);
+        }
+        for at in std::mem::take(&mut out.close_requests) {
+            self.node_call(id, group, Request::CloseTimestamp { at }, NodeCall::Close { group });
+        }
+        for to in std::mem::take(&mut out.snapshot_to) {
+            self.send_snapshot(id, group, to);
+        }
+    }
+
+    pub(super) fn open(&mut self, id: NodeId, group: GroupId) {
+        let at = self.scheduler.now();
+        let node = self.nodes.get_mut(&id).expect("nodes are fixed");
+        node.open(group, &self.setup, at, &mut self.rng);
+    }
+
+    pub(super) fn group_of(&self, key: &Key) -> GroupId {
+        *self.shards.range::<Key, _>(..=key).next_back().expect("some shard holds every key").1
+    }
+
+    pub(super) fn leader_guess(&self, group: GroupId) -> Option<NodeId> {
+        self.guess.get(&group).copied()
+    }
+
+    pub(super) fn new_call(&mut self) -> u64 {
+        self.next_call += 1;
+        self.next_call
+    }
+
+    pub(super) fn send_request(
+        &mut self,
+        from: Address,
+        call: u64,
+        group: GroupId,
+        route: Route,
+        request: Request,
+    ) {
+        let members = &self.members[&group];
+        let random = if self.rng.chance(1, 100) {
+            NodeId::new(self.rng.below(u64::from(self.setup.weather.nodes)) as u32 + 1)
+        } else {
+            members[self.rng.below(members.len() as u64) as usize]
+        };
+        let to = match route {
+            Route::Leader if !self.rng.chance(1, 30) => self.leader_guess(group).unwrap_or(random),
+            Route::Leader | Route::Any => random,
+            Route::Node(node) => node,
+        };
+        let origin = Origin { from, call };
+        self.send(from, Address::Node(to), Packet::Request { group, origin, request }, false);
+    }
+
+    pub(super) fn send(&mut self, from: Address, to: Address, packet: Packet, may_duplicate: bool) {
+        let arrivals = self.network.arrivals(from, to, may_duplicate, &self.setup.weather, &mut self.rng);
+        if let Some(again) = arrivals.again {
+            self.scheduler.after(again, Event::Deliver { to, packet: packet.clone() });
+        }
+        if let Some(first) = arrivals.first {
+            self.scheduler.after(first, Event::Deliver { to, packet });
+        }
+    }
+
+    pub(super) fn send_all(&mut self, envelopes: Vec<Envelope>) {
+        for Envelope { group, from, to, message } in envelopes {
+            self.send(Address::Node(from), Address::Node(to), Packet::Paxos { group, from, message }, true);
+        }
+    }
+
+    fn deliver(&mut self, to: Address, packet: Packet) {
+        match (to, packet) {
+            (Address::Node(node), packet) if !self.nodes[&node].is_up => drop(packet),
+            (Address::Node(node), Packet::Paxos { group, from, message }) => {
+                if self.nodes[&node].replicas.contains_key(&group) {
+                    self.step(node, group, Input::Paxos { from, message });
+                } else {
+                    self.report_unknown(node, group, from);
+                }
+            }
+            (Address::Node(id), Packet::Request { group, origin, request }) => {
+                let node = self.node(id);
+                node.next_request += 1;
+                let request_id = RequestId(node.next_request);
+                node.origins.insert(request_id, origin);
+                self.step(id, group, Input::Request { id: request_id, request });
+            }
+            (Address::Node(node), Packet::Closed { closings }) => {
+                for (group, mut closed) in closings {
+                    if self.has_bug(DriverBug::CloseWithoutSlot) {
+                        closed.through = Slot::ZERO;
+                    }
+                    self.step(node, group, Input::Closed(closed));
+                }
+            }
+            (Address::Node(node), Packet::Unknown { group, from }) => self.on_unknown(node, group, from),
+            (Address::Node(node), Packet::Snapshot(snapshot)) => self.install_snapshot(node, *snapshot),
+            (Address::Node(_), Packet::Answer { call, group, answer }) => {
+                self.learn_leader(group, &answer);
+                self.node_answer(call, answer);
+            }
+            (Address::Client(client), Packet::Answer { call, group, answer }) => {
+                self.learn_leader(group, &answer);
+                self.with_client(client, |client, world| client.answer(call, answer, world));
+            }
+            (to @ Address::Client(_), packet) => panic!("{to:?} got {packet:?}"),
+        }
+    }
+
+    fn learn_leader(&mut self, group: GroupId, answer: &Result<Response, ShardError>) {
+        if let Err(ShardError::NotLeader { leader, .. }) = answer {
+            match leader {
+                Some(leader) => self.guess.insert(group, *leader),
+                None => self.guess.remove(&group),
+            };
+        }
+    }
+
+    fn reply(
+        &mut self,
+        node: NodeId,
+        group: GroupId,
+        request: RequestId,
+        answer: Result<Response, ShardError>,
+    ) {
+        let note = Note::Reply { node: node.get(), group, request: request.0, is_ok: answer.is_ok() };
+        self.trace.note(self.scheduler.now(), note);
+        let Some(origin) = self.node(node).origins.remove(&request) else { return };
+        let packet = Packet::Answer { call: origin.call, group, answer };
+        self.send(Address::Node(node), origin.from, packet, true);
+    }
+
+    fn with_client(&mut self, index: usize, act: impl FnOnce(&mut Client, &mut World<'_>)) {
+        let now = self.scheduler.now();
+        let id = NodeId::new(index as u32 % self.weather().nodes + 1);
+        let node = &self.nodes[&id];
+        let read = self.monitor.reading(id, node.now(now), now, node.is_clock_disturbed);
+        let mut outbox = Vec::new();
+        let mut timer = None;
+        let mut world = World {
+            now,
+            tt: node.clock.tt(now),
+            rng: &mut self.rng,
+            shards: &self.shards,
+            history: &mut self.history,
+            stats: &mut self.stats,
+            next_call: &mut self.next_call,
+            outbox: &mut outbox,
+            timer: &mut timer,
+            keys: self.setup.weather.load.keys,
+            pause: self.setup.weather.load.pause,
+            vanishes: self.setup.weather.faults.has(Fault::Vanish) && !self.healed,
+            is_over: self.is_over,
+        };
+        act(&mut self.clients[index], &mut world);
+        for (call, group, route, request) in outbox {
+            self.send_request(Address::Client(index), call, group, route, request);
+        }
+        if let Some(at) = timer {
+            self.scheduler.at(at, Event::Client { client: index });
+        }
+        if let Err(broken) = read {
+            self.fail(broken);
+        }
+    }
+
+    /// What a node does now and then: broadcasts closed timestamps and syncs its data engine.
+    fn housekeeping(&mut self, id: NodeId) {
+        self.scheduler.after(Duration::from_millis(50), Event::Housekeeping { node: id });
+        if !self.nodes[&id].is_up {
+            return;
+        }
+        let at = self.scheduler.now();
+        let node = self.node(id);
+        let now = node.now(at);
+        let mut by_peer: BTreeMap<NodeId, Vec<(GroupId, ClosedTimestamp)>> = BTreeMap::new();
+        let mut durable = Vec::new();
+        for (group, hosted) in &mut node.replicas {
+            if let Some(closed) = hosted.replica.closed_for_broadcast(now) {
+                for (peer, _) in hosted.replica.descriptor().replicas.iter().filter(|(peer, _)| *peer != id) {
+                    by_peer.entry(*peer).or_default().push((*group, closed));
+                }
+            }
+            durable.push((*group, hosted.replica.applied_slot()));
+        }
+        for (peer, closings) in by_peer {
+            self.send(Address::Node(id), Address::Node(peer), Packet::Closed { closings }, true);
+        }
+        if self.rng.chance(1, 4) {
+            self.node(id).engine.sync().expect("memory can be synced");
+            for (group, slot) in durable {
+                self.step(id, group, Input::DataDurable(slot));
+            }
+        }
+    }
+
+    /// Each master is polled at a moment of its own.
+    pub(super) fn begin_polls(&mut self, node: NodeId) {
+        if !matches!(self.weather().clocks, Clocks::Disciplined) {
+            return;
+        }
+        let life = self.life(node);
+        for master in 0..MASTERS {
+            let first = Duration::from_micros(self.rng.below(20_000));
+            self.scheduler.after(first, Event::Poll { life, master });
+        }
+    }
+
+    fn poll(&mut self, life: Life, master: u32) {
+        self.scheduler.after(POLL_INTERVAL, Event::Poll { life, master });
+        let at = self.scheduler.now();
+        let NodeClock::Disciplined(clock) = &self.nodes[&life.node].clock else { return };
+        let (done, poll) = clock.poll(master, &self.masters[master as usize], at, &mut self.rng);
+        self.scheduler.at(done, Event::PollDone { life, poll });
+    }
+
+    fn poll_done(&mut self, id: NodeId, poll: Poll) {
+        let at = self.scheduler.now();
+        let node = self.nodes.get_mut(&id).expect("nodes are fixed");
+        let NodeClock::Disciplined(clock) = &mut node.clock else { return };
+        let is_sure = clock.poll_done(poll, at);
+        self.trace.note(at, Note::Clock { node: id.get(), is_sure });
+        let read = self.monitor.reading(id, node.now(at), at, node.is_clock_disturbed);
+        let is_misled = node.is_misled;
+        let noticed = || if is_misled { Ok(()) } else { self.monitor.check_noticed(id, at) };
+        if let Err(broken) = read.and_then(|()| noticed()) {
+            self.fail(broken);
+        }
+    }
+}
+
+/// The shards at the start: thirds of the keys, each on neighbouring nodes.
+fn descriptors(weather: &Weather) -> Vec<ShardDescriptor> {
+    let borders: Vec<Key> =
+        (0..SHARDS).map(|i| if i == 0 { Key::MIN } else { key(i * weather.load.keys / SHARDS) }).collect();
+    let describe = |i: usize| {
+        let node = |r: u32| NodeId::new((i as u32 + r) % weather.nodes + 1);
+        let mut replicas: Vec<_> = (0..weather.replicas).map(|r| (node(r), MemberKind::Voter)).collect();
+        replicas.sort_unstable();
+        let span = Span::new(borders[i].clone(), borders.get(i + 1).cloned());
+        ShardDescriptor { group: GroupId::new(i as u64 + 1), span, generation: 1, replicas }
+    };
+    (0..borders.len()).map(describe).collect()
+}
+
+fn new_node(id: NodeId, setup: &Setup, descriptors: &[ShardDescriptor], rng: &mut SeededRng) -> Node {
+    let clock = match setup.weather.clocks {
+        Clocks::Erratic(config) => NodeClock::Erratic(ErraticClock::new(config, rng)),
+        Clocks::Disciplined => {
+            let oscillator = Oscillator::new(DRIFT_PPM, rng);
+            #[cfg(feature = "planted-bugs")]
+            let node = DisciplinedNode::new(oscillator, setup.planted.and_then(super::Planted::clock));
+            #[cfg(not(feature = "planted-bugs"))]
+            let node = DisciplinedNode::new(oscillator);
+            NodeClock::Disciplined(Box::new(node))
+        }
+    };
+    let mut node = Node {
+        id,
+        incarnation: 0,
+        is_up: true,
+        asleep_until: Timestamp::ZERO,
+        clock,
+        is_clock_disturbed: false,
+        is_misled: false,
+        engine: MemoryEngine::new(),
+        logs: BTreeMap::new(),
+        replicas: BTreeMap::new(),
+        origins: BTreeMap::new(),
+        next_request: 0,
+        reported: BTreeMap::new(),
+        disk_busy_until: START,
+        out: Outputs::default(),
+    };
+    for descriptor in descriptors.iter().filter(|d| d.replicas.iter().any(|(member, _)| *member == id)) {
+        let batch = meridian_shard::initial_state(descriptor, Timestamp::ZERO);
+        node.engine.write(batch, Durability::Synced).expect("memory takes writes");
+        node.open(descriptor.group, setup, START, rng);
+    }
+    node
+}

@@ -1,0 +1,84 @@
+//! Clean runs of whole clusters under faults: no seed may break a promise.
+
+use meridian_sim::cluster::{Fault, Faults, Load, Options, Stats, run};
+use meridian_types::Duration;
+
+fn runs(seeds: std::ops::Range<u64>, options: &Options) -> Vec<Stats> {
+    seeds.map(|seed| run(seed, options).unwrap_or_else(|violation| panic!("{violation}")).stats).collect()
+}
+
+fn busy() -> Load {
+    Load { clients: 16, keys: 6, pause: Duration::from_millis(4) }
+}
+
+#[test]
+fn clusters_under_every_fault_reach_every_mechanism() {
+    let stats = runs(0..60, &Options { time: Duration::from_secs(10), ..Options::default() });
+    let sum = |f: fn(&Stats) -> u64| stats.iter().map(f).sum::<u64>();
+    // A mechanism that no run reaches is not tested.
+    assert!(sum(|s| s.commits) > 1_000);
+    assert!(sum(|s| s.distributed) > 100);
+    assert!(sum(|s| s.aborts) > 100);
+    assert!(sum(|s| s.unknown) > 10);
+    assert!(sum(|s| s.strong_reads) > 300);
+    assert!(sum(|s| s.snapshot_reads) > 300);
+    assert!(sum(|s| s.follower_reads) > 100);
+    assert!(sum(|s| s.leaders) > 300);
+    assert!(sum(|s| s.crashes) > 50);
+    assert!(sum(|s| s.splits) > 20);
+    assert!(sum(|s| s.snapshots) > 10);
+    assert!(sum(|s| s.recoveries) > 10);
+    assert!(stats.iter().any(|s| s.clocks_are_void), "no clock was disturbed enough");
+    assert!(stats.iter().any(|s| !s.clocks_are_void), "every clock was disturbed too much");
+}
+
+#[test]
+fn many_gateways_on_few_keys() {
+    let options = Options { load: Some(busy()), time: Duration::from_secs(8), ..Options::default() };
+    runs(1_000..1_010, &options);
+}
+
+#[test]
+fn a_calm_cluster_commits() {
+    let load = Some(Load { clients: 6, keys: 24, pause: Duration::from_millis(4) });
+    let options = Options { faults: Faults::NONE, load, time: Duration::from_secs(8), ..Options::default() };
+    for stats in runs(2_000..2_006, &options) {
+        assert!(stats.commits > 100, "{stats:?}");
+        assert!(stats.aborts < stats.commits, "{stats:?}");
+        assert!(!stats.clocks_are_void, "{stats:?}");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_trace_byte_for_byte() {
+    for seed in 42..46 {
+        let options = Options { record: true, time: Duration::from_secs(6), ..Options::default() };
+        let first = run(seed, &options).expect("the run is clean");
+        let again = run(seed, &options).expect("the run is clean");
+        assert!(first.trace.as_ref().is_some_and(|text| text.lines().count() > 1_000));
+        assert!(first == again, "seed {seed} gave two traces");
+        let silent = run(seed, &Options { record: false, ..options }).expect("the run is clean");
+        assert_eq!(silent.stats, first.stats, "keeping the trace changes the run");
+    }
+}
+
+#[test]
+fn the_number_of_steps_ends_the_faults() {
+    let options = Options { steps: 3_000, ..Options::default() };
+    let short = run(7, &options).expect("the run is clean").stats;
+    let long = run(7, &Options { steps: 30_000, ..options }).expect("the run is clean").stats;
+    assert!(short.events >= 3_000 && short.time < long.time, "{short:?} and {long:?}");
+}
+
+/// Each kind alone, so that a replay with a list of faults means what it says.
+#[test]
+fn every_fault_alone() {
+    for (i, (fault, _)) in Fault::ALL.iter().enumerate() {
+        let options =
+            Options { faults: Faults::NONE.with(*fault), time: Duration::from_secs(6), ..Options::default() };
+        let seeds = 3_000 + 10 * i as u64;
+        let stats = runs(seeds..seeds + 4, &options);
+        let crashes = stats.iter().map(|s| s.crashes).sum::<u64>();
+        assert_eq!(crashes > 0, *fault == Fault::Crash, "{fault:?}");
+    }
+}
