@@ -25,7 +25,7 @@ mod snapshot;
 mod store;
 mod virtual_table;
 
-pub use cache::{CatalogCache, CatalogGuard};
+pub use cache::{CatalogCache, CatalogGuard, CommitPermit};
 pub use descriptor::{
     CheckDesc, ColumnDesc, DatabaseDesc, Direction, Identity, IndexColumn, IndexDesc, IndexState, Interleave,
     SchemaDesc, TableDesc, TableRef,
@@ -37,7 +37,10 @@ pub use functions::{
 pub use ids::{ColumnId, DatabaseId, FIRST_USER_OID, IndexId, SchemaId, TableId};
 pub use pg_catalog::{Rows, virtual_rows};
 pub use snapshot::{CatalogSnapshot, Relation, TableStatistics, VIRTUAL_SCHEMAS};
-pub use store::{CatalogChange, CatalogError, CatalogStore, DEFAULT_DATABASE, ObjectKind, POSTGRES_DATABASE};
+pub use store::{
+    CatalogChange, CatalogError, CatalogState, CatalogStore, CatalogVersion, DEFAULT_DATABASE, ObjectKind,
+    POSTGRES_DATABASE,
+};
 pub use virtual_table::{
     ClusterTable, SessionTable, VirtualColumn, VirtualSource, VirtualTable, virtual_table, virtual_tables,
 };

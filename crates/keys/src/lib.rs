@@ -11,7 +11,7 @@
 //! | `08 02 node` | [`SystemKey::Node`]: a member of the cluster | node record | the node itself |
 //! | `08 03 id` | [`SystemKey::Descriptor`]: database, schema, table, ... | descriptor | schema changes |
 //! | `08 04 parent name` | [`SystemKey::Name`]: name within a parent | descriptor id | schema changes |
-//! | `08 05` | [`SystemKey::CatalogVersion`] | counter | schema changes |
+//! | `08 05` | [`SystemKey::CatalogVersion`] | counter, activation | schema changes |
 //! | `08 06 job` | [`SystemKey::Job`] | job record | the job's runner |
 //! | `08 07 name` | [`SystemKey::Setting`] | text | SET CLUSTER SETTING |
 //! | `08 08 counter` | [`SystemKey::Counter`]: an id allocator | next free id | allocators |
@@ -19,6 +19,7 @@
 //! | `08 0a name` | [`SystemKey::Role`]: a SQL role | role record | CREATE ROLE |
 //! | `08 0b table column` | [`SystemKey::Statistics`] | histogram | ANALYZE |
 //! | `08 0c sequence` | [`SystemKey::Sequence`]: state of a SQL sequence | next value | nextval |
+//! | `08 0d` | [`SystemKey::CatalogFence`] | timestamp | schema changes |
 //! | `80 table index columns` | [`IndexKey`]: a row or an index entry | encoded columns | SQL |
 //! | `80 table index columns 05 table index columns` | a row of a child table, interleaved in its parent's row | encoded columns | SQL |
 //!

@@ -19,6 +19,7 @@ const PLACEMENT: u8 = 0x09;
 const ROLE: u8 = 0x0a;
 const STATISTICS: u8 = 0x0b;
 const SEQUENCE: u8 = 0x0c;
+const CATALOG_FENCE: u8 = 0x0d;
 
 /// A shard that ends at a key.
 const META_FINITE: u8 = 0x01;
@@ -79,6 +80,8 @@ pub enum SystemKey {
     },
     /// A SQL sequence's state.
     Sequence(DescriptorId),
+    /// When the next version of the catalog shall take effect: nothing planned on an earlier one commits from then on.
+    CatalogFence,
 }
 
 /// The span of the whole system keyspace.
@@ -116,7 +119,7 @@ impl SystemKey {
                 key.push_id(parent.get());
                 key.push_bytes(name.as_bytes(), asc);
             }
-            SystemKey::CatalogVersion => {}
+            SystemKey::CatalogVersion | SystemKey::CatalogFence => {}
             SystemKey::Job(id) => key.push_id(id.get()),
             SystemKey::Setting(name) | SystemKey::Placement(name) | SystemKey::Role(name) => {
                 key.push_bytes(name.as_bytes(), asc);
@@ -143,6 +146,7 @@ impl SystemKey {
             DESCRIPTOR => SystemKey::Descriptor(DescriptorId::new(r.read_id()?)),
             NAME => SystemKey::Name { parent: DescriptorId::new(r.read_id()?), name: read_text(&mut r)? },
             CATALOG_VERSION => SystemKey::CatalogVersion,
+            CATALOG_FENCE => SystemKey::CatalogFence,
             JOB => SystemKey::Job(JobId::new(r.read_id()?)),
             SETTING => SystemKey::Setting(read_text(&mut r)?),
             COUNTER => SystemKey::Counter(read_counter(&mut r)?),
@@ -221,6 +225,7 @@ impl SystemKey {
             SystemKey::Role(_) => ROLE,
             SystemKey::Statistics { .. } => STATISTICS,
             SystemKey::Sequence(_) => SEQUENCE,
+            SystemKey::CatalogFence => CATALOG_FENCE,
         }
     }
 }
@@ -269,7 +274,7 @@ mod tests {
     fn golden_bytes_and_round_trip() {
         let id = DescriptorId::new(300);
         let table = TableId::new(7);
-        let cases: [(SystemKey, &[u8]); 14] = [
+        let cases: [(SystemKey, &[u8]); 15] = [
             (meta(b"\x80\x10"), b"\x08\x01\x01\x80\x10"),
             (SystemKey::Meta { end: None }, b"\x08\x01\x02"),
             (SystemKey::Node(NodeId::new(3)), b"\x08\x02\x03"),
@@ -284,6 +289,7 @@ mod tests {
             (SystemKey::Role("me".into()), b"\x08\x0a\x40me\x00"),
             (SystemKey::Statistics { table, column: ColumnId::new(2) }, b"\x08\x0b\x07\x02"),
             (SystemKey::Sequence(id), b"\x08\x0c\xf9\x01\x2c"),
+            (SystemKey::CatalogFence, b"\x08\x0d"),
         ];
         for (key, golden) in &cases {
             assert_eq!(key.encode().as_bytes(), *golden, "{key:?}");

@@ -34,7 +34,6 @@ mod log_writer;
 mod node;
 mod oscillator;
 mod peers;
-mod resting;
 mod room;
 mod snapshot_rows;
 mod snapshots;

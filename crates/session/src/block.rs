@@ -17,6 +17,7 @@
 use std::sync::Arc;
 
 use meridian_datum::{SqlError, SqlState};
+use meridian_exec::ddl::BlockChange;
 use meridian_kv_api::{KvTxn, Savepoint};
 use meridian_plan::planned::AsOf;
 use meridian_plan::session::{Isolation, TransactionModes};
@@ -50,8 +51,8 @@ pub(crate) struct Transaction {
     pub(crate) started: i64,
     /// Some statement ran, so that SET TRANSACTION comes too late.
     pub(crate) has_run: bool,
-    /// The version to publish after the commit, when descriptors were changed.
-    pub(crate) changed_catalog: Option<u64>,
+    /// What the commit has to do, when descriptors were changed.
+    pub(crate) changed_catalog: Option<BlockChange>,
     /// Tables that the transaction has dropped: their rows go after the commit.
     pub(crate) dropped: Vec<meridian_catalog::TableRef>,
     /// An earlier attempt whose age is kept.

@@ -389,6 +389,9 @@ impl Session {
         sink: &mut dyn ResultSink,
     ) -> Result<Flow, SqlError> {
         let prepared = self.find_statement(name)?;
+        if let Some(parsed) = &prepared.parsed {
+            self.look_back(parsed).await?;
+        }
         let plan = self.current_plan(&prepared)?;
         let wanted = plan.planned.param_types.clone();
         if args.len() != wanted.len() {

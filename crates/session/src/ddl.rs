@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meridian_datum::{SqlError, SqlState};
-use meridian_exec::ddl::{DdlOutcome, DdlServices};
+use meridian_exec::ddl::{BlockChange, DdlOutcome, DdlServices};
 use meridian_plan::PlannedStatement;
 use meridian_plan::ddl::Ddl;
 use meridian_plan::planned::CommandTag as Tag;
@@ -78,8 +78,10 @@ impl Session {
         let services = self.ddl_services();
         let outcome = services.run_in_transaction(ddl, &statement, &committed).await?;
         let t = self.transaction.as_mut().expect("a transaction is open");
-        if let Some((version, snapshot)) = outcome.changed.clone() {
-            t.changed_catalog = Some(version);
+        if let Some((change, snapshot)) = outcome.changed.clone() {
+            let concerned = t.changed_catalog.is_some_and(|earlier| earlier.concerns_plans);
+            let concerns_plans = change.concerns_plans || concerned;
+            t.changed_catalog = Some(BlockChange { concerns_plans, ..change });
             t.lease.as_mut().expect("the catalog is leased").set_private(snapshot);
         }
         t.dropped.extend(outcome.dropped.iter().cloned());

@@ -127,6 +127,7 @@ impl Session {
                 let point =
                     plan.point.as_ref().expect("the codecs of a point statement are made with its plan");
                 let (batch, affected) = point.run(&statement).await?;
+                self.check_read()?;
                 if describes && let Some(rows) = &rows {
                     sink.describe(rows);
                 }
@@ -175,13 +176,15 @@ impl Session {
         self.begin_kv(planned)?;
         let eval = self.eval_context();
         let memory = MemoryAccount::new(self.settings.lock().effective().memory_limit);
+        let catalog = self.snapshot();
         let t = self.transaction.as_mut().expect("a transaction of the session is open");
         t.has_run = true;
+        t.lease.as_mut().expect("the catalog is leased").note_used(&planned.tables);
         let environment = Environment {
             txn: t.kv.clone().expect("the store's transaction has begun"),
             kv: self.shared.kv.clone(),
             cluster: self.shared.cluster.clone(),
-            catalog: t.lease.as_ref().expect("the catalog is leased").snapshot().clone(),
+            catalog,
             session: self.view.clone(),
             cancel: self.cancel.clone(),
             memory,
@@ -205,6 +208,10 @@ impl Session {
         let mut described = !describes;
         loop {
             let batch = execution.next().await?;
+            // The first batch has chosen the timestamp.
+            if sent == 0 {
+                self.check_read()?;
+            }
             // Described late, so that an error of the first rows comes without a description, as in PostgreSQL.
             if !described && let Some(rows) = &rows {
                 sink.describe(rows);
@@ -293,38 +300,42 @@ impl Session {
                 Ok(Flow::CopyIn)
             }
             CopyDirection::To { .. } => {
-                copy_out(&statement, copy, sink).await?;
+                self.copy_out(&statement, copy, sink).await?;
                 Ok(Flow::Done)
             }
         }
     }
-}
 
-async fn copy_out(
-    statement: &Arc<Statement>,
-    copy: &Copy,
-    sink: &mut dyn ResultSink,
-) -> Result<(), SqlError> {
-    let CopyDirection::To { query, names } = &copy.direction else { panic!("COPY TO is sent") };
-    let mut writer = CopyOut::new(&copy.format, &query.types)?;
-    let mut execution = Execution::start(statement.clone());
-    let mut lines = Vec::new();
-    let mut rows = 0u64;
-    sink.copy_out(CopyHeader { columns: query.types.len() as u16 });
-    writer.header(names, &mut lines);
-    if !lines.is_empty() {
-        sink.copy_data(&lines);
-    }
-    while let Some(batch) = execution.next().await? {
-        for row in 0..batch.len() {
-            lines.clear();
-            writer.row(&statement.eval, &batch, row, &mut lines);
+    async fn copy_out(
+        &mut self,
+        statement: &Arc<Statement>,
+        copy: &Copy,
+        sink: &mut dyn ResultSink,
+    ) -> Result<(), SqlError> {
+        let CopyDirection::To { query, names } = &copy.direction else { panic!("COPY TO is sent") };
+        let mut writer = CopyOut::new(&copy.format, &query.types)?;
+        let mut execution = Execution::start(statement.clone());
+        let mut lines = Vec::new();
+        let mut rows = 0u64;
+        sink.copy_out(CopyHeader { columns: query.types.len() as u16 });
+        writer.header(names, &mut lines);
+        if !lines.is_empty() {
             sink.copy_data(&lines);
         }
-        rows += batch.len() as u64;
-        drain(sink).await?;
+        while let Some(batch) = execution.next().await? {
+            if rows == 0 {
+                self.check_read()?;
+            }
+            for row in 0..batch.len() {
+                lines.clear();
+                writer.row(&statement.eval, &batch, row, &mut lines);
+                sink.copy_data(&lines);
+            }
+            rows += batch.len() as u64;
+            drain(sink).await?;
+        }
+        sink.copy_out_done();
+        sink.complete(CommandTag::Copy(rows));
+        Ok(())
     }
-    sink.copy_out_done();
-    sink.complete(CommandTag::Copy(rows));
-    Ok(())
 }

@@ -19,7 +19,7 @@ use crate::session::Session;
 pub(crate) struct Prepared {
     text: Arc<str>,
     /// `None` for an empty query string.
-    parsed: Option<Arc<ParsedStatement>>,
+    pub(crate) parsed: Option<Arc<ParsedStatement>>,
     /// Types as the client declared them; unknown ones are inferred.
     declared: Vec<DataType>,
     /// The latest plan.
@@ -94,13 +94,13 @@ impl Session {
     pub async fn parse(&mut self, name: &str, sql: &str, param_oids: &[u32]) -> Result<(), SqlError> {
         self.begin_statement(sql);
         let result = match self.fresh_catalog().await {
-            Ok(()) => self.parse_inner(name, sql, param_oids),
+            Ok(()) => self.parse_inner(name, sql, param_oids).await,
             Err(e) => Err(e),
         };
         self.end_message(result).await
     }
 
-    fn parse_inner(&mut self, name: &str, sql: &str, param_oids: &[u32]) -> Result<(), SqlError> {
+    async fn parse_inner(&mut self, name: &str, sql: &str, param_oids: &[u32]) -> Result<(), SqlError> {
         if name.is_empty() {
             self.statements.remove("");
         } else if self.statements.contains_key(name) {
@@ -118,6 +118,7 @@ impl Session {
                 match statements.pop().map(Arc::new) {
                     None => (None, Arc::new(CachedPlan::empty())),
                     Some(parsed) => {
+                        self.look_back(&parsed).await?;
                         let plan = self.plan(&parsed, &declared).map_err(|e| self.unless_failed(e))?;
                         let plan = self.keep(&text, &declared, &parsed, plan);
                         (Some(parsed), plan)
@@ -188,11 +189,16 @@ impl Session {
         statement: &str,
         params: BindParams<'_>,
     ) -> Result<(), SqlError> {
-        let result = self.bind_inner(portal, statement, params);
+        let result = self.bind_inner(portal, statement, params).await;
         self.end_message(result).await
     }
 
-    fn bind_inner(&mut self, portal: &str, statement: &str, bind: BindParams<'_>) -> Result<(), SqlError> {
+    async fn bind_inner(
+        &mut self,
+        portal: &str,
+        statement: &str,
+        bind: BindParams<'_>,
+    ) -> Result<(), SqlError> {
         let prepared = self.find_statement(statement)?;
         if portal.is_empty() {
             self.portals.remove("");
@@ -206,6 +212,9 @@ impl Session {
             && !Session::ends_failure(&prepared.plan.lock().planned)
         {
             return Err(in_failed_transaction());
+        }
+        if let Some(parsed) = &prepared.parsed {
+            self.look_back(parsed).await?;
         }
         let plan = self.current_plan(&prepared)?;
         let types = &plan.planned.param_types;
@@ -318,6 +327,9 @@ impl Session {
                 self.replay = None;
             }
             self.lease().await?;
+            if let Some(parsed) = &portal.prepared.parsed {
+                self.look_back(parsed).await?;
+            }
             portal.plan = self.current_plan(&portal.prepared)?;
             let can_suspend = max_rows > 0 && matches!(portal.plan.planned.plan, StatementPlan::Query(_));
             if !can_suspend {
@@ -399,6 +411,7 @@ impl Session {
                 t.retry_of = id;
             }
             self.lease().await?;
+            self.look_back(&r.parsed).await?;
             if !plan.is_current(self.snapshot().version(), false) {
                 plan = Arc::new(self.plan(&r.parsed, &r.declared)?);
             }
@@ -434,6 +447,9 @@ impl Session {
                 Some(batch) => Some(batch),
                 None => running.execution.next().await?,
             };
+            if sent == 0 {
+                self.check_read()?;
+            }
             let Some(batch) = batch else { break };
             if batch.len() > left {
                 sink.batch(&rows, &batch.slice(0..left), &running.statement.eval)?;

@@ -24,8 +24,8 @@
 //! # Invariants
 //! - Every statement runs inside a transaction of the session, implicit or explicit; there is none between requests
 //!   when the status is `I`.
-//! - A transaction commits no later than its schema lease ends, so no commit follows a schema change that it was not
-//!   planned on (docs/decisions/0006).
+//! - A transaction commits, and a snapshot is read, within the span of time for which its catalog version stands, as far
+//!   as the tables that it used are concerned (docs/decisions/0014).
 //! - After an error the block is failed or gone before the edge hears of the error.
 //! - Settings changed in a transaction that does not commit are as before.
 //!

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use meridian_catalog::CatalogSnapshot;
 use meridian_datum::{DataType, EvalContext, SqlError, SqlState};
 use meridian_exec::copy::CopyIn;
 use meridian_exec::{CancelHandle, CompiledPoint};
@@ -16,7 +15,7 @@ use parking_lot::Mutex;
 use crate::api::{Flow, ResultSink, SessionParams, Severity, TransactionStatus};
 use crate::block::{Transaction, in_failed_transaction};
 use crate::cache::{CachedPlan, PlanCache};
-use crate::catalog_access::Lease;
+use crate::catalog_access::Past;
 use crate::extended::{Portal, Prepared, Replay};
 use crate::factory::{SessionInfo, Shared};
 use crate::settings::Settings;
@@ -45,6 +44,8 @@ pub struct Session {
     pub(crate) replay: Option<Replay>,
     pub(crate) cancel: CancelHandle,
     pub(crate) copy: Option<CopyState>,
+    /// The moment that the statement at hand reads at, with its catalog.
+    pub(crate) past: Option<Past>,
     /// Of the last read-write transaction that wrote.
     pub(crate) commit_timestamp: Option<Timestamp>,
     /// Of the last read-only transaction.
@@ -105,6 +106,7 @@ impl Session {
             replay: None,
             cancel: CancelHandle::default(),
             copy: None,
+            past: None,
             commit_timestamp: None,
             read_timestamp: None,
         }
@@ -151,8 +153,11 @@ impl Session {
 
     /// Makes sure that planning outside a transaction sees a catalog that is not stale.
     pub(crate) async fn fresh_catalog(&mut self) -> Result<(), SqlError> {
+        if self.transaction.is_none() {
+            self.past = None;
+        }
         if self.transaction.as_ref().is_some_and(|t| t.lease.is_some() || t.is_failed) {
-            return Ok(());
+            return self.lease().await;
         }
         if !matches!(self.shared.catalog.try_acquire(), Ok(Some(_))) {
             self.cancel.guard(self.shared.catalog.acquire()).await?.map_err(meridian_exec::sql_error)?;
@@ -169,7 +174,7 @@ impl Session {
         self.portals.remove("");
         self.statements.remove("");
         self.fresh_catalog().await?;
-        match self.prepare_simple(sql)? {
+        match self.prepare_simple(sql).await? {
             Query::Empty => {
                 sink.empty_query();
                 Ok(Flow::Done)
@@ -191,6 +196,7 @@ impl Session {
                 self.begin(false);
             }
             self.lease().await?;
+            self.look_back(&statement).await?;
             let plan = Arc::new(self.plan(&statement, &[]).map_err(|e| self.unless_failed(e))?);
             let flow = self.run_in_transaction(&plan, Vec::new(), sink).await?;
             if flow == Flow::CopyIn {
@@ -222,35 +228,9 @@ impl Session {
         Ok(flow)
     }
 
-    /// The catalog that a statement is planned on at this moment. Outside a transaction it may be a little old; what
-    /// runs is planned on what its transaction has leased.
-    pub(crate) fn snapshot(&self) -> Arc<CatalogSnapshot> {
-        match self.transaction.as_ref().and_then(|t| t.lease.as_ref()) {
-            Some(lease) => lease.snapshot().clone(),
-            None => self.shared.catalog.latest(),
-        }
-    }
-
     /// Whether descriptors were changed by the open transaction.
     pub(crate) fn has_private_catalog(&self) -> bool {
         self.transaction.as_ref().is_some_and(|t| t.changed_catalog.is_some())
-    }
-
-    /// Holds the catalog for the open transaction, if it does not yet.
-    pub(crate) async fn lease(&mut self) -> Result<(), SqlError> {
-        let Some(t) = &mut self.transaction else { return Ok(()) };
-        if t.lease.is_none() && !t.is_failed {
-            let guard = match self.shared.catalog.try_acquire() {
-                Ok(Some(guard)) => guard,
-                _ => self
-                    .cancel
-                    .guard(self.shared.catalog.acquire())
-                    .await?
-                    .map_err(meridian_exec::sql_error)?,
-            };
-            t.lease = Some(Lease::new(guard));
-        }
-        Ok(())
     }
 
     pub(crate) fn cached(

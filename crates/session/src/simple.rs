@@ -42,7 +42,7 @@ pub(crate) enum Query {
 
 impl Session {
     /// Finds or makes the plan of a query string of one statement; takes several apart.
-    pub(crate) fn prepare_simple(&mut self, sql: &str) -> Result<Query, SqlError> {
+    pub(crate) async fn prepare_simple(&mut self, sql: &str) -> Result<Query, SqlError> {
         let text: Arc<str> = sql.into();
         if let Some((parsed, plan)) = self.cached(&text, &[]) {
             return Ok(Query::One(Simple { parsed, plan, params: Vec::new(), text: None }));
@@ -59,6 +59,7 @@ impl Session {
             return Ok(Query::Several(statements));
         }
         let Some(parsed) = statements.pop() else { return Ok(Query::Empty) };
+        self.look_back(&parsed).await?;
         if let Some(template) = &template
             && let Some(found) = self.plan_template(template, &parsed, &text)
         {
@@ -119,6 +120,7 @@ impl Session {
     /// Holds the catalog, and plans again where it is not the one that the plan was made on.
     pub(crate) async fn plan_on_lease(&mut self, statement: &mut Simple) -> Result<(), SqlError> {
         self.lease().await?;
+        self.look_back(&statement.parsed).await?;
         let is_current = statement.plan.is_current(self.snapshot().version(), self.has_private_catalog());
         if is_current || self.is_failed() {
             return Ok(());

@@ -4,6 +4,7 @@
 //! block in another session of that name. `UPDATE=1` rewrites the scripts; the difference is then reviewed.
 
 mod protocol;
+mod schema_time;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

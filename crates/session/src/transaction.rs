@@ -6,9 +6,8 @@ use std::time::Duration;
 use meridian_datum::{SqlError, SqlState};
 use meridian_exec::{is_retry, sql_error};
 use meridian_kv_api::{ReadBound, ReadOnlyOptions, ReadWriteOptions};
-use meridian_plan::planned::AsOf;
 use meridian_plan::{PlannedStatement, StatementPlan};
-use meridian_types::{Duration as TimeSpan, TxnId};
+use meridian_types::TxnId;
 use rand::Rng;
 
 use crate::api::{Flow, ResultSink};
@@ -69,10 +68,16 @@ impl Session {
         let may_read_only = planned.is_read_only && !t.is_explicit && t.savepoints.is_empty();
         let only_reads = as_of.is_some() || t.modes.read_only || may_read_only;
         let kv = if only_reads {
-            let bound = match as_of {
-                Some(at) => as_of_bound(&shared, at)?,
+            let bound = match &self.past {
+                Some(past) => ReadBound::At(past.at),
                 None if staleness == Default::default() => ReadBound::Strong,
-                None => staleness.bound(shared.kv.now().map_err(sql_error)?),
+                // What is planned on the present catalog reads nothing from before it.
+                None => match (staleness.bound(shared.kv.now().map_err(sql_error)?), &t.lease) {
+                    (ReadBound::AtLeast(at), Some(lease)) => {
+                        ReadBound::AtLeast(at.max(lease.guard().valid_from()))
+                    }
+                    (bound, _) => bound,
+                },
             };
             let single_operation = !t.is_explicit && planned.single_operation;
             t.kv_is_spent = !t.is_explicit;
@@ -145,17 +150,13 @@ impl Session {
     /// Commits. On an error the transaction is gone.
     pub(crate) async fn commit(&mut self) -> Result<(), SqlError> {
         // The implicit transaction of a retried statement must still be known when its commit fails.
-        let Some(t) = &mut self.transaction else { return Ok(()) };
+        let Some(t) = &self.transaction else { return Ok(()) };
         if let Some(kv) = t.kv.clone() {
-            if !t.kv_read_only
-                && let Some(lease) = &t.lease
-            {
-                kv.limit_commit_timestamp(lease.commit_limit());
-            }
-            let committed = kv.commit().await.map_err(sql_error)?;
-            if self.transaction.as_ref().is_some_and(|t| t.kv_read_only) {
+            if t.kv_read_only {
+                kv.commit().await.map_err(sql_error)?;
                 self.read_timestamp = kv.read_timestamp().or(self.read_timestamp);
             } else {
+                let committed = self.commit_planned(&*kv).await?;
                 self.commit_timestamp = committed.or(self.commit_timestamp);
             }
         }
@@ -163,12 +164,8 @@ impl Session {
         self.portals.clear();
         self.settings.lock().end_transaction();
         self.bump_settings();
-        if let Some(version) = t.changed_catalog {
-            let dropped = t.dropped.clone();
-            // The transaction's own hold on the old version would be waited for.
-            drop(t);
-            self.ddl_services().publish(version).await?;
-            self.ddl_services().remove_rows_later(dropped);
+        if !t.dropped.is_empty() {
+            self.ddl_services().remove_rows_later(t.dropped);
         }
         Ok(())
     }
@@ -216,16 +213,6 @@ impl Session {
     pub(crate) fn bump_settings(&mut self) {
         self.settings_generation = self.settings.lock().generation();
     }
-}
-
-fn as_of_bound(shared: &crate::factory::Shared, at: AsOf) -> Result<ReadBound, SqlError> {
-    Ok(match at {
-        AsOf::At(t) => ReadBound::At(t),
-        AsOf::Ago(nanos) => {
-            let now = shared.kv.now().map_err(sql_error)?;
-            ReadBound::At(now.earliest().saturating_sub(TimeSpan::from_nanos(nanos)))
-        }
-    })
 }
 
 /// 25006.

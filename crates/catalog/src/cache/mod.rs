@@ -1,40 +1,49 @@
-//! The catalog as one node plans on it: a snapshot under a schema lease.
+//! The catalog as one node plans on it: versions that are valid for spans of time, under a schema lease.
 //!
 //! ```text
-//!              refresh: same version          refresh: another version
-//!             +--------------------+        +--------------------------+
-//!             v                    |        v                          |
-//!   (empty) --> current, leased until T ----> retired: no new guards, its commits end at T
-//!                  |  T has passed                |  last guard dropped, or T has passed
-//!                  v                              v
-//!               acquire waits for a refresh     forgotten
+//!     announced T        next version is known          T has passed
+//!   current ------> current, fenced -------> current + pending ------> pending is current
+//!                       |  T has passed and there is no next version
+//!                       v
+//!                   current, fence lifted
 //! ```
+//! A refresh notes the time `e = now().latest`, reads version and fence at a timestamp that is not older, and may then
+//! plan on that version until `e + lease`, or until just below the fence. A change of what plans rely on goes
 //!
-//! A refresh notes the time `e = now().latest`, reads the version by a strong read, and may then plan on that version
-//! until `e + lease`: a change that commits after the read has begun is published, and its publisher waits for every
-//! node either to have switched, or for a lease to have passed.
+//! ```text
+//!   fence T stored -> every node has set it, or its lease has run out -> version stored, committed below T -> T
+//! ```
+//! so that whatever is planned on the old version commits below `T`, and whatever is planned on the new one above: a node
+//! takes up the new version only when `T` has surely passed. Nobody waits: until `T` the old version is used, afterwards
+//! the new one, which is loaded by then. Transactions whose tables a change does not touch are not concerned at all
+//! ([`CatalogCache::advance`], [`CatalogCache::commit_permit`]). A change whose version is not stored by `T` has failed,
+//! which every node finds out by itself.
 //!
-//! Invariants: the lease of a version never grows after the version was retired; a transaction that is planned on a
-//! version commits at or below the end of its lease ([`CatalogGuard::commit_limit`]). Therefore no commit planned on
-//! an old version follows the return of [`CatalogCache::publish`].
+//! Changes that no plan can conflict with (a new table) take effect with their commit and need no fence.
 //!
-//! The cache does not know who changes the catalog, nor how nodes hear of it. Source: docs/decisions/0006, and
-//! "Online, Asynchronous Schema Change in F1" (VLDB 2013), section 3.
+//! Invariants: what was planned on a version commits at or below [`CatalogGuard::limit`]; the lease of a version grows
+//! only while it is the stored one; a fence that was set is lifted only by a read at or above it that finds no change.
+//!
+//! The cache does not know who changes the catalog, nor how nodes hear of it. Source: docs/decisions/0014, Spanner
+//! (OSDI 2012) section 4.2.3, and "Online, Asynchronous Schema Change in F1" (VLDB 2013), section 3.
 
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use meridian_kv_api::{Kv, KvError, ReadBound, ReadOnlyOptions};
-use meridian_types::{Duration, Timestamp};
+use meridian_types::{Duration, Timestamp, TtInterval};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
+use crate::ids::TableId;
 use crate::snapshot::CatalogSnapshot;
-use crate::store::{CatalogError, CatalogStore};
+use crate::store::{CatalogError, CatalogState, CatalogStore};
+pub use version::CommitPermit;
+use version::Version;
 
 /// How long [`CatalogCache::acquire`] waits for a refresh. Longer than a change of leadership of the catalog's shard
 /// takes (one lease of 3 s and a round trip), shorter than clients' usual patience.
@@ -44,66 +53,63 @@ const HISTORY: usize = 4;
 /// Refreshes per lease, so that two may fail before statements wait.
 const REFRESHES_PER_LEASE: u64 = 3;
 
-/// One version of the catalog and its users.
-#[derive(Debug)]
-struct Version {
-    snapshot: Arc<CatalogSnapshot>,
-    /// Nanoseconds; transactions planned on this version commit at or below.
-    lease_end: AtomicU64,
-    guards: AtomicUsize,
-    drained: Notify,
-}
-
-impl Version {
-    fn lease_end(&self) -> Timestamp {
-        Timestamp::from_nanos(self.lease_end.load(Ordering::Acquire))
-    }
-}
-
-/// The use of a version by one transaction; ends when it is dropped.
-#[derive(Debug)]
+/// The use of a version by one transaction.
+#[derive(Clone, Debug)]
 pub struct CatalogGuard {
     version: Arc<Version>,
 }
 
 impl CatalogGuard {
-    fn new(version: &Arc<Version>) -> Self {
-        version.guards.fetch_add(1, Ordering::AcqRel);
-        CatalogGuard { version: Arc::clone(version) }
-    }
-
     /// The snapshot to plan on.
     pub fn snapshot(&self) -> &Arc<CatalogSnapshot> {
         &self.version.snapshot
     }
 
-    /// The greatest timestamp at which a transaction that was planned on this snapshot may commit. It grows for as long as
-    /// the version stays current, so a long transaction asks right before its commit.
-    pub fn commit_limit(&self) -> Timestamp {
-        self.version.lease_end()
+    /// When the version took effect.
+    pub fn valid_from(&self) -> Timestamp {
+        self.version.valid_from
     }
-}
 
-impl Clone for CatalogGuard {
-    fn clone(&self) -> Self {
-        CatalogGuard::new(&self.version)
-    }
-}
-
-impl Drop for CatalogGuard {
-    fn drop(&mut self) {
-        if self.version.guards.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.version.drained.notify_waiters();
-        }
+    /// The greatest timestamp at which a transaction that was planned on this snapshot may read or commit. It grows for
+    /// as long as the version stays current, and shrinks when the next one is announced.
+    pub fn limit(&self) -> Timestamp {
+        self.version.limit()
     }
 }
 
 #[derive(Debug)]
 struct State {
     current: Arc<Version>,
+    /// Takes effect at its `valid_from`, which has not passed for certain.
+    pending: Option<Arc<Version>>,
     /// Older versions that transactions still use.
     retired: Vec<Arc<Version>>,
     history: VecDeque<Arc<CatalogSnapshot>>,
+}
+
+impl State {
+    /// The newest version known.
+    fn newest(&self) -> &Arc<Version> {
+        self.pending.as_ref().unwrap_or(&self.current)
+    }
+
+    /// Takes up the pending version when its time has come.
+    fn activate(&mut self, now: TtInterval) {
+        if let Some(next) = self.pending.take_if(|next| next.valid_from <= now.earliest()) {
+            let old = std::mem::replace(&mut self.current, next);
+            self.retired.push(old);
+        }
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = &Arc<Version>> {
+        self.retired.iter().chain([&self.current])
+    }
+
+    /// How long until the next version may be used, where the current one may not be used any more.
+    fn until_activation(&self, now: TtInterval) -> Option<Duration> {
+        let at = self.pending.as_ref().map(|next| next.valid_from).or_else(|| self.current.fence())?;
+        (now.earliest() < at && now.latest() >= at).then(|| at.since(now.earliest()))
+    }
 }
 
 /// A node's catalog.
@@ -111,6 +117,8 @@ pub struct CatalogCache {
     kv: Arc<dyn Kv>,
     lease: Duration,
     state: Mutex<State>,
+    /// The version that is current, for a cheap look.
+    version: AtomicU64,
     /// Makes refreshes serial, so that a slow one can't bring back what a later one has replaced.
     refreshing: tokio::sync::Mutex<()>,
 }
@@ -124,19 +132,21 @@ impl std::fmt::Debug for CatalogCache {
 impl CatalogCache {
     /// A cache that knows nothing until its first refresh, which the first [`CatalogCache::acquire`] waits for.
     pub fn new(kv: Arc<dyn Kv>, lease: Duration) -> Self {
-        let empty = Version {
-            snapshot: Arc::new(CatalogSnapshot::default()),
-            lease_end: AtomicU64::new(0),
-            guards: AtomicUsize::new(0),
-            drained: Notify::new(),
-        };
-        let state = State { current: Arc::new(empty), retired: Vec::new(), history: VecDeque::new() };
-        CatalogCache { kv, lease, state: Mutex::new(state), refreshing: tokio::sync::Mutex::new(()) }
+        let empty = Version::new(Arc::new(CatalogSnapshot::default()), Timestamp::ZERO, Timestamp::ZERO);
+        let state =
+            State { current: Arc::new(empty), pending: None, retired: Vec::new(), history: VecDeque::new() };
+        CatalogCache {
+            kv,
+            lease,
+            state: Mutex::new(state),
+            version: AtomicU64::new(0),
+            refreshing: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// The version that is planned on; 0 before the first refresh.
     pub fn version(&self) -> u64 {
-        self.state.lock().current.snapshot.version()
+        self.version.load(Ordering::Acquire)
     }
 
     /// The snapshot that was current last, leased or not: for what may be stale (completion, logs).
@@ -144,11 +154,18 @@ impl CatalogCache {
         Arc::clone(&self.state.lock().current.snapshot)
     }
 
-    /// The current version, when its lease has not run out.
+    /// The current version, when it may be planned on at this moment.
     pub fn try_acquire(&self) -> Result<Option<CatalogGuard>, KvError> {
-        let now = self.kv.now()?.latest();
-        let state = self.state.lock();
-        Ok((now <= state.current.lease_end()).then(|| CatalogGuard::new(&state.current)))
+        let now = self.kv.now()?;
+        let mut state = self.state.lock();
+        self.activate(&mut state, now);
+        let is_usable = now.latest() <= state.current.limit();
+        Ok(is_usable.then(|| CatalogGuard { version: Arc::clone(&state.current) }))
+    }
+
+    fn activate(&self, state: &mut State, now: TtInterval) {
+        state.activate(now);
+        self.version.store(state.current.snapshot.version(), Ordering::Release);
     }
 
     /// The current version, for one transaction.
@@ -161,7 +178,13 @@ impl CatalogCache {
         }
         let wait = async {
             loop {
-                self.refresh_unless(|now, current| now <= current.lease_end()).await?;
+                let pause = self.state.lock().until_activation(self.kv.now()?);
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause.into()).await,
+                    None => {
+                        self.refresh_unless(|now, state| now.latest() <= state.current.limit()).await?;
+                    }
+                }
                 if let Some(guard) = self.try_acquire()? {
                     return Ok(guard);
                 }
@@ -175,6 +198,49 @@ impl CatalogCache {
         }
     }
 
+    /// The current version in the place of an older one, for a transaction that has used nothing but these tables so far;
+    /// `None` where one of them is another now, or the current version may not be planned on at this moment.
+    pub fn advance(&self, guard: &CatalogGuard, used: &[TableId]) -> Option<CatalogGuard> {
+        let newest = self.try_acquire().ok().flatten()?;
+        is_same(guard.snapshot(), newest.snapshot(), used).then_some(newest)
+    }
+
+    /// Begins a commit of a transaction that was planned on a version and has used these tables. The permit's bound is as
+    /// far as the tables stay as they were. Where that has passed already, the transaction has to be planned again:
+    /// `None`.
+    pub async fn commit_permit(
+        &self,
+        guard: &CatalogGuard,
+        used: &[TableId],
+    ) -> Result<Option<CommitPermit>, KvError> {
+        if let Some(permit) = self.try_permit(guard, used)? {
+            return Ok(Some(permit));
+        }
+        self.acquire().await?;
+        self.try_permit(guard, used)
+    }
+
+    fn try_permit(&self, guard: &CatalogGuard, used: &[TableId]) -> Result<Option<CommitPermit>, KvError> {
+        let now = self.kv.now()?;
+        let newest = {
+            let mut state = self.state.lock();
+            self.activate(&mut state, now);
+            Arc::clone(state.newest())
+        };
+        let is_newest = Arc::ptr_eq(&newest, &guard.version);
+        let version = if is_newest || is_same(guard.snapshot(), &newest.snapshot, used) {
+            &newest
+        } else {
+            &guard.version
+        };
+        let permit = CommitPermit::new(version);
+        if permit.limit() < now.latest() {
+            permit.end();
+            return Ok(None);
+        }
+        Ok(Some(permit))
+    }
+
     /// Learns the version that the store has, and extends the lease.
     pub async fn refresh(&self) -> Result<(), CatalogError> {
         self.refresh_unless(|_, _| false).await
@@ -183,79 +249,88 @@ impl CatalogCache {
     /// Refreshes, unless `is_done` holds once every refresh that was under way has ended.
     async fn refresh_unless(
         &self,
-        is_done: impl FnOnce(Timestamp, &Version) -> bool,
+        is_done: impl FnOnce(TtInterval, &State) -> bool,
     ) -> Result<(), CatalogError> {
         let _serial = self.refreshing.lock().await;
-        let start = self.kv.now()?.latest();
-        let current = Arc::clone(&self.state.lock().current);
-        if is_done(start, &current) {
-            return Ok(());
-        }
-        let lease_end = start + self.lease;
-        let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: true };
-        let version = CatalogStore::version(&*self.kv.begin_read_only(options)).await?;
-        if version == current.snapshot.version() && version > 0 {
-            current.lease_end.fetch_max(lease_end.as_nanos(), Ordering::AcqRel);
-            return Ok(());
-        }
+        let start = self.kv.now()?;
+        let known = {
+            let mut state = self.state.lock();
+            self.activate(&mut state, start);
+            if is_done(start, &state) {
+                return Ok(());
+            }
+            state.newest().snapshot.version()
+        };
+        let lease_end = start.latest() + self.lease;
+        // A snapshot at a timestamp of its own sees whatever has committed below it, answered or not; that a fence has
+        // passed without effect must not be concluded from less.
         let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: false };
-        let snapshot = CatalogStore::load(&*self.kv.begin_read_only(options)).await?;
-        assert!(
-            snapshot.version() >= current.snapshot.version(),
-            "the catalog went back from version {} to {}",
-            current.snapshot.version(),
-            snapshot.version()
-        );
-        self.install(snapshot, lease_end);
+        let txn = self.kv.begin_read_only(options);
+        let found = CatalogStore::state(&*txn).await?;
+        let read_at = txn.read_timestamp().expect("a snapshot that was read has a timestamp");
+        let next = match found.stored.version {
+            version if version == known && version > 0 => None,
+            version => {
+                assert!(version >= known, "the catalog went back from version {known} to {version}");
+                Some(CatalogStore::load(&*txn).await?)
+            }
+        };
+        let now = self.kv.now()?;
+        let mut state = self.state.lock();
+        match next {
+            None => {
+                // Nothing was changed but what is pending, so that the current version's lease grows too.
+                state.current.extend(lease_end);
+                state.newest().extend(lease_end);
+            }
+            Some(snapshot) => install(&mut state, snapshot, found, lease_end),
+        }
+        apply_fence(&mut state, found, read_at);
+        self.activate(&mut state, now);
+        state.retired.retain(|v| Arc::strong_count(v) > 1);
         Ok(())
     }
 
-    fn install(&self, snapshot: CatalogSnapshot, lease_end: Timestamp) {
-        tracing::debug!(version = snapshot.version(), "the catalog has a new version");
-        let new = Arc::new(Version {
-            snapshot: Arc::new(snapshot),
-            lease_end: AtomicU64::new(lease_end.as_nanos()),
-            guards: AtomicUsize::new(0),
-            drained: Notify::new(),
-        });
-        let mut state = self.state.lock();
-        let old = std::mem::replace(&mut state.current, new);
-        state.retired.push(old);
-        state.retired.retain(|v| v.guards.load(Ordering::Acquire) > 0);
-    }
-
-    /// Called on every node after a change: switches to `version` or a later one and returns when no transaction that
-    /// was planned on an earlier one can commit any more, since each has ended or is beyond its lease.
+    /// Called on every node when a change is announced (with the version that it will make) and when it is made: looks at
+    /// the store and returns when no transaction that was planned on an earlier version can commit at or above the fence.
     pub async fn publish(&self, version: u64) -> Result<(), CatalogError> {
-        self.refresh_unless(|_, current| current.snapshot.version() >= version).await?;
-        loop {
-            let old = {
-                let mut state = self.state.lock();
-                state.retired.retain(|v| v.guards.load(Ordering::Acquire) > 0);
-                state.retired.iter().find(|v| v.snapshot.version() < version).cloned()
-            };
-            let Some(old) = old else { return Ok(()) };
-            let drained = old.drained.notified();
-            if old.guards.load(Ordering::Acquire) == 0 {
+        self.refresh_unless(|_, state| state.newest().snapshot.version() >= version).await?;
+        let fenced: Vec<Arc<Version>> = {
+            let state = self.state.lock();
+            state.in_use().chain(&state.pending).filter(|v| v.fence().is_some()).cloned().collect()
+        };
+        for version in fenced {
+            version.commits_before_fence().await;
+            let Some(fence) = version.fence() else { continue };
+            let abandoned = version.abandoned();
+            if abandoned < fence {
                 continue;
             }
-            let now = self.kv.now()?.earliest();
-            if now > old.lease_end() {
-                self.state.lock().retired.retain(|v| !Arc::ptr_eq(v, &old));
-                continue;
+            loop {
+                let now = self.kv.now()?;
+                if now.earliest() > abandoned {
+                    break;
+                }
+                tokio::time::sleep((abandoned.since(now.earliest()) + Duration::from_millis(1)).into()).await;
             }
-            // Either event is looked at again above.
-            let beyond = old.lease_end().since(now) + Duration::from_millis(1);
-            let _ = tokio::time::timeout(beyond.into(), drained).await;
         }
+        Ok(())
     }
 
-    /// The catalog as it was at a timestamp.
+    /// The catalog that transactions at a timestamp use.
     pub async fn at(&self, timestamp: Timestamp) -> Result<Arc<CatalogSnapshot>, CatalogError> {
-        let txn = self
-            .kv
-            .begin_read_only(ReadOnlyOptions { bound: ReadBound::At(timestamp), single_operation: false });
-        let version = CatalogStore::version(&*txn).await?;
+        let begin = |at| {
+            let options = ReadOnlyOptions { bound: ReadBound::At(at), single_operation: false };
+            self.kv.begin_read_only(options)
+        };
+        let mut txn = begin(timestamp);
+        let mut stored = CatalogStore::version(&*txn).await?;
+        if stored.valid_from > timestamp {
+            // It was written already, and took effect later.
+            txn = begin(stored.before.min(timestamp));
+            stored = CatalogStore::version(&*txn).await?;
+        }
+        let version = stored.version;
         {
             let state = self.state.lock();
             let mut known = std::iter::once(&state.current.snapshot).chain(&state.history);
@@ -295,6 +370,40 @@ impl CatalogCache {
             }
         }
     }
+}
+
+/// Takes in a version that was read from the store.
+fn install(state: &mut State, snapshot: CatalogSnapshot, found: CatalogState, lease_end: Timestamp) {
+    tracing::debug!(version = snapshot.version(), "the catalog has a new version");
+    let valid_from = found.stored.valid_from;
+    let new = Arc::new(Version::new(Arc::new(snapshot), valid_from, lease_end));
+    // A version with the same activation has only what no plan can conflict with.
+    for old in state.in_use().filter(|old| old.valid_from < valid_from) {
+        old.set_fence(valid_from);
+    }
+    if let Some(replaced) = state.pending.replace(new) {
+        state.retired.push(replaced);
+    }
+}
+
+/// Takes in the announcement that was read from the store at `read_at`.
+fn apply_fence(state: &mut State, found: CatalogState, read_at: Timestamp) {
+    let Some(fence) = found.fence.filter(|fence| *fence != found.stored.valid_from) else { return };
+    let all = state.in_use().chain(&state.pending);
+    if fence > read_at {
+        all.for_each(|v| v.set_fence(fence));
+    } else {
+        all.for_each(|v| v.lift_fence(fence));
+    }
+}
+
+/// Whether tables are the same in two versions, together with what is interleaved in them.
+fn is_same(old: &CatalogSnapshot, new: &CatalogSnapshot, used: &[TableId]) -> bool {
+    let version = |s: &CatalogSnapshot, id| s.table(id).map(|t| t.version);
+    used.iter().all(|&id| {
+        version(old, id) == version(new, id)
+            && old.children(id).map(|t| (t.id, t.version)).eq(new.children(id).map(|t| (t.id, t.version)))
+    })
 }
 
 fn kv_error(error: CatalogError) -> KvError {

@@ -42,9 +42,7 @@ async fn the_first_use_loads_and_leases() {
     let before = kv.now().unwrap().latest();
     let guard = cache.acquire().await.unwrap();
     assert_eq!(guard.snapshot().version(), 1);
-    assert!(
-        guard.commit_limit() >= before + LEASE && guard.commit_limit() <= kv.now().unwrap().latest() + LEASE
-    );
+    assert!(guard.limit() >= before + LEASE && guard.limit() <= kv.now().unwrap().latest() + LEASE);
     assert!(cache.try_acquire().unwrap().is_some());
 }
 
@@ -52,12 +50,12 @@ async fn the_first_use_loads_and_leases() {
 async fn a_lease_that_ran_out_is_renewed_before_use() {
     let (kv, cache) = booted().await;
     let long = cache.acquire().await.unwrap();
-    let first = long.commit_limit();
+    let first = long.limit();
     kv.advance(Duration::from_secs(1));
     assert!(cache.try_acquire().unwrap().is_none());
     let renewed = cache.acquire().await.unwrap();
-    assert!(renewed.commit_limit() > first);
-    assert_eq!(long.commit_limit(), renewed.commit_limit(), "the version is the same, so its lease grew");
+    assert!(renewed.limit() > first);
+    assert_eq!(long.limit(), renewed.limit(), "the version is the same, so its lease grew");
 }
 
 #[tokio::test]
@@ -67,46 +65,147 @@ async fn a_change_is_seen_by_new_transactions_only() {
     let (version, _) = commit(&kv, create(log())).await;
     assert_eq!(cache.acquire().await.unwrap().snapshot().version(), 1, "within the lease");
     cache.refresh().await.unwrap();
-    let limit = old.commit_limit();
+    let limit = old.limit();
     let new = cache.acquire().await.unwrap();
     assert_eq!(new.snapshot().version(), version);
     assert!(new.snapshot().table(log().id).is_some());
     assert!(old.snapshot().table(log().id).is_none());
     kv.advance(Duration::from_secs(1));
     cache.refresh().await.unwrap();
-    assert_eq!(old.commit_limit(), limit, "a retired version's lease does not grow");
-    assert!(new.commit_limit() > limit);
+    assert_eq!(old.limit(), limit, "a retired version's lease does not grow");
+    assert!(new.limit() > limit);
+}
+
+/// Announces an activation.
+async fn announce(kv: &MemoryKv, after: Duration) -> Timestamp {
+    let now = kv.now().unwrap();
+    let txn = kv.begin(ReadWriteOptions::default());
+    CatalogStore::announce(&*txn, now.latest() + after, now.earliest()).await.unwrap();
+    txn.commit().await.unwrap();
+    now.latest() + after
+}
+
+/// Commits a change that takes effect at an announced time.
+async fn commit_at(kv: &MemoryKv, changes: Vec<CatalogChange>, at: Timestamp) -> u64 {
+    let txn = kv.begin(ReadWriteOptions::default());
+    let version = CatalogStore::apply(&*txn, changes).await.unwrap();
+    CatalogStore::activate_at(&*txn, at, kv.now().unwrap().earliest()).await.unwrap();
+    txn.limit_commit_timestamp(at.prev());
+    assert!(txn.commit().await.unwrap().expect("it wrote") < at);
+    version
+}
+
+fn renamed(t: TableDesc) -> Vec<CatalogChange> {
+    let version = t.version + 1;
+    vec![CatalogChange::ReplaceTable(Box::new(TableDesc { name: "renamed".into(), version, ..t }))]
 }
 
 #[tokio::test]
-async fn publish_waits_for_transactions_of_older_versions() {
+async fn a_version_takes_effect_at_its_time_and_not_before() {
     let (kv, cache) = booted().await;
+    let (first, _) = commit(&kv, create(log())).await;
+    cache.refresh().await.unwrap();
     let old = cache.acquire().await.unwrap();
-    let clone = old.clone();
-    let (version, _) = commit(&kv, create(log())).await;
-    let publish = cache.publish(version);
-    tokio::pin!(publish);
-    assert!(is_pending(publish.as_mut()).await);
-    let new = cache.acquire().await.unwrap();
-    assert_eq!(new.snapshot().version(), version, "new transactions do not wait");
-    drop(old);
-    assert!(is_pending(publish.as_mut()).await, "one is left");
-    drop(clone);
-    publish.await.unwrap();
-    cache.publish(version).await.unwrap();
+    let at = announce(&kv, Duration::from_millis(1)).await;
+    cache.publish(first + 1).await.unwrap();
+    assert_eq!(old.limit(), at.prev(), "the announcement bounds commits");
+    let second = commit_at(&kv, renamed(log()), at).await;
+    cache.publish(second).await.unwrap();
+    assert_eq!(cache.acquire().await.unwrap().snapshot().version(), first, "before its time");
+    let early = kv.now().unwrap().latest();
+    assert_eq!(cache.at(early).await.unwrap().version(), first, "a read of that moment");
+    kv.advance(Duration::from_millis(2));
+    let new = cache.try_acquire().unwrap().expect("nothing has to be read");
+    assert_eq!(new.snapshot().version(), second);
+    assert_eq!(cache.at(at.prev()).await.unwrap().version(), first);
+    assert_eq!(cache.at(at).await.unwrap().version(), second);
+    assert_eq!(old.limit(), at.prev());
 }
 
 #[tokio::test]
-async fn publish_does_not_wait_for_those_beyond_their_lease() {
+async fn transactions_that_a_change_does_not_touch_go_on() {
+    let (kv, cache) = booted().await;
+    let (first, _) = commit(&kv, create(log())).await;
+    cache.refresh().await.unwrap();
+    let old = cache.acquire().await.unwrap();
+    let at = announce(&kv, Duration::from_millis(1)).await;
+    cache.publish(first + 1).await.unwrap();
+    let second = commit_at(&kv, renamed(log()), at).await;
+    cache.publish(second).await.unwrap();
+    let concerned = cache.commit_permit(&old, &[log().id]).await.unwrap().expect("its time is not over");
+    assert_eq!(concerned.limit(), at.prev());
+    concerned.end();
+    let other = cache.commit_permit(&old, &[]).await.unwrap().expect("its time is not over");
+    assert!(other.limit() > at);
+    other.end();
+    kv.advance(Duration::from_millis(2));
+    assert!(cache.commit_permit(&old, &[log().id]).await.unwrap().is_none(), "it has to be planned again");
+    assert!(cache.commit_permit(&old, &[]).await.unwrap().is_some());
+    assert!(cache.advance(&old, &[log().id]).is_none());
+    assert_eq!(cache.advance(&old, &[]).unwrap().snapshot().version(), second);
+}
+
+#[tokio::test]
+async fn an_announcement_waits_for_commits_under_way() {
     let (kv, cache) = booted().await;
     let old = cache.acquire().await.unwrap();
-    let (version, _) = commit(&kv, create(log())).await;
-    let publish = cache.publish(version);
+    let permit = cache.commit_permit(&old, &[]).await.unwrap().expect("nothing is announced");
+    let at = announce(&kv, Duration::from_millis(1)).await;
+    assert!(permit.limit() > at);
+    let publish = cache.publish(2);
     tokio::pin!(publish);
     assert!(is_pending(publish.as_mut()).await);
-    kv.advance(Duration::from_secs(1));
+    let next = cache.commit_permit(&old, &[]).await.unwrap().expect("its time is not over");
+    assert_eq!(next.limit(), at.prev(), "the next commit is bounded");
+    permit.end();
     publish.await.unwrap();
-    assert!(kv.now().unwrap().earliest() > old.commit_limit());
+    next.end();
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_waited_for_is_waited_out() {
+    let (kv, cache) = booted().await;
+    let old = cache.acquire().await.unwrap();
+    let permit = cache.commit_permit(&old, &[]).await.unwrap().expect("nothing is announced");
+    let limit = permit.limit();
+    drop(permit);
+    announce(&kv, Duration::from_millis(1)).await;
+    let publish = cache.publish(2);
+    tokio::pin!(publish);
+    assert!(is_pending(publish.as_mut()).await);
+    kv.advance(LEASE);
+    publish.await.unwrap();
+    assert!(kv.now().unwrap().earliest() > limit);
+}
+
+#[tokio::test]
+async fn an_announcement_without_a_change_is_forgotten() {
+    let (kv, cache) = booted().await;
+    let old = cache.acquire().await.unwrap();
+    let at = announce(&kv, Duration::from_millis(1)).await;
+    cache.publish(2).await.unwrap();
+    assert_eq!(old.limit(), at.prev());
+    kv.advance(Duration::from_millis(2));
+    assert!(cache.try_acquire().unwrap().is_none(), "the store has to be asked");
+    let again = cache.acquire().await.unwrap();
+    assert_eq!(again.snapshot().version(), 1);
+    assert!(old.limit() > at, "the version and its guards stand");
+}
+
+#[tokio::test]
+async fn one_activation_is_announced_at_a_time() {
+    let (kv, _) = booted().await;
+    let at = announce(&kv, Duration::from_millis(1)).await;
+    let now = kv.now().unwrap();
+    let txn = kv.begin(ReadWriteOptions::default());
+    let second = CatalogStore::announce(&*txn, at.next(), now.earliest()).await;
+    assert_eq!(second, Err(CatalogError::Fenced { until: at }));
+    txn.rollback().await;
+    kv.advance(Duration::from_millis(2));
+    let later = announce(&kv, Duration::from_millis(1)).await;
+    let txn = kv.begin(ReadWriteOptions::default());
+    let overtaken = CatalogStore::activate_at(&*txn, at, kv.now().unwrap().earliest()).await;
+    assert_eq!(overtaken, Err(CatalogError::Fenced { until: later }));
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use crate::descriptor::{
 };
 use crate::ids::{ColumnId, DatabaseId, IndexId, SchemaId, TableId};
 use crate::snapshot::TableStatistics;
+use crate::store::CatalogVersion;
 
 /// The form of the records. A reader refuses any other.
 const FORMAT: u32 = 1;
@@ -206,6 +207,17 @@ struct NameRecord {
 struct VersionRecord {
     #[prost(uint64, tag = "1")]
     version: u64,
+    /// Absent (0) for a version that took effect with its commit.
+    #[prost(fixed64, tag = "2")]
+    valid_from: u64,
+    #[prost(fixed64, tag = "3")]
+    before: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FenceRecord {
+    #[prost(fixed64, tag = "1")]
+    at: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -433,12 +445,30 @@ pub(crate) fn encode_name(descriptor: u32, index: Option<IndexId>) -> Bytes {
     NameRecord { descriptor, index: index.map(|i| i.0) }.encode_to_vec().into()
 }
 
-pub(crate) fn encode_version(version: u64) -> Bytes {
-    VersionRecord { version }.encode_to_vec().into()
+pub(crate) fn encode_version(v: CatalogVersion) -> Bytes {
+    let record = VersionRecord {
+        version: v.version,
+        valid_from: v.valid_from.as_nanos(),
+        before: v.before.as_nanos(),
+    };
+    record.encode_to_vec().into()
 }
 
-pub(crate) fn decode_version(bytes: &[u8]) -> Result<u64, CodecError> {
-    Ok(VersionRecord::decode(bytes)?.version)
+pub(crate) fn decode_version(bytes: &[u8]) -> Result<CatalogVersion, CodecError> {
+    let record = VersionRecord::decode(bytes)?;
+    Ok(CatalogVersion {
+        version: record.version,
+        valid_from: Timestamp::from_nanos(record.valid_from),
+        before: Timestamp::from_nanos(record.before),
+    })
+}
+
+pub(crate) fn encode_fence(at: Timestamp) -> Bytes {
+    FenceRecord { at: at.as_nanos() }.encode_to_vec().into()
+}
+
+pub(crate) fn decode_fence(bytes: &[u8]) -> Result<Timestamp, CodecError> {
+    Ok(Timestamp::from_nanos(FenceRecord::decode(bytes)?.at))
 }
 
 pub(crate) fn encode_statistics(s: TableStatistics) -> Bytes {

@@ -2,6 +2,7 @@
 
 use meridian_datum::{SqlError, SqlState};
 use meridian_kv_api::KvError;
+use meridian_types::Timestamp;
 
 /// The kind of a named object, as error messages call it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +73,12 @@ pub enum CatalogError {
         /// What is stored.
         found: u64,
     },
+    /// Another change is announced; the next one may be once that has taken effect.
+    #[error("another schema change takes effect at {until}")]
+    Fenced {
+        /// When.
+        until: Timestamp,
+    },
     /// A stored record cannot be read.
     #[error("catalog record {key} is corrupt: {detail}")]
     Corrupt {
@@ -90,7 +97,9 @@ impl CatalogError {
             CatalogError::Kv(error) => kv(error),
             CatalogError::Duplicate { kind, .. } => SqlError::new(kind.duplicate(), message),
             CatalogError::Gone { kind, .. } => SqlError::new(kind.undefined(), message),
-            CatalogError::Outdated { .. } => SqlError::new(SqlState::SERIALIZATION_FAILURE, message),
+            CatalogError::Outdated { .. } | CatalogError::Fenced { .. } => {
+                SqlError::new(SqlState::SERIALIZATION_FAILURE, message)
+            }
             CatalogError::Corrupt { .. } => SqlError::internal(message),
         }
     }

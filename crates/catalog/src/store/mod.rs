@@ -7,7 +7,8 @@
 //!   Descriptor(id)          one descriptor (protobuf, see `codec`)
 //!   Name { parent, name }   who bears a name: databases under 0, schemas under their database,
 //!                           tables and indexes under their schema
-//!   CatalogVersion          counts transactions that changed anything
+//!   CatalogVersion          counts transactions that changed anything; when the last one takes effect
+//!   CatalogFence            when the next one shall take effect (docs/decisions/0014)
 //!   Statistics { table, 0 } what ANALYZE found out
 //! ```
 //! Invariants: every descriptor that is not dropped has its name record, and every name record its descriptor; equal
@@ -70,28 +71,94 @@ pub enum CatalogChange {
     SetStatistics(TableId, TableStatistics),
 }
 
+/// The stored version of the catalog.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CatalogVersion {
+    /// Counts changes.
+    pub version: u64,
+    /// When it takes effect. Its record is committed before that; transactions below it use what stood at `before`.
+    /// Zero, or in the past, for a version that took effect with its commit.
+    pub valid_from: Timestamp,
+    /// A timestamp at which the version before it stood.
+    pub before: Timestamp,
+}
+
+/// What a node has to know to plan: the version, and what is announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CatalogState {
+    /// The version.
+    pub stored: CatalogVersion,
+    /// The latest activation that was announced. Once it has passed and the version is still another one's, nothing
+    /// will come of it.
+    pub fence: Option<Timestamp>,
+}
+
 /// The catalog in the store. Has no state of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct CatalogStore;
 
 impl CatalogStore {
     /// The version at the transaction's snapshot; 0 before bootstrap.
-    pub async fn version(txn: &dyn KvTxn) -> Result<u64, CatalogError> {
+    pub async fn version(txn: &dyn KvTxn) -> Result<CatalogVersion, CatalogError> {
         Self::read_version(txn, Locking::SHARED).await
     }
 
-    async fn read_version(txn: &dyn KvTxn, locking: Locking) -> Result<u64, CatalogError> {
+    async fn read_version(txn: &dyn KvTxn, locking: Locking) -> Result<CatalogVersion, CatalogError> {
         let key = SystemKey::CatalogVersion.encode();
         match txn.get(key.clone(), locking).await? {
-            None => Ok(0),
+            None => Ok(CatalogVersion::default()),
             Some(bytes) => codec::decode_version(&bytes).map_err(|e| corrupt(&key, &e)),
         }
+    }
+
+    async fn read_fence(txn: &dyn KvTxn, locking: Locking) -> Result<Option<Timestamp>, CatalogError> {
+        let key = SystemKey::CatalogFence.encode();
+        let found = txn.get(key.clone(), locking).await?;
+        found.map(|bytes| codec::decode_fence(&bytes).map_err(|e| corrupt(&key, &e))).transpose()
+    }
+
+    /// The version and the fence at the transaction's snapshot.
+    pub async fn state(txn: &dyn KvTxn) -> Result<CatalogState, CatalogError> {
+        let fence = Self::read_fence(txn, Locking::SHARED).await?;
+        Ok(CatalogState { stored: Self::version(txn).await?, fence })
+    }
+
+    /// Announces in a read-write transaction that a version shall take effect at `at`. Only one is announced at a time:
+    /// `now`, the earliest that it can be, must be beyond the one before.
+    ///
+    /// # Errors
+    /// [`CatalogError::Fenced`] while it is not.
+    pub async fn announce(txn: &dyn KvTxn, at: Timestamp, now: Timestamp) -> Result<(), CatalogError> {
+        assert!(at > now, "a version can't take effect in the past");
+        if let Some(until) = Self::read_fence(txn, Locking::EXCLUSIVE).await?
+            && until >= now
+        {
+            return Err(CatalogError::Fenced { until });
+        }
+        put(txn, SystemKey::CatalogFence, codec::encode_fence(at)).await
+    }
+
+    /// Makes the version that the transaction has written take effect at `at`, which was announced. The caller makes
+    /// sure that the transaction commits below. `before` is a moment after the last version took effect.
+    ///
+    /// # Errors
+    /// [`CatalogError::Fenced`] when another activation was announced since.
+    pub async fn activate_at(txn: &dyn KvTxn, at: Timestamp, before: Timestamp) -> Result<(), CatalogError> {
+        match Self::read_fence(txn, Locking::SHARED).await? {
+            Some(fence) if fence == at => {}
+            Some(until) => return Err(CatalogError::Fenced { until }),
+            None => return Err(CatalogError::Fenced { until: before }),
+        }
+        let written = Self::read_version(txn, Locking::EXCLUSIVE).await?;
+        assert!(written.valid_from <= before, "a version is replaced before it took effect");
+        let stored = CatalogVersion { valid_from: at, before, ..written };
+        put(txn, SystemKey::CatalogVersion, codec::encode_version(stored)).await
     }
 
     /// Reads everything. In a read-only transaction the snapshot carries its timestamp, in a read-write one
     /// [`Timestamp::ZERO`], since that has none before its commit.
     pub async fn load(txn: &dyn KvTxn) -> Result<CatalogSnapshot, CatalogError> {
-        let version = Self::version(txn).await?;
+        let version = Self::version(txn).await?.version;
         let (mut databases, mut schemas, mut tables) = (Vec::new(), Vec::new(), Vec::new());
         for (key, value) in scan(txn, SystemKey::descriptors()).await? {
             match Descriptor::decode(&value).map_err(|e| corrupt(&key, &e))? {
@@ -120,7 +187,7 @@ impl CatalogStore {
     /// Makes the databases `defaultdb` and `postgres`, each with the schema `public`. Returns whether there was
     /// anything to do.
     pub async fn bootstrap(txn: &dyn KvTxn) -> Result<bool, CatalogError> {
-        if Self::read_version(txn, Locking::EXCLUSIVE).await? > 0 {
+        if Self::read_version(txn, Locking::EXCLUSIVE).await?.version > 0 {
             return Ok(false);
         }
         let mut changes = Vec::new();
@@ -144,17 +211,19 @@ impl CatalogStore {
     }
 
     /// Buffers the changes in a read-write transaction and returns the version that its commit makes. Several calls in
-    /// one transaction count as several changes.
+    /// one transaction count as several changes. The version takes effect with the commit, or together with the one
+    /// before it where that is yet to; see [`CatalogStore::activate_at`].
     pub async fn apply(
         txn: &dyn KvTxn,
         changes: impl IntoIterator<Item = CatalogChange>,
     ) -> Result<u64, CatalogError> {
-        let version = Self::read_version(txn, Locking::EXCLUSIVE).await? + 1;
+        let mut stored = Self::read_version(txn, Locking::EXCLUSIVE).await?;
+        stored.version += 1;
         for change in changes {
             apply_one(txn, change).await?;
         }
-        put(txn, SystemKey::CatalogVersion, codec::encode_version(version)).await?;
-        Ok(version)
+        put(txn, SystemKey::CatalogVersion, codec::encode_version(stored)).await?;
+        Ok(stored.version)
     }
 
     /// A fresh object identifier for a database, schema, table, index or constraint. The counter may start anywhere;

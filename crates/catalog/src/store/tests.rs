@@ -172,7 +172,19 @@ fn golden_bytes() {
         assert_eq!(Descriptor::decode(&descriptor.encode()).unwrap(), descriptor);
     }
     assert_eq!(hex(&codec::encode_name(300, Some(IndexId(2)))), "08ac021002");
-    assert_eq!(hex(&codec::encode_version(300)), "08ac02");
+    let version = CatalogVersion { version: 300, ..CatalogVersion::default() };
+    assert_eq!(hex(&codec::encode_version(version)), "08ac02");
+    let later = CatalogVersion {
+        valid_from: Timestamp::from_nanos(258),
+        before: Timestamp::from_nanos(257),
+        ..version
+    };
+    assert_eq!(
+        hex(&codec::encode_version(later)),
+        "08ac021102010000000000001901010000000000 00".replace(' ', "")
+    );
+    assert_eq!(codec::decode_version(&codec::encode_version(later)).unwrap(), later);
+    assert_eq!(hex(&codec::encode_fence(Timestamp::from_nanos(258))), "090201000000000000");
     assert_eq!(hex(&codec::encode_statistics(TableStatistics { rows: 1.0 })), "09000000000000f03f");
     let customers = Descriptor::Table(Box::new(customers()));
     assert_eq!(Descriptor::decode(&customers.encode()).unwrap(), customers);

@@ -280,11 +280,14 @@ pub(super) async fn online(
         return index::create(services, table, index, planned).await;
     }
     if let [AlterAction::DropUnique { index }] = actions {
-        return index::drop(services, table, *index).await;
+        return index::remove(services, table, *index).await;
     }
     let alteration = plan(services, table, actions).await?;
     if alteration.is_metadata_only() && alteration.dropped_indexes.is_empty() {
-        return services.change(vec![CatalogChange::ReplaceTable(Box::new(alteration.table))]).await;
+        return services
+            .change(vec![CatalogChange::ReplaceTable(Box::new(alteration.table))])
+            .await
+            .map(drop);
     }
     rewrite::online(services, table, alteration, planned).await
 }

@@ -61,7 +61,7 @@ pub(super) async fn create(
     match filled {
         Ok(()) => {
             next.indexes.iter_mut().filter(|i| i.id == id).for_each(|i| i.state = IndexState::Public);
-            services.change(vec![CatalogChange::ReplaceTable(Box::new(next))]).await
+            services.change(vec![CatalogChange::ReplaceTable(Box::new(next))]).await.map(drop)
         }
         Err(e) => {
             next.indexes.retain(|i| i.id != id);
@@ -75,11 +75,11 @@ pub(super) async fn create(
 }
 
 /// DROP INDEX while the table is in use: first nobody reads it, then nobody writes it.
-pub(super) async fn drop(services: &DdlServices, table: &TableRef, id: IndexId) -> Result<()> {
+pub(super) async fn remove(services: &DdlServices, table: &TableRef, id: IndexId) -> Result<()> {
     let guard = services.catalog.acquire().await.map_err(sql_error)?;
     // Several indexes of one table may go in one statement, so the descriptor is taken as it is by then.
     let current = guard.snapshot().table(table.id).cloned().unwrap_or_else(|| table.clone());
-    std::mem::drop(guard);
+    drop(guard);
     let mut hidden = next_version(&current);
     hidden.indexes.iter_mut().filter(|i| i.id == id).for_each(|i| i.state = IndexState::WriteOnly);
     services.change(vec![CatalogChange::ReplaceTable(Box::new(hidden.clone()))]).await?;

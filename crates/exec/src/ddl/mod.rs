@@ -1,12 +1,13 @@
 //! Schema changes.
 //!
-//! A change of descriptors is a transaction on the catalog followed by a publication: when it returns, nothing planned
-//! on an earlier version can commit any more (docs/decisions/0006). What needs rows to change takes several such steps:
+//! A change of descriptors is a transaction on the catalog that takes effect at an announced timestamp (`activate`,
+//! docs/decisions/0014): what is planned on the earlier version commits below it, what is planned on the new one above.
+//! What needs rows to change takes several such steps:
 //!
 //! ```text
-//!   CREATE INDEX     write-only ─publish─ backfill in batches ─ public ─publish
-//!   DROP INDEX       write-only ─publish─ gone ─publish─ entries removed in the background
-//!   rewrite          locked ─publish─ rows copied in batches ─ new storage ─publish─ unlocked ─publish
+//!   CREATE INDEX     write-only ─ backfill in batches ─ public
+//!   DROP INDEX       write-only ─ gone ─ entries removed in the background
+//!   rewrite          locked ─ rows copied in batches ─ new storage ─ unlocked
 //!   (ADD PRIMARY KEY, ALTER TYPE, ADD COLUMN with a default; checks of existing rows lock and do not copy)
 //! ```
 //! A locked table refuses writes with 40001, so that single statements wait for the change by trying again. The lock is a
@@ -16,6 +17,7 @@
 //! planned on a catalog that has it. Changes that would have to wait for other transactions are possible there only on
 //! tables that the block itself has made; otherwise they are 0A000.
 
+mod activate;
 mod alter;
 mod create;
 mod index;
@@ -25,11 +27,11 @@ mod rows;
 use std::sync::Arc;
 
 use meridian_catalog::{
-    CatalogCache, CatalogChange, CatalogError, CatalogSnapshot, CatalogStore, DatabaseDesc, DatabaseId,
-    SchemaDesc, SchemaId, TableDesc, TableId, TableRef,
+    CatalogCache, CatalogChange, CatalogError, CatalogGuard, CatalogSnapshot, CatalogStore, DatabaseDesc,
+    DatabaseId, SchemaDesc, SchemaId, TableDesc, TableId, TableRef,
 };
 use meridian_datum::{EvalContext, Result, SqlError, SqlState, TimeZone};
-use meridian_kv_api::{Cluster, Kv, KvTxn, ReadBound, ReadOnlyOptions, ReadWriteOptions};
+use meridian_kv_api::{Cluster, Kv, KvError, KvTxn, ReadBound, ReadOnlyOptions, ReadWriteOptions};
 use meridian_plan::ddl::Ddl;
 use meridian_plan::planned::CommandTag;
 use meridian_plan::{PlannedStatement, StatementPlan};
@@ -37,7 +39,7 @@ use meridian_types::Timestamp;
 
 use crate::cancel::CancelHandle;
 use crate::context::{Environment, Statement};
-use crate::kv_error::{is_retry, sql_error};
+use crate::kv_error::sql_error;
 use crate::memory::MemoryAccount;
 use crate::session_view::SessionView;
 
@@ -72,6 +74,15 @@ pub struct DdlServices {
     pub memory_limit: usize,
 }
 
+/// What a transaction block has changed in the catalog so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockChange {
+    /// The version that its commit makes.
+    pub version: u64,
+    /// Plans of others rely on what was changed, so that an activation has to be announced.
+    pub concerns_plans: bool,
+}
+
 /// What a change did.
 #[derive(Clone, Debug, Default)]
 pub struct DdlOutcome {
@@ -79,8 +90,8 @@ pub struct DdlOutcome {
     pub rows: u64,
     /// For the client.
     pub notices: Vec<String>,
-    /// Inside a transaction: the version that its commit makes, and the catalog that later statements see.
-    pub changed: Option<(u64, Arc<CatalogSnapshot>)>,
+    /// Inside a transaction: what its commit has to do, and the catalog that later statements see.
+    pub changed: Option<(BlockChange, Arc<CatalogSnapshot>)>,
     /// Inside a transaction: tables whose rows are to be removed after the commit.
     pub dropped: Vec<TableRef>,
 }
@@ -109,8 +120,9 @@ fn next_version(table: &TableDesc) -> TableDesc {
 }
 
 impl DdlServices {
-    /// Makes a version of the catalog known to all nodes; returns when nothing planned on an earlier one can commit.
-    pub async fn publish(&self, version: u64) -> Result<()> {
+    /// Tells all nodes of a version of the catalog, or that one is announced; returns when each of them bounds its commits
+    /// accordingly.
+    async fn publish(&self, version: u64) -> Result<()> {
         let publish = async {
             self.cluster.publish_catalog(version).await.map_err(sql_error)?;
             self.catalog.publish(version).await.map_err(catalog_error)
@@ -118,30 +130,37 @@ impl DdlServices {
         self.cancel.guard(publish).await?
     }
 
-    /// Changes descriptors in a transaction of their own, and publishes.
-    async fn change(&self, changes: Vec<CatalogChange>) -> Result<()> {
-        let mut retry_of = None;
-        for attempt in 1.. {
-            self.cancel.check()?;
-            let txn = self.kv.begin(ReadWriteOptions { retry_of });
-            let outcome = async {
-                let version = CatalogStore::apply(&*txn, changes.clone()).await.map_err(catalog_error)?;
-                txn.commit().await.map_err(sql_error)?;
-                Ok::<u64, SqlError>(version)
-            };
-            match outcome.await {
-                Ok(version) => return self.publish(version).await,
-                Err(e) if is_retry(&e) && attempt < ATTEMPTS_MAX => {
-                    retry_of = txn.id();
-                    txn.rollback().await;
-                }
-                Err(e) => {
-                    txn.rollback().await;
-                    return Err(e);
-                }
-            }
+    /// Commits a transaction block that has changed the catalog, and returns once the change is in force. The block's rows
+    /// take effect with its commit, which lies a little before that. The block was planned on `guard` and has used the
+    /// tables `used`; nobody else changes the catalog since its first change, whose lock it holds.
+    pub async fn commit_block(
+        &self,
+        txn: &dyn KvTxn,
+        change: BlockChange,
+        guard: &CatalogGuard,
+        used: &[TableId],
+    ) -> Result<Option<Timestamp>> {
+        let mut at = None;
+        if change.concerns_plans {
+            let mut ahead = activate::AHEAD_OF_BLOCK;
+            at = Some(self.fence(&mut ahead).await?);
         }
-        unreachable!("the loop returns")
+        let permit = self.catalog.commit_permit(guard, used).await.map_err(sql_error)?;
+        let permit = permit.ok_or_else(outdated_plan)?;
+        txn.limit_commit_timestamp(permit.limit());
+        if let Some(at) = at {
+            self.stamp(txn, at).await.map_err(catalog_error)?;
+        }
+        let committed = txn.commit().await;
+        if committed != Err(KvError::Ambiguous) {
+            permit.end();
+        }
+        let committed = committed.map_err(sql_error)?;
+        match at {
+            Some(at) => self.in_force(change.version, at).await?,
+            None => self.publish(change.version).await?,
+        }
+        Ok(committed)
     }
 
     async fn allocate(&self) -> Result<u32> {
@@ -194,7 +213,7 @@ impl DdlServices {
             Ddl::CreateIndex { table, index, .. } => index::create(self, table, index, planned).await?,
             Ddl::DropIndex { indexes } => {
                 for (table, id) in indexes {
-                    index::drop(self, table, *id).await?;
+                    index::remove(self, table, *id).await?;
                 }
             }
             Ddl::AlterTable { table, actions } => alter::online(self, table, actions, planned).await?,
@@ -305,12 +324,18 @@ impl DdlServices {
             }
             Ddl::CreateTable(table) => {
                 let desc = create::table(self, table).await?;
-                self.apply(txn, vec![CatalogChange::CreateTable(Box::new(desc))], &mut outcome).await?;
+                self.apply(txn, committed, vec![CatalogChange::CreateTable(Box::new(desc))], &mut outcome)
+                    .await?;
             }
             Ddl::CreateTableAs { table, query, with_data } => {
                 let desc = create::table(self, table).await?;
-                self.apply(txn, vec![CatalogChange::CreateTable(Box::new(desc.clone()))], &mut outcome)
-                    .await?;
+                self.apply(
+                    txn,
+                    committed,
+                    vec![CatalogChange::CreateTable(Box::new(desc.clone()))],
+                    &mut outcome,
+                )
+                .await?;
                 if *with_data {
                     let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
                     outcome.rows = create::fill(statement, snapshot, desc.id, query).await?;
@@ -320,8 +345,13 @@ impl DdlServices {
                 require_own(table, committed, "CREATE INDEX")?;
                 let desc = index::add_public(self, table, index).await?;
                 let id = desc.indexes.last().expect("an index was added").id;
-                self.apply(txn, vec![CatalogChange::ReplaceTable(Box::new(desc.clone()))], &mut outcome)
-                    .await?;
+                self.apply(
+                    txn,
+                    committed,
+                    vec![CatalogChange::ReplaceTable(Box::new(desc.clone()))],
+                    &mut outcome,
+                )
+                .await?;
                 let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
                 index::backfill_in_transaction(statement, &snapshot, &desc, id).await?;
             }
@@ -330,7 +360,13 @@ impl DdlServices {
                     require_own(table, committed, "DROP INDEX")?;
                     let mut desc = next_version(table);
                     desc.indexes.retain(|i| i.id != *id);
-                    self.apply(txn, vec![CatalogChange::ReplaceTable(Box::new(desc))], &mut outcome).await?;
+                    self.apply(
+                        txn,
+                        committed,
+                        vec![CatalogChange::ReplaceTable(Box::new(desc))],
+                        &mut outcome,
+                    )
+                    .await?;
                 }
             }
             Ddl::AlterTable { table, actions } => {
@@ -340,13 +376,14 @@ impl DdlServices {
                     return Err(needs_own("ALTER TABLE that reads or rewrites rows"));
                 }
                 let desc = alteration.table.clone();
-                self.apply(txn, vec![CatalogChange::ReplaceTable(Box::new(desc))], &mut outcome).await?;
+                self.apply(txn, committed, vec![CatalogChange::ReplaceTable(Box::new(desc))], &mut outcome)
+                    .await?;
                 let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
                 alter::rows_in_transaction(statement, snapshot, table, &alteration).await?;
             }
             _ => {
                 let (changes, dropped) = self.simple_changes(ddl).await?;
-                self.apply(txn, changes, &mut outcome).await?;
+                self.apply(txn, committed, changes, &mut outcome).await?;
                 outcome.dropped = dropped;
             }
         }
@@ -357,12 +394,14 @@ impl DdlServices {
     async fn apply(
         &self,
         txn: &dyn KvTxn,
+        committed: &CatalogSnapshot,
         changes: Vec<CatalogChange>,
         outcome: &mut DdlOutcome,
     ) -> Result<()> {
+        let concerns_plans = changes.iter().any(|c| activate::concerns_plans(c, committed));
         let version = CatalogStore::apply(txn, changes).await.map_err(catalog_error)?;
         let snapshot = CatalogStore::load(txn).await.map_err(catalog_error)?;
-        outcome.changed = Some((version, Arc::new(snapshot)));
+        outcome.changed = Some((BlockChange { version, concerns_plans }, Arc::new(snapshot)));
         Ok(())
     }
 
@@ -406,6 +445,16 @@ impl DdlServices {
             }
         });
     }
+}
+
+/// A transaction was planned on a version of the catalog that is over.
+#[cold]
+pub fn outdated_plan() -> SqlError {
+    SqlError::new(
+        SqlState::SERIALIZATION_FAILURE,
+        "could not serialize access due to a concurrent schema change",
+    )
+    .with_hint("The transaction might succeed if retried.")
 }
 
 /// Seeds `random()` of a change's expressions.

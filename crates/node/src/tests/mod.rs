@@ -4,5 +4,4 @@ mod cluster;
 mod commits;
 mod faults;
 mod log;
-mod resting;
 mod streams;

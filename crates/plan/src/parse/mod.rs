@@ -59,6 +59,16 @@ pub(crate) enum Syntax {
 }
 
 impl ParsedStatement {
+    /// The moment that `AS OF SYSTEM TIME` names, whose catalog the statement has to be planned on.
+    pub fn as_of(&self, eval: &meridian_datum::EvalContext) -> Result<Option<crate::planned::AsOf>> {
+        self.hooks.as_of.as_ref().map(|clause| clause.resolve(eval)).transpose()
+    }
+
+    /// Whether it is a query, which may read at a staleness that the session has set.
+    pub fn is_query(&self) -> bool {
+        matches!(&*self.syntax, Syntax::Ast(Statement::Query(_)))
+    }
+
     /// Whether it ends a transaction block, and so may run in a failed one: `COMMIT`, `ROLLBACK`, `ROLLBACK TO`.
     pub fn ends_transaction(&self) -> bool {
         match &*self.syntax {
