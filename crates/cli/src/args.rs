@@ -40,6 +40,10 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Simulate whole clusters under faults on virtual time, and check them.
     Sim(SimArgs),
+    /// Check a recorded history for strict serializability: status 0 when valid, 1 when not, 2 when it can't be read.
+    Check(CheckArgs),
+    /// Prepare or run a workload that checks what it sees, against any addresses.
+    Workload(WorkloadArgs),
     /// Print the version.
     Version,
 }
@@ -251,6 +255,62 @@ impl From<SimArgs> for SimOptions {
             quiet: args.quiet,
         }
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// The history: EDN, one event a line, as `meridian workload run --history` and Jepsen write it.
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WorkloadArgs {
+    #[command(subcommand)]
+    pub(crate) step: WorkloadStep,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum WorkloadStep {
+    /// Make the workload's tables anew.
+    Init(WorkloadTarget),
+    /// Run the workload: status 1 when it saw what must not be.
+    Run(WorkloadRun),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WorkloadTarget {
+    /// Which workload.
+    #[arg(value_parser = meridian_workload::NAMES)]
+    pub(crate) name: String,
+    /// Connection strings of the servers.
+    #[arg(
+        long,
+        env = "MERIDIAN_URL",
+        value_delimiter = ',',
+        default_value = "postgresql://root@127.0.0.1:15432/defaultdb"
+    )]
+    pub(crate) url: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WorkloadRun {
+    #[command(flatten)]
+    pub(crate) target: WorkloadTarget,
+    /// For how long.
+    #[arg(long, default_value = "60s", value_parser = parse_span)]
+    pub(crate) duration: Duration,
+    /// How many clients.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) clients: u64,
+    /// Seed of the mix of transactions.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Give a transaction up when it takes longer.
+    #[arg(long, default_value = "20s", value_parser = parse_span)]
+    pub(crate) limit: Duration,
+    /// Record the history here, for `meridian check`.
+    #[arg(long)]
+    pub(crate) history: Option<PathBuf>,
 }
 
 /// A span of time with its unit: `250us`, `1ms`, `3s`.

@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod logging;
+mod proof;
 mod sim;
 
 use std::process::ExitCode;
@@ -37,7 +38,11 @@ fn main() -> ExitCode {
         Ok(runtimes) => runtimes,
         Err(error) => return fail(&format!("cannot start threads: {error}")),
     };
-    let result = sql.block_on(run(cli.command, replication.handle()));
+    let result = match cli.command {
+        Command::Check(args) => return proof::check(&args),
+        Command::Workload(args) => return sql.block_on(proof::workload(args.step)),
+        command => sql.block_on(run(command, replication.handle())),
+    };
     // Connections of clients that never leave must not hold up the exit.
     sql.shutdown_timeout(EXIT_WITHIN);
     replication.shutdown_timeout(EXIT_WITHIN);
@@ -65,6 +70,7 @@ async fn run(command: Command, replication: &Handle) -> Result<(), ServerError> 
         Command::TimeMaster(args) => meridian_server::time_master(args.into()).await,
         Command::Status(args) => meridian_server::status(&args.host, args.json).await,
         Command::Sim(_) => unreachable!("it needs no runtime, and was run without"),
+        Command::Check(_) | Command::Workload(_) => unreachable!("they end with a status of their own"),
         Command::Version => {
             println!("meridian {}", env!("CARGO_PKG_VERSION"));
             Ok(())
