@@ -108,19 +108,28 @@ impl Builder {
         let mut kind = None;
         // Histories written by hand leave the process out: they have one transaction at a time.
         let mut process = Some(-1);
-        let mut operations = None;
+        // What is not a client's says what it likes in its value, and may say so before it says who it is: the value is
+        // passed over at first.
+        let mut value = None;
         cursor.take(b'{', "an event")?;
         while !cursor.closes(b'}') {
             match cursor.keyword()? {
                 b"type" => kind = Some(cursor.kind()?),
                 b"process" => process = cursor.process()?,
-                b"value" if cursor.peek() == Some(b'[') => operations = Some(self.operations(cursor)?),
+                b"value" if cursor.peek() == Some(b'[') => {
+                    value = Some(Cursor { ..*cursor });
+                    cursor.skip()?;
+                }
                 _ => cursor.skip()?,
             }
         }
         let line = cursor.line;
         let kind = kind.ok_or_else(|| cursor.expected(":type"))?;
         let Some(process) = process else { return Ok(()) };
+        let operations = match &mut value {
+            Some(cursor) => Some(self.operations(cursor)?),
+            None => None,
+        };
         let position = self.history.events;
         if position as usize >= MAX_EVENTS {
             return Err(HistoryError::TooLong);
@@ -380,7 +389,7 @@ mod tests {
     fn what_is_not_needed_is_skipped() {
         let text = br#"; a comment
             [{:type :invoke, :value [[:r :x nil]], :process 1, :time 12.5 :error {:a ["x } \" ]" #inst "1"] :b #{1 2}}}
-             {:type :info :f :kill :value nil :process :nemesis}
+             {:type :info :f :kill :value ["n1" {:why 3}] :process :nemesis}
              {:type :ok, :process 1, :value [[:r :x [1 2]]]}]"#;
         let history = History::parse(text).unwrap();
         assert_eq!(history.transactions.len(), 1);
