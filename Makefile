@@ -2,7 +2,7 @@
 CARGO  ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: setup demo test release check fmt bench
+.PHONY: setup demo test chaos failover release check fmt bench
 
 setup:
 	@./deploy/setup
@@ -23,6 +23,15 @@ test: release
 	$(CARGO) test --release --locked -p meridian-sim-planted
 	$(TARGET)/release/meridian sim --seed 1 --count 250 --quiet
 	$(TARGET)/release/meridian sim --for 60s
+
+# On demand: every workload under every fault on real processes, and the time without writes after SIGKILL of a leader.
+chaos: release
+	$(CARGO) build --release --locked --workspace --bin chaos
+	$(TARGET)/release/chaos run
+
+failover: release
+	$(CARGO) build --release --locked --workspace --bin chaos
+	$(TARGET)/release/chaos failover
 
 check: setup
 	$(CARGO) fmt --all --check

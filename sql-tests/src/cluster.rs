@@ -1,7 +1,7 @@
 //! Real clusters as child processes on loopback.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -191,8 +191,33 @@ impl Cluster {
         }
     }
 
+    /// A signal, by its name without SIG, to process `i`, which runs.
+    pub fn signal(&self, i: usize, name: &str) {
+        let pid = self.children[i].as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// How many shards node `node` (from 0) says that it leads; none when it does not answer.
+    pub fn led_shards(&self, node: usize) -> usize {
+        self.metric(node, "meridian_leaders").unwrap_or(0)
+    }
+
+    fn metric(&self, node: usize, name: &str) -> Option<usize> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http_ports[node])).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     /// Starts process `i`, which must not run.
     pub fn restart(&mut self, i: usize) {
+        self.restart_with(i, &[]);
+    }
+
+    /// The same with further flags, this time only.
+    pub fn restart_with(&mut self, i: usize, flags: &[&str]) {
         assert!(self.children[i].is_none(), "process {i} runs already");
         let log = std::fs::OpenOptions::new()
             .create(true)
@@ -201,6 +226,7 @@ impl Cluster {
             .unwrap();
         let mut child = Command::new(meridian_binary())
             .args(&self.commands[i])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test harness stops at the first surprise")]
 
+pub mod chaos;
 mod client;
 mod cluster;
 

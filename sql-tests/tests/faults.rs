@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meridian_sql_tests::{Cluster, ClusterKind, connect, eventually, meridian_binary};
+use meridian_sql_tests::{Cluster, ClusterKind, chaos, connect, eventually, meridian_binary};
 use tokio_postgres::{Client, Error};
 
 const ACCOUNTS: i32 = 20;
@@ -180,6 +180,18 @@ async fn killing_all_nodes_loses_nothing() {
         cluster.wait_ready(node).await;
     }
     check_bank(&connect(&cluster.url(1)).await.unwrap(), &acknowledged).await;
+}
+
+/// Every workload under one fault each: nothing is seen that must not be, no acknowledged write is lost, and the
+/// histories are strictly serializable.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workloads_under_faults_are_strictly_serializable() {
+    let mut cluster = Cluster::start(ClusterKind::Processes, "chaos").await;
+    let mut wrong = Vec::new();
+    for (name, fault) in meridian_workload::NAMES.into_iter().zip(chaos::FAULTS) {
+        wrong.extend(chaos::run(&mut cluster, name, &[fault], 1).await);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 fn raw(cluster: &Cluster) -> TcpStream {

@@ -1,0 +1,47 @@
+//! Faults on real processes, on demand.
+//!
+//! ```text
+//! chaos run [SEED]        every workload under every fault; status 1 when anything was seen that must not be
+//! chaos failover [ROUNDS] time without writes after SIGKILL of the leader; status 1 beyond two lease lengths
+//! ```
+
+#![allow(clippy::unwrap_used, reason = "a developer's tool")]
+
+use std::process::ExitCode;
+
+use meridian_sql_tests::chaos::{FAILOVER_BOUND, FAULTS, failover, run};
+use meridian_sql_tests::{Cluster, ClusterKind};
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = args.get(1).and_then(|n| n.parse::<u64>().ok());
+    match args.first().map(String::as_str) {
+        Some("run") => {
+            let seed = number.unwrap_or(1);
+            println!("seed {seed}");
+            let mut cluster = Cluster::start(ClusterKind::Processes, "chaos").await;
+            let mut wrong = Vec::new();
+            for name in meridian_workload::NAMES {
+                wrong.extend(run(&mut cluster, name, &FAULTS, seed).await);
+            }
+            wrong.iter().for_each(|w| println!("WRONG: {w}"));
+            println!("{}", if wrong.is_empty() { "nothing wrong was seen" } else { "something is WRONG" });
+            ExitCode::from(u8::from(!wrong.is_empty()))
+        }
+        Some("failover") => {
+            let gaps = failover(number.unwrap_or(20) as usize).await;
+            let worst = *gaps.last().unwrap();
+            println!(
+                "time without writes: median {:.2?}, worst {worst:.2?} of {}",
+                gaps[gaps.len() / 2],
+                gaps.len()
+            );
+            ExitCode::from(u8::from(worst > FAILOVER_BOUND))
+        }
+        _ => {
+            eprintln!("usage: chaos run [SEED] | chaos failover [ROUNDS]");
+            ExitCode::from(2)
+        }
+    }
+}

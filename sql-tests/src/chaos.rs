@@ -1,0 +1,202 @@
+//! Faults on real processes while a workload runs, and what came of it.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use meridian_history::{History, check};
+use meridian_workload::{Counts, Options, Recorder, Running, by_name};
+
+use crate::{Cluster, ClusterKind, connect, eventually};
+
+/// What is done to a cluster. Nodes are processes 0 to 2, time masters 3 to 5.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// SIGKILL of the node that leads most shards.
+    KillLeader,
+    /// SIGKILL of any node.
+    KillAny,
+    /// SIGKILL of all nodes at once.
+    KillAll,
+    /// SIGSTOP of the node that leads most shards, for longer than a lease.
+    PauseLeader,
+    /// A time master stops.
+    StopMaster,
+    /// A time master is half a second off and says that it is not.
+    LyingMaster,
+}
+
+/// All of them.
+pub const FAULTS: [Fault; 6] = [
+    Fault::KillLeader,
+    Fault::PauseLeader,
+    Fault::KillAny,
+    Fault::LyingMaster,
+    Fault::KillAll,
+    Fault::StopMaster,
+];
+
+const CLIENTS: u64 = 6;
+
+/// A transaction is given up after this time, so that clients of a paused node go elsewhere.
+const LIMIT: Duration = Duration::from_secs(4);
+
+/// Longer than a lease of three seconds and an election.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How many transactions committed before a fault counts as over.
+const PROGRESS: u64 = 20;
+
+/// Two lease lengths of three seconds: SQL works again by then (a bound on correctness, measured on demand).
+pub const FAILOVER_BOUND: Duration = Duration::from_secs(6);
+
+/// Where the history goes.
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The node (from 0) that leads most shards.
+pub fn leader(cluster: &Cluster) -> usize {
+    (0..3).max_by_key(|node| cluster.led_shards(*node)).unwrap()
+}
+
+async fn progress(running: &Running) {
+    let before = running.counts().ok;
+    eventually("transactions commit again", Duration::from_secs(90), || async {
+        running.counts().ok >= before + PROGRESS
+    })
+    .await;
+}
+
+/// Injects a fault, lets it last while transactions go on where they can, and heals it.
+async fn inject(cluster: &mut Cluster, running: &Running, fault: Fault, any: usize) {
+    let victim = match fault {
+        Fault::KillLeader | Fault::PauseLeader => leader(cluster),
+        Fault::KillAny | Fault::KillAll => any % 3,
+        Fault::StopMaster | Fault::LyingMaster => 3 + any % 3,
+    };
+    match fault {
+        Fault::KillLeader | Fault::KillAny => {
+            cluster.kill(victim);
+            progress(running).await;
+            cluster.restart(victim);
+            cluster.wait_ready(victim).await;
+        }
+        Fault::KillAll => {
+            (0..3).for_each(|node| cluster.kill(node));
+            (0..3).for_each(|node| cluster.restart(node));
+            cluster.wait_ready(victim).await;
+        }
+        Fault::PauseLeader => {
+            cluster.signal(victim, "STOP");
+            tokio::time::sleep(PAUSE).await;
+            cluster.signal(victim, "CONT");
+        }
+        Fault::StopMaster => {
+            cluster.kill(victim);
+            progress(running).await;
+            cluster.restart(victim);
+        }
+        Fault::LyingMaster => {
+            cluster.kill(victim);
+            cluster.restart_with(victim, &["--offset", "500ms"]);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            progress(running).await;
+            cluster.kill(victim);
+            cluster.restart(victim);
+        }
+    }
+    progress(running).await;
+}
+
+/// Runs a workload under faults, one after the other, prints the share of transactions that succeeded under each, and
+/// answers everything that was seen and must not be. The history of a run with an anomaly is kept, and named.
+pub async fn run(cluster: &mut Cluster, name: &str, faults: &[Fault], seed: u64) -> Vec<String> {
+    let workload = by_name(name).unwrap();
+    let urls: Vec<String> = (0..3).map(|node| cluster.url(node)).collect();
+    meridian_workload::setup(workload.as_ref(), &urls).await.unwrap();
+    let buffer = Buffer::default();
+    let recorder = Recorder::new(Box::new(buffer.clone()));
+    let options = Options { urls, clients: CLIENTS, seed, limit: LIMIT };
+    let running = meridian_workload::start(workload, options, Some(recorder));
+    let mut before = Counts::default();
+    let report = |what: &str, running: &Running, before: &mut Counts| {
+        let counts = running.counts();
+        let here = counts.since(before);
+        *before = counts;
+        println!(
+            "{name:<12} {what:<12} {:6.2}% of {:6} succeeded, {} of unknown outcome",
+            here.share(),
+            here.total(),
+            here.unknown
+        );
+    };
+    progress(&running).await;
+    report("calm", &running, &mut before);
+    for (i, fault) in faults.iter().enumerate() {
+        inject(cluster, &running, *fault, seed as usize + i).await;
+        report(&format!("{fault:?}"), &running, &mut before);
+    }
+    let summary = running.finish().await.unwrap();
+    let mut wrong = summary.violations;
+    let text = buffer.0.lock().unwrap().clone();
+    let history = History::parse(&text).unwrap();
+    let checked = check(&history).unwrap();
+    if !checked.is_valid() {
+        let path =
+            std::env::temp_dir().join(format!("meridian-anomaly-{name}-{seed}-{}.edn", std::process::id()));
+        std::fs::write(&path, &text).unwrap();
+        wrong.push(format!("{}\n{}", path.display(), checked.explanation()));
+    }
+    wrong.into_iter().map(|w| format!("{name}, seed {seed}, {faults:?}: {w}")).collect()
+}
+
+/// Kills the leader `rounds` times while writers write at the other nodes, and answers how long nobody could, sorted.
+pub async fn failover(rounds: usize) -> Vec<Duration> {
+    let mut cluster = Cluster::start(ClusterKind::Processes, "failover").await;
+    let client = connect(&cluster.url(0)).await.unwrap();
+    client.batch_execute("CREATE TABLE beat (id int PRIMARY KEY, n bigint)").await.unwrap();
+    client.batch_execute("INSERT INTO beat VALUES (0, 0), (1, 0), (2, 0)").await.unwrap();
+    let mut gaps = Vec::with_capacity(rounds);
+    for round in 0..rounds {
+        let victim = leader(&cluster);
+        cluster.kill(victim);
+        let killed = Instant::now();
+        let writers = (0..3).filter(|node| *node != victim).map(|node| {
+            let url = cluster.url(node);
+            Box::pin(async move {
+                loop {
+                    if let Ok(client) = connect(&url).await
+                        && client
+                            .execute("UPDATE beat SET n = n + 1 WHERE id = $1", &[&(node as i32)])
+                            .await
+                            .is_ok()
+                    {
+                        return killed.elapsed();
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+        });
+        let mut writers = writers.collect::<Vec<_>>().into_iter();
+        let (a, b) = (writers.next().unwrap(), writers.next().unwrap());
+        // SQL works again when it does at every node that is left.
+        let (a, b) = tokio::join!(a, b);
+        println!("round {round}: node {} killed, writes at the others after {a:.2?} and {b:.2?}", victim + 1);
+        gaps.push(a.max(b));
+        cluster.restart(victim);
+        cluster.wait_ready(victim).await;
+    }
+    gaps.sort();
+    gaps
+}
