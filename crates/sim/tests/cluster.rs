@@ -70,6 +70,12 @@ fn the_number_of_steps_ends_the_faults() {
     assert!(short.events >= 3_000 && short.time < long.time, "{short:?} and {long:?}");
 }
 
+/// A suspended machine holds a lease by a clock that stands still and that nobody reads.
+#[test]
+fn a_suspended_leader_is_no_second_one() {
+    runs(100_127..100_128, &Options::default());
+}
+
 /// Each kind alone, so that a replay with a list of faults means what it says.
 #[test]
 fn every_fault_alone() {

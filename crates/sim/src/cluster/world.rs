@@ -398,8 +398,11 @@ impl Cluster {
         let nodes = &self.nodes;
         let holds = |other: NodeId| {
             let other = &nodes[&other];
+            let now = other.now(at);
+            // The clock of a suspended machine is wrong before anybody reads it there.
+            let is_wrong = now.tt.is_some_and(|tt| at < tt.earliest() || tt.latest() < at);
             let hosted = other.replicas.get(&group).filter(|_| other.is_up);
-            hosted.is_some_and(|h| h.replica.lease_end(other.now(at)).is_some())
+            !is_wrong && hosted.is_some_and(|h| h.replica.lease_end(now).is_some())
         };
         match self.monitor.stepped(id, group, &nodes[&id].replicas[&group].replica, now, holds) {
             Ok(true) => {
