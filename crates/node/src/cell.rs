@@ -8,13 +8,15 @@
 //! Invariant: the lock is never held across an fsync, an await, or a call into another node.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use meridian_rpc::CallError;
 use meridian_shard::{Outputs, Replica, RequestId, Response, Serve, ShardError};
-use meridian_types::{GroupId, NodeId, Slot};
+use meridian_types::{GroupId, NodeId, Slot, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
+
+use crate::resting::{NEVER_IDLE, Rest};
 
 /// Who waits for an answer.
 #[derive(Debug)]
@@ -52,6 +54,11 @@ pub(crate) struct Core {
     pub(crate) durable: Slot,
     /// Batches at the apply thread: while there are any, every later batch goes there too, to keep the order.
     pub(crate) applies_queued: usize,
+    /// Whether beats stand in for what the replica would do by itself.
+    pub(crate) rest: Rest,
+    /// The last slot when it was looked at last, and since when (by the oscillator) it is that.
+    pub(crate) idle_at: Slot,
+    pub(crate) idle_since: Timestamp,
 }
 
 /// A replica of a group on this node.
@@ -60,6 +67,8 @@ pub(crate) struct Cell {
     pub(crate) core: Mutex<Core>,
     /// The oscillator's reading at which the timer will tick it; `u64::MAX` for never.
     pub(crate) scheduled: AtomicU64,
+    /// A copy of whether it rests, for those who pass by without the lock.
+    pub(crate) rests: AtomicBool,
     /// Held shared while a read is served outside of the lock, exclusively while a snapshot replaces the data.
     pub(crate) data: RwLock<()>,
 }
@@ -77,8 +86,12 @@ impl Cell {
                 applied,
                 durable: Slot::ZERO,
                 applies_queued: 0,
+                rest: Rest::Awake,
+                idle_at: NEVER_IDLE,
+                idle_since: Timestamp::ZERO,
             }),
             scheduled: AtomicU64::new(u64::MAX),
+            rests: AtomicBool::new(false),
             data: RwLock::new(()),
         }
     }

@@ -59,6 +59,8 @@ counters! {
     messages_dropped,
     /// Batches of messages received from other nodes.
     frames_received,
+    /// Rounds of beats: one message to every other node, for all groups at rest.
+    beat_rounds,
     /// Snapshots sent and installed there.
     snapshots_sent,
     /// Snapshots received and installed here.

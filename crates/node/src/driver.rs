@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 use crate::cell::{Cell, Core, Phase, Reading, Reply, Waiter};
 use crate::inner::Inner;
 use crate::log_writer::LogJob;
+use crate::resting::Rest;
 
 /// A larger batch is applied on its own thread, so that the replica's lock is not held for milliseconds.
 const INLINE_APPLY_BYTES: usize = 256 << 10;
@@ -114,8 +115,12 @@ impl Inner {
             }
             Phase::Stopped => return Begun::Ready(Err(ShardError::UnknownGroup { group: cell.group })),
         }
+        let now = self.clock.now();
+        if core.rest == Rest::Leading && !core.replica.holds_lease(now) {
+            self.take_over(&mut core, now);
+        }
         if let Request::Read { mode: ReadMode::Strong, ops } = &mut request
-            && let Some(at) = core.replica.try_strong_read(ops, self.clock.now())
+            && let Some(at) = core.replica.try_strong_read(ops, now)
         {
             let guard = cell.data.read();
             drop(core);
@@ -161,7 +166,9 @@ impl Inner {
         let _abort = AbortOnPanic;
         let mut next = Some(input);
         while let Some(input) = next.take() {
-            core.replica.step(input, self.clock.now(), &*self.data, &mut core.outputs);
+            let now = self.clock.now();
+            self.before_step(cell, core, &input, now);
+            core.replica.step(input, now, &*self.data, &mut core.outputs);
             self.counters.steps.add(1);
             self.send_all(core.outputs.send.drain(..));
             let out = &mut core.outputs;
@@ -175,6 +182,9 @@ impl Inner {
             }
             next = self.apply(cell, core, effects);
             self.collect(cell, core, own, effects);
+        }
+        if core.rest == Rest::Joining && !core.is_leading {
+            self.wake(cell, core, self.clock.now());
         }
         if let Some(at) = core.replica.next_wake() {
             self.timer.schedule(cell, at);
@@ -339,10 +349,15 @@ impl Inner {
 
     /// Sends without regard to whether there is a connection: the protocols above repeat what matters.
     pub(crate) fn send(&self, to: NodeId, message: PeerMessage) {
-        match self.transport.send(to, message) {
-            Ok(()) => self.counters.messages_sent.add(1),
-            Err(_) => self.counters.messages_dropped.add(1),
-        }
+        self.try_send(to, message);
+    }
+
+    /// As [`Inner::send`]; false where the message went nowhere.
+    pub(crate) fn try_send(&self, to: NodeId, message: PeerMessage) -> bool {
+        let sent = self.transport.send(to, message).is_ok();
+        let counter = if sent { &self.counters.messages_sent } else { &self.counters.messages_dropped };
+        counter.add(1);
+        sent
     }
 
     pub(crate) fn send_all(&self, envelopes: impl Iterator<Item = Envelope>) {

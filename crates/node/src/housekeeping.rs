@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use meridian_rpc::peer::{GroupClosed, PeerMessage};
 use meridian_shard::{Input, RequestId};
@@ -58,6 +59,7 @@ impl Inner {
         while !stop.wait(CLOSE_INTERVAL) {
             rounds += 1;
             self.broadcast_closed();
+            self.send_beats(rounds);
             if rounds.is_multiple_of(SWEEP_EVERY) {
                 self.sweep();
             }
@@ -70,17 +72,21 @@ impl Inner {
         }
     }
 
-    /// One message per other node: what is closed in the groups that this node leads. It goes out even when there is
-    /// nothing, as a sign of life.
+    /// One message per other node: what is closed in the groups that this node leads and that do not rest. For the
+    /// others, and as a sign of life, there are beats.
     fn broadcast_closed(&self) {
-        let mut by_peer: BTreeMap<NodeId, Vec<GroupClosed>> =
-            self.peers().into_iter().map(|peer| (peer, Vec::new())).collect();
+        let mut by_peer: BTreeMap<NodeId, Vec<GroupClosed>> = BTreeMap::new();
         for cell in self.leading_cells() {
+            if cell.rests.load(Ordering::Acquire) {
+                continue;
+            }
             let mut core = cell.core.lock();
             if core.phase != Phase::Serving {
                 continue;
             }
-            let Some(closed) = core.replica.closed_for_broadcast(self.clock.now()) else { continue };
+            let now = self.clock.now();
+            self.consider_rest(&cell, &mut core, now);
+            let Some(closed) = core.replica.closed_for_broadcast(now) else { continue };
             for (node, _) in &core.replica.descriptor().replicas {
                 if *node != self.node {
                     by_peer.entry(*node).or_default().push(GroupClosed { group: cell.group, closed });

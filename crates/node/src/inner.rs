@@ -21,6 +21,7 @@ use crate::driver::ApplyJob;
 use crate::log_store;
 use crate::log_writer::{Done, Inbox, LogObserver, LogWriter};
 use crate::node::NodeOptions;
+use crate::resting::Resting;
 use crate::room::Room;
 use crate::snapshots::Snapshots;
 use crate::timer::Timer;
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) applier: Inbox<ApplyJob>,
     pub(crate) timer: Timer,
     pub(crate) snapshots: Snapshots,
+    pub(crate) resting: Resting,
     pub(crate) counters: Counters,
     pub(crate) room: Room,
     pub(crate) recovery: OnceLock<Arc<dyn RecoveryHandler>>,
@@ -103,6 +105,7 @@ impl Inner {
             applier: Inbox::default(),
             timer: Timer::default(),
             snapshots: Snapshots::default(),
+            resting: Resting::new(config.seed << 20),
             counters: Counters::default(),
             room: Room::default(),
             recovery: OnceLock::new(),
@@ -219,12 +222,27 @@ impl Inner {
             for (at, group) in due.drain(..) {
                 if let Some(cell) = self.cell(group)
                     && crate::timer::take_schedule(&cell, at)
+                    && self.is_due(&cell)
                 {
                     self.counters.ticks.add(1);
                     self.step(&cell, Input::Tick);
                 }
             }
         }
+    }
+
+    /// False for a replica that has come to rest since it asked for its timer.
+    fn is_due(&self, cell: &Cell) -> bool {
+        if !cell.rests.load(Ordering::Acquire) {
+            return true;
+        }
+        let core = cell.core.lock();
+        match core.replica.next_wake() {
+            Some(at) if at > self.clock.mono() => self.timer.schedule(cell, at),
+            Some(_) => return true,
+            None => {}
+        }
+        false
     }
 
     /// The apply thread.

@@ -11,6 +11,7 @@ use meridian_storage::{Durability, Engine, Family, StorageError};
 use meridian_types::{GroupId, Key, NodeId, Span, Timestamp};
 use parking_lot::Mutex;
 
+use crate::cell::Cell;
 use crate::clock::NodeClock;
 use crate::counters::Counters;
 use crate::housekeeping::Stop;
@@ -146,14 +147,26 @@ impl Node {
     /// The state of all replicas, by group.
     pub fn status(&self) -> Vec<ReplicaStatus> {
         let now = self.inner.clock.now();
-        self.inner.cells().iter().map(|cell| cell.core.lock().replica.status(now)).collect()
+        let status = |cell: &Arc<Cell>| {
+            let mut core = cell.core.lock();
+            self.inner.take_over(&mut core, now);
+            core.replica.status(now)
+        };
+        self.inner.cells().iter().map(status).collect()
     }
 
     /// The state of one replica.
     pub fn replica_status(&self, group: GroupId) -> Option<ReplicaStatus> {
         let cell = self.inner.cell(group)?;
-        let status = cell.core.lock().replica.status(self.inner.clock.now());
-        Some(status)
+        let now = self.inner.clock.now();
+        let mut core = cell.core.lock();
+        self.inner.take_over(&mut core, now);
+        Some(core.replica.status(now))
+    }
+
+    /// How many replicas rest here: as leaders (or about to), and under leaders elsewhere.
+    pub fn resting_groups(&self) -> (usize, usize) {
+        self.inner.resting_groups()
     }
 
     /// Locks at the leaders here, at most `limit`.

@@ -132,6 +132,8 @@ impl Inner {
                     }
                 }
             }
+            PeerMessage::Beat(beat) => self.on_beat(from, &beat),
+            PeerMessage::BeatAnswer(answer) => self.on_beat_answer(from, &answer),
             PeerMessage::UnknownGroup { group } => self.on_unknown_group(from, group),
             PeerMessage::SnapshotOffer { id, descriptor, applied } => {
                 self.on_snapshot_offer(from, id, descriptor, applied);
@@ -175,5 +177,8 @@ impl PeerHandler for Handler {
             self.0.cancel(peer, call);
         }
         self.0.snapshots.peer_lost(peer);
+        if !self.0.is_stopped() {
+            self.0.beats_lost(peer);
+        }
     }
 }

@@ -182,6 +182,14 @@ impl Core {
         self.emitted < self.ready()
     }
 
+    /// True when the log ends where it is chosen, all of it is written and given to the shard, and nothing is asked for.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.log.last() == self.log.chosen()
+            && self.durable == self.token
+            && self.catch_up.is_none()
+            && !self.has_more()
+    }
+
     fn envelope(&self, to: NodeId, message: Message) -> Envelope {
         assert!(to != self.config.node, "a replica would write to itself: {message:?}");
         Envelope { group: self.config.group, from: self.config.node, to, message }

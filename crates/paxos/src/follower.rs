@@ -45,6 +45,10 @@ impl Follower {
         core.election_at = now.mono + core.config.retransmit + core.jitter();
     }
 
+    pub(crate) fn is_canvassing(&self) -> bool {
+        self.canvass.is_some()
+    }
+
     /// A voter would vote for this replica.
     pub(crate) fn encouraged(&mut self, from: NodeId, ballot: Ballot) {
         if let Some(canvass) = &mut self.canvass

@@ -15,8 +15,8 @@ use crate::log::{entry_bytes, message_len};
 use crate::planted::Planted;
 use crate::progress::Progress;
 use crate::{
-    Command, Leadership, LeaseGrant, LeaseRequest, LogEntry, Membership, Message, Now, Outputs, Persist,
-    PersistToken, RoleChange,
+    Command, LeaderBeats, Leadership, LeaseGrant, LeaseRequest, LogEntry, Membership, Message, Now, Outputs,
+    Persist, PersistToken, RoleChange,
 };
 
 /// Bytes proposed and not chosen. A promise reports at most about this much, so it also bounds the largest message.
@@ -305,6 +305,34 @@ impl Leader {
                 send_accept(core, self.ballot, *node, peer, &[], None, now, out);
             }
         }
+    }
+
+    /// True when every member has and knows all that there is, and nothing is due but extensions of the lease.
+    pub(crate) fn is_idle(&self, core: &Core) -> bool {
+        let last = core.log.last();
+        let knows = |p: &Progress| {
+            p.streaming && p.matched >= last && p.chosen >= last && p.commit_told >= last && !p.is_waiting()
+        };
+        self.handing_over.is_none()
+            && self.reconfiguring.is_none()
+            && self.notify_at.is_none()
+            && self.own_match == last
+            && self.quorum_lease_end >= self.lease_end
+            && self.peers.values().all(knows)
+    }
+
+    /// Takes over the votes that beats carried while this leader rested.
+    pub(crate) fn take_over(&mut self, core: &mut Core, beats: &LeaderBeats, now: Now) {
+        if let Some((lease_end, vote_end)) = beats.own {
+            core.voter.extend(self.ballot, vote_end);
+            self.own_lease_end = self.own_lease_end.max(lease_end);
+        }
+        for (node, lease_end) in &beats.votes {
+            if let Some(peer) = self.peers.get_mut(node) {
+                peer.lease_end = peer.lease_end.max(*lease_end);
+            }
+        }
+        self.update_lease(core, now);
     }
 
     fn heartbeat(&mut self, core: &Core, lease: Option<LeaseRequest>, now: Now, out: &mut Outputs) {

@@ -133,6 +133,18 @@ impl LeaseVoter {
         Some((LeaseGrant { leader_earliest: request.leader_earliest, length: request.length }, is_new))
     }
 
+    /// True when the vote is for this ballot.
+    pub(crate) fn is_for(&self, ballot: Ballot) -> bool {
+        self.vote.is_some_and(|v| v.ballot == ballot)
+    }
+
+    /// The vote for `ballot` was extended outside of this replica, which rested.
+    pub(crate) fn extend(&mut self, ballot: Ballot, end: Timestamp) {
+        if let Some(vote) = self.vote.as_mut().filter(|v| v.ballot == ballot) {
+            vote.end = vote.end.max(end);
+        }
+    }
+
     /// Passes the vote of the old leader on to `successor`, who knows the old leader's floor. Sound because the old
     /// leader has stopped for good under `ballot`. An abstaining voter can't tell what it would release.
     pub(crate) fn release_to(&mut self, ballot: Ballot, successor: NodeId) {

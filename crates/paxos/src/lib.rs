@@ -58,9 +58,11 @@ mod message;
 mod planted;
 mod progress;
 mod replica;
+mod rest;
 
 pub use config::Config;
 pub use message::*;
 #[cfg(feature = "planted-bugs")]
 pub use planted::Planted;
 pub use replica::Replica;
+pub use rest::{FollowerBeats, LeaderBeats, RestingPoint};

@@ -41,8 +41,10 @@ impl Role {
 /// One member of one group. See the crate's documentation.
 #[derive(Debug)]
 pub struct Replica {
-    core: Core,
-    role: Role,
+    pub(crate) core: Core,
+    pub(crate) role: Role,
+    /// See the `rest` module.
+    pub(crate) resting: bool,
 }
 
 impl Replica {
@@ -51,7 +53,8 @@ impl Replica {
     ///
     /// The first step emits what is chosen but not applied; [`Replica::next_wake`] asks for it at once.
     pub fn new(config: Config, recovered: Recovered, now: Now) -> Self {
-        Replica { core: Core::recovered(config, recovered, now), role: Role::Follower(Follower::default()) }
+        let core = Core::recovered(config, recovered, now);
+        Replica { core, role: Role::Follower(Follower::default()), resting: false }
     }
 
     /// Takes one input. `out` is cleared first, and keeps its buffers from step to step.
@@ -60,10 +63,12 @@ impl Replica {
         if matches!(self.role, Role::Failed) {
             return;
         }
+        self.assert_awake_for(&input);
         let core = &mut self.core;
         let role = &mut self.role;
         core.voter.observe(now.tt);
         if let Role::Leader(leader) = role
+            && !self.resting
             && leader.is_over(now)
         {
             role.follow(None, out);
@@ -129,6 +134,9 @@ impl Replica {
     }
 
     fn tick(&mut self, now: Now, out: &mut Outputs) {
+        if self.resting {
+            return;
+        }
         self.core.retry_catch_up(now, out);
         match &mut self.role {
             Role::Follower(follower) => follower.tick(&mut self.core, now, out),
@@ -188,6 +196,9 @@ impl Replica {
     pub fn next_wake(&self) -> Option<Timestamp> {
         if self.core.has_more() {
             return Some(Timestamp::ZERO);
+        }
+        if self.resting {
+            return None;
         }
         let catch_up = self.core.catch_up.as_ref().and_then(|c| c.retry_at());
         let role = match &self.role {

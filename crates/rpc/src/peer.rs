@@ -8,6 +8,7 @@ use std::sync::Weak;
 
 use bytes::Bytes;
 use meridian_paxos::{Command, Envelope, LogEntry, Message};
+use meridian_shard::beats::{Beat, BeatAnswer};
 use meridian_shard::{ClosedTimestamp, ReadResult, Request, Response, ShardDescriptor, ShardError, Write};
 use meridian_types::{Duration, GroupId, NodeId, Slot};
 
@@ -22,7 +23,7 @@ pub const QUEUE_MESSAGES_MAX: usize = 65_536;
 /// A frame is closed at this size, so that one decode does not hold up what comes after it for long.
 pub const FRAME_BYTES: usize = 1 << 20;
 
-/// A node that was silent for this long is not live. Closed timestamps alone arrive ten times a second.
+/// A node that was silent for this long is not live. Beats alone arrive ten times a second.
 pub const LIVENESS: Duration = Duration::from_millis(1_500);
 
 const _: () = assert!(FRAME_BYTES < QUEUE_BYTES_MAX);
@@ -84,8 +85,12 @@ pub enum PeerMessage {
         /// Which.
         id: u64,
     },
-    /// Closed timestamps of the groups that the sender leads. Empty ones are sent too: they say that it lives.
+    /// Closed timestamps of the groups that the sender leads and that do not rest.
     Closed(Vec<GroupClosed>),
+    /// For all groups that the sender leads and that rest. Empty ones are sent too: they say that it lives.
+    Beat(Beat),
+    /// The answer to a beat that asked for one.
+    BeatAnswer(BeatAnswer),
     /// A message came for a group of which the sender of this one has no replica.
     UnknownGroup {
         /// Which.
@@ -139,6 +144,8 @@ impl PeerMessage {
                     rows.iter().map(|r| r.key.len() + r.value.len() + 16).sum()
                 }
                 PeerMessage::Closed(groups) => groups.len() * 32,
+                PeerMessage::Beat(beat) => 8 * beat.leaves.len() + 32 * beat.joins.len(),
+                PeerMessage::BeatAnswer(answer) => 8 * answer.left.len(),
                 PeerMessage::Answer { .. }
                 | PeerMessage::Cancel { .. }
                 | PeerMessage::UnknownGroup { .. }

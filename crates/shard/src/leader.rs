@@ -227,6 +227,21 @@ impl Leader {
         self.splitting.is_some() || self.handing_over.is_some()
     }
 
+    /// True when nothing is locked, under way or waited for.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.serving
+            && !self.is_draining()
+            && self.frozen.is_none()
+            && self.txns.is_empty()
+            && self.in_flight.is_empty()
+            && self.lock_waits.is_empty()
+            && self.retry.is_empty()
+            && self.stalled.is_empty()
+            && self.awaits.is_empty()
+            && self.orphans.is_empty()
+            && self.recovery.is_empty()
+    }
+
     pub(crate) fn registration(&self, txn: &TxnId) -> Option<Registration> {
         let number = self.txns.get(txn)?.number;
         Some(Registration { ballot: self.ballot, number })

@@ -21,6 +21,7 @@
 //! | `apply.rs`, `state.rs` | the replicated state machine |
 //! | `command.rs`, `codec.rs` | what is persisted |
 //! | `split.rs`, `hand_over.rs` | splits, change of leader |
+//! | `resting.rs`, `beats` | groups in which nothing happens |
 //!
 //! Invariants (DESIGN's numbers): I-5 in `timestamp.rs`; I-6 in `apply.rs`, whose effects depend on the log alone; I-7 by
 //! commit wait (`apply.rs`) and the Start rule (`timestamp.rs`); I-8 in `reads.rs`; I-9 in `coordinator.rs` and
@@ -31,6 +32,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod apply;
+pub mod beats;
 mod codec;
 mod command;
 mod commit;
@@ -44,6 +46,7 @@ mod participant;
 mod planted;
 mod reads;
 mod replica;
+mod resting;
 mod split;
 mod state;
 mod status;

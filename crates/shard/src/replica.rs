@@ -58,7 +58,7 @@ pub struct Replica {
     role_changes: Vec<paxos::RoleChange>,
     pub(crate) state: State,
     pub(crate) leader: Option<Leader>,
-    failed: bool,
+    pub(crate) failed: bool,
     /// Reads at a timestamp, and strong ones, that can't be served yet.
     pub(crate) reads: Vec<WaitingRead>,
     /// Closed timestamps whose `through` is not applied yet, ascending.

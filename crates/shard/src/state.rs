@@ -359,6 +359,15 @@ impl State {
         }
     }
 
+    /// True when everything emitted is confirmed and nothing is undecided.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+            && self.unconfirmed.is_empty()
+            && self.prepared.is_empty()
+            && self.awaiting.is_empty()
+            && self.staged.is_empty()
+    }
+
     pub(crate) fn check_invariants(&self) {
         assert!(
             self.confirmed <= self.emitted,

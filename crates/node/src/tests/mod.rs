@@ -4,4 +4,5 @@ mod cluster;
 mod commits;
 mod faults;
 mod log;
+mod resting;
 mod streams;

@@ -2,6 +2,7 @@
 
 use meridian_paxos::Envelope;
 use meridian_shard::ClosedTimestamp;
+use meridian_shard::beats::{Beat, BeatAnswer, Join};
 use meridian_types::{GroupId, Slot, Timestamp};
 
 use super::proto::peer_message as p;
@@ -35,6 +36,74 @@ impl TryFrom<p::GroupClosed> for GroupClosed {
                 through: Slot::new(g.through),
             },
         })
+    }
+}
+
+impl From<Join> for p::Join {
+    fn from(j: Join) -> Self {
+        p::Join { group: j.group.get(), ballot: Some(j.ballot.into()), through: j.through.get() }
+    }
+}
+
+impl TryFrom<p::Join> for Join {
+    type Error = WireError;
+    fn try_from(j: p::Join) -> Result<Self, WireError> {
+        Ok(Join {
+            group: GroupId::new(j.group),
+            ballot: need(j.ballot, "join.ballot")?.into(),
+            through: Slot::new(j.through),
+        })
+    }
+}
+
+impl From<Beat> for p::Beat {
+    fn from(b: Beat) -> Self {
+        p::Beat {
+            stream: b.stream,
+            sequence: b.sequence,
+            lease: b.lease.map(Into::into),
+            closed: b.closed.map(Timestamp::as_nanos),
+            leaves: b.leaves.into_iter().map(GroupId::get).collect(),
+            joins: each(b.joins),
+        }
+    }
+}
+
+impl TryFrom<p::Beat> for Beat {
+    type Error = WireError;
+    fn try_from(b: p::Beat) -> Result<Self, WireError> {
+        Ok(Beat {
+            stream: b.stream,
+            sequence: b.sequence,
+            lease: b.lease.map(Into::into),
+            closed: b.closed.map(Timestamp::from_nanos),
+            leaves: b.leaves.into_iter().map(GroupId::new).collect(),
+            joins: all(b.joins)?,
+        })
+    }
+}
+
+impl From<BeatAnswer> for p::BeatAnswer {
+    fn from(a: BeatAnswer) -> Self {
+        p::BeatAnswer {
+            stream: a.stream,
+            sequence: a.sequence,
+            in_step: a.in_step,
+            lease: a.lease.map(Into::into),
+            left: a.left.into_iter().map(GroupId::get).collect(),
+        }
+    }
+}
+
+impl From<p::BeatAnswer> for BeatAnswer {
+    fn from(a: p::BeatAnswer) -> Self {
+        BeatAnswer {
+            stream: a.stream,
+            sequence: a.sequence,
+            in_step: a.in_step,
+            lease: a.lease.map(Into::into),
+            left: a.left.into_iter().map(GroupId::new).collect(),
+        }
     }
 }
 
@@ -89,6 +158,8 @@ impl From<PeerMessage> for proto::PeerMessage {
             }
             PeerMessage::Cancel { id } => K::Cancel(id),
             PeerMessage::Closed(groups) => K::Closed(p::Closed { groups: each(groups) }),
+            PeerMessage::Beat(beat) => K::Beat(beat.into()),
+            PeerMessage::BeatAnswer(answer) => K::BeatAnswer(answer.into()),
             PeerMessage::UnknownGroup { group } => K::UnknownGroup(group.get()),
             PeerMessage::SnapshotOffer { id, descriptor, applied } => K::SnapshotOffer(p::SnapshotOffer {
                 id,
@@ -132,6 +203,8 @@ impl TryFrom<proto::PeerMessage> for PeerMessage {
             },
             K::Cancel(id) => PeerMessage::Cancel { id },
             K::Closed(c) => PeerMessage::Closed(all(c.groups)?),
+            K::Beat(b) => PeerMessage::Beat(b.try_into()?),
+            K::BeatAnswer(a) => PeerMessage::BeatAnswer(a.into()),
             K::UnknownGroup(group) => PeerMessage::UnknownGroup { group: GroupId::new(group) },
             K::SnapshotOffer(o) => PeerMessage::SnapshotOffer {
                 id: o.id,

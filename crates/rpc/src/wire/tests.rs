@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use meridian_paxos::*;
+use meridian_shard::beats::{Beat, BeatAnswer, Join};
 use meridian_shard::*;
 use meridian_types::*;
 use prost::Message as _;
@@ -185,6 +186,22 @@ fn peer_messages() -> Vec<PeerMessage> {
         PeerMessage::Cancel { id: u64::MAX },
         PeerMessage::Closed(vec![]),
         PeerMessage::Closed(vec![GroupClosed { group, closed }]),
+        PeerMessage::Beat(Beat::default()),
+        PeerMessage::Beat(Beat {
+            stream: u64::MAX,
+            sequence: 3,
+            lease: Some(LeaseRequest { leader_earliest: ts(5), length: Duration::from_secs(3) }),
+            closed: Some(ts(4)),
+            leaves: vec![group],
+            joins: vec![Join { group, ballot: ballot(), through: Slot::new(8) }],
+        }),
+        PeerMessage::BeatAnswer(BeatAnswer {
+            stream: 1,
+            sequence: 3,
+            in_step: true,
+            lease: Some(LeaseGrant { leader_earliest: ts(5), length: Duration::from_secs(3) }),
+            left: vec![group],
+        }),
         PeerMessage::UnknownGroup { group },
         PeerMessage::SnapshotOffer { id: 1, descriptor: descriptor(), applied: Slot::new(9) },
         PeerMessage::SnapshotChunk { id: 1, group, sequence: 2, rows: vec![row], last: true },
