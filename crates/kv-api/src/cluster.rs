@@ -120,6 +120,19 @@ pub struct ClockInfo {
     pub sources: Vec<ClockSourceInfo>,
 }
 
+/// What becomes of a node's replica of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplicaChange {
+    /// A new one, which holds the data, serves reads, and does not vote.
+    Add,
+    /// It votes, and may lead.
+    Promote,
+    /// It votes no more.
+    Demote,
+    /// It goes.
+    Remove,
+}
+
 /// Operators' view and controls of the cluster.
 #[async_trait]
 pub trait Cluster: Send + Sync {
@@ -149,6 +162,12 @@ pub trait Cluster: Send + Sync {
 
     /// Hands the leadership of a group to a node that holds a voter of it.
     async fn transfer_leader(&self, group: u64, node: NodeId) -> Result<(), KvError>;
+
+    /// Moves a replica of a group from one node to another. Done when the data has moved.
+    async fn move_replica(&self, group: u64, from: NodeId, to: NodeId) -> Result<(), KvError>;
+
+    /// Changes a node's replica of a group. Done when it is so, and for a promotion when it has the data.
+    async fn change_replica(&self, group: u64, node: NodeId, change: ReplicaChange) -> Result<(), KvError>;
 
     /// A number that was never returned before under this name, cluster-wide (descriptor ids).
     async fn allocate_id(&self, counter: &str) -> Result<u64, KvError>;

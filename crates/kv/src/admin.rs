@@ -10,7 +10,7 @@ use futures::future::join_all;
 use meridian_keys::{Counter, SystemKey, meta_span};
 use meridian_kv_api::{
     ClockInfo, Cluster, Kv, KvError, KvWrite, LeaseInfo, LockInfo, Locking, NodeInfo, ReadBound,
-    ReadOnlyOptions, ScanRequest, ShardInfo, TransactionInfo,
+    ReadOnlyOptions, ReplicaChange, ScanRequest, ShardInfo, TransactionInfo,
 };
 use meridian_shard::{LockMode, LockStatus, ReplicaStatus, Request, ShardDescriptor};
 use meridian_types::{GroupId, Key, NodeId, TxnId};
@@ -20,7 +20,6 @@ use crate::call::{Failure, Resend, Tries};
 use crate::gateway::Gateway;
 use crate::limits::{ID_BLOCK, META_PAGE_ROWS, PAUSE_MAX, STATUS_ROWS};
 use crate::meta::decode_descriptor;
-use crate::router::Shard;
 
 /// What a gateway asks single nodes, this one included. A node that can't be reached answers
 /// [`KvError::Unavailable`].
@@ -48,7 +47,7 @@ pub trait NodeAdmin: Send + Sync {
 
 /// The [`Cluster`] of a running node.
 pub struct ClusterAdmin {
-    gateway: Gateway,
+    pub(crate) gateway: Gateway,
     nodes: Arc<dyn NodeAdmin>,
     /// A node that was not heard from for this long plans nothing on a catalog that it may have missed the end of.
     schema_lease: Duration,
@@ -128,6 +127,27 @@ impl ClusterAdmin {
             all.push(self.gateway.core.router.root().descriptor.clone());
         }
         Ok(all)
+    }
+
+    /// The nodes of the cluster.
+    pub(crate) async fn member_nodes(&self) -> Result<Vec<NodeId>, KvError> {
+        Ok(self.nodes.nodes().await?.into_iter().map(|info| info.node).collect())
+    }
+
+    pub(crate) async fn transfer(&self, group: u64, node: NodeId) -> Result<(), KvError> {
+        let shard = self.shard_of(group).await?;
+        if shard.voters().all(|voter| voter != node) {
+            return Err(KvError::Unavailable {
+                detail: format!("group {group} has no voter on node {node}"),
+            });
+        }
+        let core = &self.gateway.core;
+        let make = || Request::TransferLeader { to: node };
+        match core.ask(&shard, &mut Tries::new(), Resend::Always, &make).await {
+            Ok(_) => Ok(()),
+            Err(Failure::Moved) => Err(KvError::Unavailable { detail: format!("group {group} has moved") }),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     /// Asks every live node; those that do not answer are left out, as status pages should show what there is.
@@ -255,22 +275,15 @@ impl Cluster for ClusterAdmin {
     }
 
     async fn transfer_leader(&self, group: u64, node: NodeId) -> Result<(), KvError> {
-        let unknown = || KvError::Unavailable { detail: format!("there is no group {group}") };
-        let all = self.descriptors().await?;
-        let descriptor = all.into_iter().find(|d| d.group.get() == group).ok_or_else(unknown)?;
-        let shard = Shard::new(descriptor, None);
-        if shard.voters().all(|voter| voter != node) {
-            return Err(KvError::Unavailable {
-                detail: format!("group {group} has no voter on node {node}"),
-            });
-        }
-        let core = &self.gateway.core;
-        let make = || Request::TransferLeader { to: node };
-        match core.ask(&shard, &mut Tries::new(), Resend::Always, &make).await {
-            Ok(_) => Ok(()),
-            Err(Failure::Moved) => Err(unknown()),
-            Err(failure) => Err(failure.into()),
-        }
+        self.transfer(group, node).await
+    }
+
+    async fn move_replica(&self, group: u64, from: NodeId, to: NodeId) -> Result<(), KvError> {
+        self.move_replica_of(group, from, to).await
+    }
+
+    async fn change_replica(&self, group: u64, node: NodeId, change: ReplicaChange) -> Result<(), KvError> {
+        self.change_replica_of(group, node, change).await
     }
 
     async fn allocate_id(&self, counter: &str) -> Result<u64, KvError> {

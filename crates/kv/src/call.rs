@@ -74,6 +74,7 @@ pub(crate) fn error_of(error: ShardError) -> KvError {
         | ShardError::Unfit { .. }
         | ShardError::NotLeader { .. }
         | ShardError::UnknownGroup { .. }
+        | ShardError::UnsoundChange
         | ShardError::WrongShard { .. } => KvError::Unavailable { detail: error.to_string() },
         ShardError::AlreadyDecided { outcome: Outcome::Committed(ts) } => {
             KvError::Internal { detail: format!("a transaction was used after it had committed at {ts}") }
@@ -89,6 +90,7 @@ pub(crate) fn is_final(error: &ShardError) -> bool {
         | ShardError::AlreadyDecided { .. }
         | ShardError::OutcomeUnknown
         | ShardError::BelowHorizon { .. }
+        | ShardError::UnsoundChange
         | ShardError::InFuture { .. } => true,
         ShardError::NotLeader { .. }
         | ShardError::WrongShard { .. }
@@ -247,6 +249,7 @@ impl Core {
                 | ShardError::AlreadyDecided { .. }
                 | ShardError::OutcomeUnknown
                 | ShardError::BelowHorizon { .. }
+                | ShardError::UnsoundChange
                 | ShardError::InFuture { .. } => {
                     shard.set_leader(node);
                     return Err(Failure::Refused(error));

@@ -39,6 +39,7 @@ mod gateway;
 mod heartbeat;
 mod ids;
 mod limits;
+mod membership;
 mod meta;
 mod read;
 mod recovery;

@@ -65,4 +65,6 @@ counters! {
     snapshots_sent,
     /// Snapshots received and installed here.
     snapshots_installed,
+    /// Replicas dropped because their groups no longer had them as members.
+    replicas_removed,
 }

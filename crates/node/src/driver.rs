@@ -49,6 +49,7 @@ pub(crate) struct Effects {
     snapshot_to: SmallVec<[NodeId; 1]>,
     close: SmallVec<[(NodeId, Timestamp); 1]>,
     campaign: SmallVec<[Arc<Cell>; 0]>,
+    removed: bool,
 }
 
 /// How a request began.
@@ -289,6 +290,7 @@ impl Inner {
             }
         }
         effects.recovery.extend(out.recovery.drain(..));
+        effects.removed |= std::mem::take(&mut out.removed);
         effects.snapshot_to.extend(out.snapshot_to.drain(..));
         if !out.close_requests.is_empty() {
             let leader = replica.leader_hint().filter(|leader| *leader != self.node);
@@ -323,6 +325,9 @@ impl Inner {
         }
         for (leader, at) in effects.close {
             self.ask_to_close(leader, cell.group, at);
+        }
+        if effects.removed {
+            self.remove_replica(cell);
         }
         for child in effects.campaign {
             self.step(&child, Input::Campaign);

@@ -132,6 +132,16 @@ impl Inner {
         self.cells.read().get(&group).cloned()
     }
 
+    /// Takes a cell off the list, if it is still there.
+    pub(crate) fn take_cell(&self, cell: &Arc<Cell>) -> bool {
+        let mut cells = self.cells.write();
+        let is_listed = cells.get(&cell.group).is_some_and(|c| Arc::ptr_eq(c, cell));
+        if is_listed {
+            cells.remove(&cell.group);
+        }
+        is_listed
+    }
+
     pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
         let mut cells: Vec<Arc<Cell>> = self.cells.read().values().cloned().collect();
         cells.sort_by_key(|c| c.group);

@@ -34,6 +34,7 @@ mod log_writer;
 mod node;
 mod oscillator;
 mod peers;
+mod removal;
 mod resting;
 mod room;
 mod snapshot_rows;

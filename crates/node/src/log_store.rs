@@ -12,7 +12,7 @@
 use bytes::{BufMut, Bytes};
 use meridian_keys::local;
 use meridian_paxos::{Command, HardState, LogEntry, MemberKind, Membership, Persist};
-use meridian_storage::{Engine, Family, StorageError, WriteBatch};
+use meridian_storage::{Durability, Engine, Family, StorageError, WriteBatch};
 use meridian_types::{Ballot, GroupId, NodeId, Slot, Timestamp};
 
 /// Version of the encoding.
@@ -184,6 +184,17 @@ fn read<T>(
     Body::open(key, record).and_then(decode).map(Some).ok_or_else(|| corrupt(key))
 }
 
+/// Forgets the entries of a group whose replica goes. The promise and the vote stay: should the node become a member
+/// again, they bind it as before. What was known as chosen goes with the entries.
+pub(crate) fn forget(engine: &dyn Engine, group: GroupId) -> Result<(), StorageError> {
+    let hard = read(engine, &local::hard_state(group), Body::hard)?.unwrap_or_default();
+    let mut batch = WriteBatch::new();
+    batch.delete_span(Family::Log, local::log_entries(group, Slot::ZERO, None));
+    batch.delete(Family::Log, local::log_truncated(group));
+    push(&mut batch, group, vec![Persist::HardState(HardState { commit: Slot::ZERO, ..hard })]);
+    engine.write(batch, Durability::Synced)
+}
+
 /// Reads everything of one group.
 pub(crate) fn load(engine: &dyn Engine, group: GroupId) -> Result<LogState, StorageError> {
     let hard = read(engine, &local::hard_state(group), Body::hard)?.unwrap_or_default();
@@ -204,7 +215,7 @@ pub(crate) fn load(engine: &dyn Engine, group: GroupId) -> Result<LogState, Stor
 
 #[cfg(test)]
 mod tests {
-    use meridian_storage::{Durability, MemoryEngine, Reader};
+    use meridian_storage::{MemoryEngine, Reader};
 
     use super::*;
 

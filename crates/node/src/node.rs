@@ -17,7 +17,7 @@ use crate::counters::Counters;
 use crate::housekeeping::Stop;
 use crate::inner::{Inner, Observer, RecoveryHandler};
 use crate::peers::Handler;
-use crate::snapshot_rows;
+use crate::{removal, snapshot_rows};
 
 /// What a node is made of.
 pub struct NodeConfig {
@@ -67,7 +67,15 @@ impl Node {
         snapshot_rows::recover(&*inner.data)?;
         for group in groups(&*inner.data)? {
             let cell = inner.load(group)?.expect("a group with a descriptor has a state");
-            inner.insert(&cell);
+            let (is_removed, span) = {
+                let core = cell.core.lock();
+                (core.replica.is_removed(), core.replica.descriptor().span.clone())
+            };
+            if is_removed {
+                removal::erase(&inner, group, &span)?;
+            } else {
+                inner.insert(&cell);
+            }
         }
         let handler: Arc<dyn PeerHandler> = Arc::new(Handler(inner.clone()));
         let stop = Arc::new(Stop::default());

@@ -110,6 +110,7 @@ impl Inner {
                     *last = self.cell(envelope.group);
                 }
                 match last {
+                    Some(cell) if self.is_stranger(cell, from, &envelope.message) => {}
                     Some(cell) => self.step(cell, Input::Paxos { from, message: envelope.message }),
                     None => self.report_unknown(from, envelope.group),
                 }
@@ -134,6 +135,7 @@ impl Inner {
             }
             PeerMessage::Beat(beat) => self.on_beat(from, &beat),
             PeerMessage::BeatAnswer(answer) => self.on_beat_answer(from, &answer),
+            PeerMessage::NotMember { group, generation } => self.on_not_member(group, generation),
             PeerMessage::UnknownGroup { group } => self.on_unknown_group(from, group),
             PeerMessage::SnapshotOffer { id, descriptor, applied } => {
                 self.on_snapshot_offer(from, id, descriptor, applied);

@@ -545,4 +545,6 @@ pub enum ClusterFunction {
     MoveReplica,
     /// `transfer_leader(shard bigint, node bigint)`
     TransferLeader,
+    /// `add_replica`, `promote_replica`, `demote_replica`, `remove_replica`, all of `(shard bigint, node bigint)`
+    ChangeReplica(meridian_kv_api::ReplicaChange),
 }

@@ -96,6 +96,14 @@ pub enum PeerMessage {
         /// Which.
         group: GroupId,
     },
+    /// A message came from a replica that is no member of its group, by a descriptor of this generation. If the
+    /// receiver's own is older, it was removed and goes.
+    NotMember {
+        /// Which group.
+        group: GroupId,
+        /// Of the sender's descriptor.
+        generation: u64,
+    },
     /// A snapshot is ready to be streamed.
     SnapshotOffer {
         /// Names the stream.
@@ -149,6 +157,7 @@ impl PeerMessage {
                 PeerMessage::Answer { .. }
                 | PeerMessage::Cancel { .. }
                 | PeerMessage::UnknownGroup { .. }
+                | PeerMessage::NotMember { .. }
                 | PeerMessage::SnapshotOffer { .. }
                 | PeerMessage::SnapshotReply { .. } => 0,
             }

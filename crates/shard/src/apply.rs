@@ -46,6 +46,7 @@ pub(crate) enum Effect {
     Forgotten { txn: TxnId },
     RolledBack { txn: TxnId },
     Split { left: ShardDescriptor, right: ShardDescriptor },
+    Membership,
 }
 
 /// What emission hands on beside batches.
@@ -158,7 +159,7 @@ impl State {
         self.descriptor.replicas = membership.members;
         self.descriptor.generation += 1;
         batch.put(Family::State, local::descriptor(self.group), self.descriptor.encode());
-        Effect::None
+        Effect::Membership
     }
 
     fn apply_command(

@@ -165,6 +165,8 @@ pub struct Outputs {
     pub close_requests: Vec<Timestamp>,
     /// Members that need a snapshot, streamed by the driver from the data engine at the applied slot.
     pub snapshot_to: Vec<NodeId>,
+    /// This node is no member any more: the replica is to be dropped with all that it has.
+    pub removed: bool,
     /// The node now leads (`Some(true)`), or stopped leading (`Some(false)`) this group.
     pub leading: Option<bool>,
 }

@@ -147,6 +147,13 @@ pub(crate) struct HandingOver {
     pub(crate) sent: bool,
 }
 
+/// A change of members in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changing {
+    pub(crate) id: RequestId,
+    pub(crate) slot: Slot,
+}
+
 type Replies = SmallVec<[(RequestId, Await); 1]>;
 
 /// The leader's part of a replica.
@@ -188,6 +195,7 @@ pub(crate) struct Leader {
     pub(crate) recovery: BTreeMap<TxnId, Timer>,
     pub(crate) splitting: Option<Splitting>,
     pub(crate) handing_over: Option<HandingOver>,
+    pub(crate) changing: Option<Changing>,
     pub(crate) next_scan: Timestamp,
 }
 
@@ -218,6 +226,7 @@ impl Leader {
             recovery: BTreeMap::new(),
             splitting: None,
             handing_over: None,
+            changing: None,
             next_scan: Timestamp::ZERO,
         }
     }
@@ -232,6 +241,7 @@ impl Leader {
         self.serving
             && !self.is_draining()
             && self.frozen.is_none()
+            && self.changing.is_none()
             && self.txns.is_empty()
             && self.in_flight.is_empty()
             && self.lock_waits.is_empty()

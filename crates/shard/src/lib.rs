@@ -20,7 +20,7 @@
 //! | `reads.rs` | locking, strong, leader and follower reads |
 //! | `apply.rs`, `state.rs` | the replicated state machine |
 //! | `command.rs`, `codec.rs` | what is persisted |
-//! | `split.rs`, `hand_over.rs` | splits, change of leader |
+//! | `split.rs`, `hand_over.rs`, `membership.rs` | splits, change of leader, change of members |
 //! | `resting.rs`, `beats` | groups in which nothing happens |
 //!
 //! Invariants (DESIGN's numbers): I-5 in `timestamp.rs`; I-6 in `apply.rs`, whose effects depend on the log alone; I-7 by
@@ -41,6 +41,7 @@ mod coordinator;
 mod driver;
 mod hand_over;
 mod leader;
+mod membership;
 mod message;
 mod participant;
 mod planted;

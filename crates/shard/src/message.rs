@@ -266,6 +266,13 @@ pub enum Request {
         /// Its group, allocated by the caller.
         new_group: GroupId,
     },
+    /// Makes a node a member, another kind of member, or none. Answered when it is so; asking again does no harm.
+    ChangeReplica {
+        /// Whose replica.
+        node: NodeId,
+        /// What it shall be; `None` removes it.
+        kind: Option<MemberKind>,
+    },
     /// Hands leadership to a voter.
     TransferLeader {
         /// To whom.
@@ -313,6 +320,11 @@ pub enum Response {
         /// What is split off.
         right: ShardDescriptor,
     },
+    /// To `ChangeReplica`.
+    Changed {
+        /// The shard with its new members.
+        descriptor: ShardDescriptor,
+    },
     /// To everything else.
     Done,
 }
@@ -358,6 +370,10 @@ pub enum ShardError {
     /// The commit was proposed and then leadership was lost: ask for the outcome.
     #[error("outcome is not known")]
     OutcomeUnknown,
+    /// The group can't go from its members to those asked for: a voter that was no read-only replica before, the leader
+    /// itself, the last voter, or a witness.
+    #[error("members can't be changed so")]
+    UnsoundChange,
     /// The timestamp is below the garbage-collection horizon.
     #[error("timestamp {at} is below the garbage-collection horizon {horizon}")]
     BelowHorizon {

@@ -160,6 +160,11 @@ impl Replica {
         slot
     }
 
+    /// The slot that the last proposal got, if it was taken.
+    pub(crate) fn proposed_first(&self) -> Option<Slot> {
+        self.paxos_out.proposed.first().copied()
+    }
+
     /// A proposal of which no version comes.
     pub(crate) fn propose_plain(&mut self, command: Command, cx: &mut Step<'_>) -> Slot {
         self.propose(command, InFlight { ts: None, writes: Vec::new(), spans: Vec::new() }, cx)
@@ -227,6 +232,9 @@ impl Replica {
             let answer = if *what == Await::Commit { ShardError::OutcomeUnknown } else { refused.clone() };
             cx.reply(*id, Err(answer));
         }
+        if let Some(changing) = leader.changing {
+            cx.reply(changing.id, Err(ShardError::OutcomeUnknown));
+        }
         let split = leader.splitting.iter().map(|s| (s.id, s.proposed));
         for (id, proposed) in split.chain(leader.handing_over.iter().map(|h| (h.id, false))) {
             cx.reply(id, Err(if proposed { ShardError::OutcomeUnknown } else { refused.clone() }));
@@ -278,6 +286,9 @@ impl Replica {
     /// The data engine has everything up to `slot`.
     fn applied(&mut self, slot: Slot, cx: &mut Step<'_>) {
         while let Some((slot, effect)) = self.state.confirm_next(slot) {
+            if effect == Effect::Membership && self.is_removed() {
+                cx.out.removed = true;
+            }
             if let Some(leader) = self.leader.as_mut() {
                 leader.in_flight.remove(&slot);
                 leader.floor = leader.floor.max(self.state.shown);
@@ -298,6 +309,7 @@ impl Replica {
             Effect::AbortRecorded { txn } => self.on_abort_recorded(txn, cx),
             Effect::Forgotten { txn } => self.on_forgotten(txn, cx),
             Effect::Split { left, right } => self.on_split(left, right, cx),
+            Effect::Membership => self.on_membership(self.state.confirmed, cx),
         }
     }
 
@@ -388,6 +400,7 @@ impl Replica {
             }
             Request::CloseTimestamp { at } => self.close_for_reader(id, at, cx),
             Request::Split { at, new_group } => self.split(id, at, new_group, cx),
+            Request::ChangeReplica { node, kind } => self.change_replica(id, node, kind, cx),
             Request::TransferLeader { to } => self.transfer_leader(id, to, cx),
         }
     }

@@ -198,6 +198,11 @@ fn find_table(stmt: &Statement, name: &Datum) -> Result<TableRef> {
     }
 }
 
+fn node(value: &Datum) -> Result<NodeId> {
+    let node = u32::try_from(integer(value, "the node")?);
+    node.map(NodeId::new).map_err(|_| SqlError::invalid_parameter("no such node"))
+}
+
 /// Calls a function that changes the cluster.
 pub(super) async fn cluster_function(
     stmt: &Statement,
@@ -225,12 +230,18 @@ pub(super) async fn cluster_function(
         }
         ClusterFunction::TransferLeader => {
             let group = integer(&args[0], "the shard")?;
-            let node = u32::try_from(integer(&args[1], "the node")?)
-                .map_err(|_| SqlError::invalid_parameter("no such node"))?;
-            stmt.wait(stmt.cluster.transfer_leader(group, NodeId::new(node))).await?;
+            stmt.wait(stmt.cluster.transfer_leader(group, node(&args[1])?)).await?;
         }
         ClusterFunction::MergeAt => return Err(SqlError::unsupported("merging shards by hand")),
-        ClusterFunction::MoveReplica => return Err(SqlError::unsupported("moving replicas by hand")),
+        ClusterFunction::MoveReplica => {
+            let group = integer(&args[0], "the shard")?;
+            let (from, to) = (node(&args[1])?, node(&args[2])?);
+            stmt.wait(stmt.cluster.move_replica(group, from, to)).await?;
+        }
+        ClusterFunction::ChangeReplica(change) => {
+            let group = integer(&args[0], "the shard")?;
+            stmt.wait(stmt.cluster.change_replica(group, node(&args[1])?, change)).await?;
+        }
     }
     Ok(Datum::Bool(true))
 }

@@ -5,7 +5,8 @@ use meridian_types::{Key, NodeId, Timestamp};
 
 use crate::memory::{MemoryKv, NODE};
 use crate::{
-    ClockInfo, Cluster, KvError, LeaseInfo, LockInfo, NodeInfo, ReadLock, ShardInfo, TransactionInfo,
+    ClockInfo, Cluster, KvError, LeaseInfo, LockInfo, NodeInfo, ReadLock, ReplicaChange, ShardInfo,
+    TransactionInfo,
 };
 
 #[async_trait]
@@ -104,6 +105,20 @@ impl Cluster for MemoryKv {
             return Ok(());
         }
         Err(KvError::Unavailable { detail: format!("group {group} has no voter on node {node}") })
+    }
+
+    async fn move_replica(&self, group: u64, from: NodeId, to: NodeId) -> Result<(), KvError> {
+        if from == NODE && to == NODE {
+            return Ok(());
+        }
+        Err(KvError::Unavailable { detail: format!("group {group} lives on node {NODE} alone") })
+    }
+
+    async fn change_replica(&self, group: u64, node: NodeId, change: ReplicaChange) -> Result<(), KvError> {
+        if node == NODE && change == ReplicaChange::Promote {
+            return Ok(());
+        }
+        Err(KvError::Unavailable { detail: format!("group {group} lives on node {NODE} alone") })
     }
 
     async fn allocate_id(&self, counter: &str) -> Result<u64, KvError> {

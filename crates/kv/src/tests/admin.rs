@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meridian_kv_api::{ClockInfo, Cluster, KvError, Locking, NodeInfo};
+use meridian_kv_api::{ClockInfo, Cluster, KvError, Locking, NodeInfo, ReplicaChange};
 use meridian_shard::{LockStatus, Outcome, Recovery, ReplicaStatus};
 use meridian_types::{Ballot, NodeId, Slot, Timestamp, TxnId};
 use parking_lot::Mutex;
@@ -169,6 +169,42 @@ async fn leaders_are_transferred_and_listed() {
     fake.state.lock().dead.insert(node(3));
     assert_eq!(admin.leases().await.unwrap().len(), 2, "what the dead node led is not known");
     assert_eq!(admin.clocks().await.unwrap()[2].unsure, "node is unreachable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_moves_in_single_steps_and_a_leader_hands_over_first() {
+    let (fake, _, _, admin) = admin().await;
+    // Node 2 leads group 3. Its replica can't move to a node that has one, so that one goes first.
+    admin.change_replica(3, node(1), ReplicaChange::Remove).await.unwrap();
+    fake.trace();
+    admin.move_replica(3, node(2), node(1)).await.unwrap();
+    let trace = fake.trace();
+    let mut steps: Vec<&str> = trace
+        .lines()
+        .filter(|l| l.contains("Replica ") || l.contains("TransferLeader"))
+        .map(|l| l.split_once(' ').map_or(l, |(_, rest)| rest))
+        .collect();
+    // A request that was redirected is there twice.
+    steps.dedup();
+    let expected = [
+        "g3 ChangeReplica n1 to Some(ReadOnly)",
+        "g3 ChangeReplica n1 to Some(Voter)",
+        "g3 ChangeReplica n2 to None",
+        "g3 TransferLeader to n1",
+        "g3 ChangeReplica n2 to None",
+    ];
+    assert_eq!(steps, expected, "{trace}");
+    let shards = admin.shards().await.unwrap();
+    let moved = shards.iter().find(|s| s.group == 3).unwrap();
+    assert_eq!(moved.replicas, [node(1), node(3)], "the map knows");
+    fake.trace();
+    admin.move_replica(3, node(2), node(1)).await.unwrap();
+    assert!(!fake.trace().contains("ChangeReplica"), "it has moved already");
+    for (group, from, to) in [(3, 1, 9), (3, 9, 8), (99, 1, 2), (1, 1, 3)] {
+        let refused = admin.move_replica(group, node(from), node(to)).await;
+        assert!(refused.is_err(), "group {group} moved from {from} to {to}");
+    }
+    assert!(admin.change_replica(4, node(1), ReplicaChange::Add).await.is_err(), "it is a voter there");
 }
 
 #[tokio::test(start_paused = true)]

@@ -224,6 +224,28 @@ impl State {
         (left, right)
     }
 
+    fn change_replica(
+        &mut self,
+        g: GroupId,
+        node: NodeId,
+        kind: Option<MemberKind>,
+    ) -> Result<Response, ShardError> {
+        let is_leader = self.leaders[&g] == node;
+        let shard = self.shards.iter_mut().find(|d| d.group == g).unwrap();
+        let before = shard.replicas.iter().find(|(n, _)| *n == node).map(|(_, k)| *k);
+        let is_stranger = before.is_none() && kind == Some(MemberKind::Voter);
+        if is_stranger || is_leader && kind != Some(MemberKind::Voter) {
+            return Err(ShardError::UnsoundChange);
+        }
+        if before != kind {
+            shard.replicas.retain(|(n, _)| *n != node);
+            shard.replicas.extend(kind.map(|kind| (node, kind)));
+            shard.replicas.sort_unstable();
+            shard.generation += 1;
+        }
+        Ok(Response::Changed { descriptor: shard.clone() })
+    }
+
     fn apply(&mut self, writes: Vec<Write>, at: Timestamp) {
         for Write { key, value } in writes {
             self.data.entry(key).or_default().insert(at, value);
@@ -296,6 +318,7 @@ impl State {
                 let (left, right) = self.split(g, at, new_group);
                 Ok(Response::Split { left, right })
             }
+            Request::ChangeReplica { node, kind } => self.change_replica(g, node, kind),
             Request::TransferLeader { to } => {
                 self.leaders.insert(g, to);
                 Ok(Response::Done)
@@ -403,6 +426,7 @@ impl State {
             }
             Request::CloseTimestamp { at } => format!("CloseTimestamp {at}"),
             Request::Split { at, new_group } => format!("Split at {} into {new_group:?}", text(at)),
+            Request::ChangeReplica { node, kind } => format!("ChangeReplica {node:?} to {kind:?}"),
             Request::TransferLeader { to } => format!("TransferLeader to {to:?}"),
         }
     }
@@ -429,6 +453,7 @@ fn keys_of(request: &Request) -> Vec<Span> {
         | Request::EndReads { .. }
         | Request::Heartbeat { .. }
         | Request::CloseTimestamp { .. }
+        | Request::ChangeReplica { .. }
         | Request::TransferLeader { .. } => Vec::new(),
     }
 }

@@ -4,5 +4,6 @@ mod cluster;
 mod commits;
 mod faults;
 mod log;
+mod membership;
 mod resting;
 mod streams;

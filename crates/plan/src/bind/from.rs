@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meridian_catalog::{Relation, TableRef, VirtualSource, VirtualTable, virtual_table};
 use meridian_datum::{CastContext, DataType, Datum, Result, SqlError, SqlState, lookup_function};
-use meridian_kv_api::Locking;
+use meridian_kv_api::{Locking, ReplicaChange};
 use sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, JoinConstraint, JoinOperator, TableFactor, TableWithJoins,
 };
@@ -39,6 +39,10 @@ pub(super) fn is_set_returning(name: &str) -> bool {
             | "meridian.merge_at"
             | "meridian.move_replica"
             | "meridian.transfer_leader"
+            | "meridian.add_replica"
+            | "meridian.promote_replica"
+            | "meridian.demote_replica"
+            | "meridian.remove_replica"
     )
 }
 
@@ -615,6 +619,10 @@ impl Binder<'_> {
             "split_at" => (ClusterFunction::SplitAt, None),
             "merge_at" => (ClusterFunction::MergeAt, None),
             "move_replica" => (ClusterFunction::MoveReplica, Some(3)),
+            "add_replica" => (ClusterFunction::ChangeReplica(ReplicaChange::Add), Some(2)),
+            "promote_replica" => (ClusterFunction::ChangeReplica(ReplicaChange::Promote), Some(2)),
+            "demote_replica" => (ClusterFunction::ChangeReplica(ReplicaChange::Demote), Some(2)),
+            "remove_replica" => (ClusterFunction::ChangeReplica(ReplicaChange::Remove), Some(2)),
             "transfer_leader" => (ClusterFunction::TransferLeader, Some(2)),
             _ => {
                 let message = format!("function meridian.{name}() does not exist");

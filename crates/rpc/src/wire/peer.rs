@@ -160,6 +160,9 @@ impl From<PeerMessage> for proto::PeerMessage {
             PeerMessage::Closed(groups) => K::Closed(p::Closed { groups: each(groups) }),
             PeerMessage::Beat(beat) => K::Beat(beat.into()),
             PeerMessage::BeatAnswer(answer) => K::BeatAnswer(answer.into()),
+            PeerMessage::NotMember { group, generation } => {
+                K::NotMember(p::NotMember { group: group.get(), generation })
+            }
             PeerMessage::UnknownGroup { group } => K::UnknownGroup(group.get()),
             PeerMessage::SnapshotOffer { id, descriptor, applied } => K::SnapshotOffer(p::SnapshotOffer {
                 id,
@@ -205,6 +208,9 @@ impl TryFrom<proto::PeerMessage> for PeerMessage {
             K::Closed(c) => PeerMessage::Closed(all(c.groups)?),
             K::Beat(b) => PeerMessage::Beat(b.try_into()?),
             K::BeatAnswer(a) => PeerMessage::BeatAnswer(a.into()),
+            K::NotMember(m) => {
+                PeerMessage::NotMember { group: GroupId::new(m.group), generation: m.generation }
+            }
             K::UnknownGroup(group) => PeerMessage::UnknownGroup { group: GroupId::new(group) },
             K::SnapshotOffer(o) => PeerMessage::SnapshotOffer {
                 id: o.id,

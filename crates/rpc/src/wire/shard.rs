@@ -275,6 +275,10 @@ impl From<Request> for proto::Request {
             Request::Split { at, new_group } => {
                 K::Split(q::Split { at: at.into_bytes(), new_group: new_group.get() })
             }
+            Request::ChangeReplica { node, kind } => {
+                let member = kind.map(|kind| (node, kind).into());
+                K::ChangeReplica(q::ChangeReplica { node: node.get(), member })
+            }
             Request::TransferLeader { to } => K::TransferLeader(q::TransferLeader { to: to.get() }),
         };
         proto::Request { kind: Some(kind) }
@@ -328,6 +332,10 @@ impl TryFrom<proto::Request> for Request {
             },
             K::CloseTimestamp(m) => Request::CloseTimestamp { at: ts(m.at) },
             K::Split(m) => Request::Split { at: Key::new(m.at), new_group: GroupId::new(m.new_group) },
+            K::ChangeReplica(m) => Request::ChangeReplica {
+                node: NodeId::new(m.node),
+                kind: maybe::<_, (NodeId, meridian_paxos::MemberKind)>(m.member)?.map(|(_, kind)| kind),
+            },
             K::TransferLeader(m) => Request::TransferLeader { to: NodeId::new(m.to) },
         })
     }
@@ -351,6 +359,9 @@ impl From<Response> for proto::Response {
             }
             Response::Split { left, right } => {
                 K::Split(r::Split { left: Some(left.into()), right: Some(right.into()) })
+            }
+            Response::Changed { descriptor } => {
+                K::Changed(r::Changed { descriptor: Some(descriptor.into()) })
             }
             Response::Done => K::Done(proto::Empty {}),
         };
@@ -377,6 +388,9 @@ impl TryFrom<proto::Response> for Response {
                 left: need(m.left, "split.left")?.try_into()?,
                 right: need(m.right, "split.right")?.try_into()?,
             },
+            K::Changed(m) => {
+                Response::Changed { descriptor: need(m.descriptor, "changed.descriptor")?.try_into()? }
+            }
             K::Done(_) => Response::Done,
         })
     }
@@ -427,6 +441,7 @@ impl From<ShardError> for proto::ShardError {
                 K::BelowHorizon(e::BelowHorizon { at: at.as_nanos(), horizon: horizon.as_nanos() })
             }
             ShardError::Overloaded => K::Overloaded(proto::Empty {}),
+            ShardError::UnsoundChange => K::UnsoundChange(proto::Empty {}),
             ShardError::InFuture { at } => K::InFuture(at.as_nanos()),
             ShardError::Unfit { reason } => K::Unfit(
                 match reason {
@@ -456,6 +471,7 @@ impl TryFrom<proto::ShardError> for ShardError {
             K::OutcomeUnknown(_) => ShardError::OutcomeUnknown,
             K::BelowHorizon(m) => ShardError::BelowHorizon { at: ts(m.at), horizon: ts(m.horizon) },
             K::Overloaded(_) => ShardError::Overloaded,
+            K::UnsoundChange(_) => ShardError::UnsoundChange,
             K::InFuture(at) => ShardError::InFuture { at: ts(at) },
             K::Unfit(reason) => ShardError::Unfit {
                 reason: match e::UnfitReason::try_from(reason) {

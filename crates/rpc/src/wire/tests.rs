@@ -121,6 +121,8 @@ fn requests() -> Vec<Request> {
         Request::QueryOutcome { id: txn_id(), key: key("k"), abort_unknown: true },
         Request::CloseTimestamp { at: ts(6) },
         Request::Split { at: key("m"), new_group: GroupId::new(8) },
+        Request::ChangeReplica { node: NodeId::new(3), kind: None },
+        Request::ChangeReplica { node: NodeId::new(3), kind: Some(MemberKind::ReadOnly) },
         Request::TransferLeader { to: NodeId::new(3) },
     ]
 }
@@ -147,6 +149,7 @@ fn responses() -> Vec<Response> {
         Response::Outcome(Some(Outcome::Committed(ts(1)))),
         Response::Closed { closed: ts(4), through: Slot::new(3) },
         Response::Split { left: descriptor(), right: descriptor() },
+        Response::Changed { descriptor: descriptor() },
         Response::Done,
     ]
 }
@@ -169,6 +172,7 @@ fn errors() -> Vec<ShardError> {
         ShardError::OutcomeUnknown,
         ShardError::BelowHorizon { at: ts(1), horizon: ts(2) },
         ShardError::Overloaded,
+        ShardError::UnsoundChange,
         ShardError::InFuture { at: ts(1) },
         ShardError::Unfit { reason: UnfitReason::Clock },
         ShardError::Unfit { reason: UnfitReason::Disk },
@@ -203,6 +207,7 @@ fn peer_messages() -> Vec<PeerMessage> {
             left: vec![group],
         }),
         PeerMessage::UnknownGroup { group },
+        PeerMessage::NotMember { group, generation: 4 },
         PeerMessage::SnapshotOffer { id: 1, descriptor: descriptor(), applied: Slot::new(9) },
         PeerMessage::SnapshotChunk { id: 1, group, sequence: 2, rows: vec![row], last: true },
         reply(SnapshotVerdict::Received(3)),

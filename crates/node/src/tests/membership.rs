@@ -1,0 +1,131 @@
+//! Groups whose members change.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::executor::block_on;
+use meridian_keys::local;
+use meridian_paxos::MemberKind;
+use meridian_rpc::{CallError, ShardClient};
+use meridian_shard::{ReadMode, Request, Response, ShardDescriptor, ShardError};
+use meridian_storage::{Engine, Family, MemoryEngine, Reader};
+use meridian_types::{Key, NodeId};
+
+use super::cluster::*;
+use crate::NodeOptions;
+
+fn text(s: &'static str) -> Option<Bytes> {
+    Some(Bytes::from_static(s.as_bytes()))
+}
+
+fn on_three_of(nodes: usize) -> Cluster {
+    let cluster = Cluster::empty(nodes, NodeOptions::default());
+    cluster.bootstrap(&[0, 1, 2], GROUP);
+    cluster
+}
+
+/// Asks the leader until it has done it.
+fn change(cluster: &Cluster, i: usize, kind: Option<MemberKind>) -> ShardDescriptor {
+    eventually("the members change", || {
+        let leader = cluster.leader(GROUP);
+        let request = Request::ChangeReplica { node: node_id(i), kind };
+        match block_on(cluster.node(leader).call(node_id(leader), GROUP, request)) {
+            Ok(Response::Changed { descriptor }) => Some(descriptor),
+            Err(CallError::Shard(
+                ShardError::Overloaded | ShardError::NotLeader { .. } | ShardError::OutcomeUnknown,
+            )) => None,
+            other => panic!("the change was answered by {other:?}"),
+        }
+    })
+}
+
+fn voters(descriptor: &ShardDescriptor) -> Vec<NodeId> {
+    descriptor.replicas.iter().filter(|(_, k)| *k == MemberKind::Voter).map(|(n, _)| *n).collect()
+}
+
+fn holds_nothing(engine: &Arc<MemoryEngine>) -> bool {
+    let state = engine.cursor(Family::State, &local::group_span(GROUP)).first().unwrap();
+    let all = meridian_types::Span::new(Key::MIN, None);
+    let data = engine.cursor(Family::Data, &all).first().unwrap();
+    !state && !data
+}
+
+#[test]
+fn a_replica_is_added_promoted_and_takes_the_place_of_another() {
+    let mut cluster = on_three_of(4);
+    let ts = cluster.commit(0, GROUP, &[write("k", "1")]);
+    change(&cluster, 3, Some(MemberKind::ReadOnly));
+    assert_eq!(
+        cluster.read_at(3, GROUP, ts, "k"),
+        text("1"),
+        "a read-only replica serves what was before it"
+    );
+    let descriptor = change(&cluster, 3, Some(MemberKind::Voter));
+    assert_eq!(voters(&descriptor).len(), 4);
+    let descriptor = change(&cluster, 2, None);
+    assert_eq!(voters(&descriptor), [node_id(0), node_id(1), node_id(3)]);
+    eventually("the old replica goes", || {
+        (cluster.node(2).counters().replicas_removed.get() == 1).then_some(())
+    });
+    assert!(cluster.node(2).replica_status(GROUP).is_none());
+    assert!(holds_nothing(&cluster.engines[2].data), "rows of a replica that is gone are left");
+    // The new voter counts: with one of the others gone it makes the quorum.
+    cluster.stop(1);
+    let ts = cluster.commit(0, GROUP, &[write("k", "2")]);
+    assert_eq!(cluster.read_at(3, GROUP, ts, "k"), text("2"));
+    // And after a restart the node that was removed has nothing that it would join with.
+    cluster.stop(2);
+    cluster.start(2);
+    assert!(cluster.node(2).replica_status(GROUP).is_none());
+}
+
+#[test]
+fn a_replica_that_was_away_while_it_was_removed_is_told_and_cleans_up() {
+    let mut cluster = on_three_of(4);
+    cluster.commit(0, GROUP, &[write("k", "1")]);
+    cluster.await_caught_up(2, GROUP);
+    cluster.stop(2);
+    change(&cluster, 3, Some(MemberKind::ReadOnly));
+    change(&cluster, 3, Some(MemberKind::Voter));
+    change(&cluster, 2, None);
+    cluster.start(2);
+    eventually("it is told", || (cluster.node(2).counters().replicas_removed.get() == 1).then_some(()));
+    assert!(holds_nothing(&cluster.engines[2].data));
+    // It may come again, with a snapshot.
+    let ts = cluster.commit(0, GROUP, &[write("k", "2")]);
+    change(&cluster, 2, Some(MemberKind::ReadOnly));
+    assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text("2"));
+    assert_eq!(voters(&change(&cluster, 2, Some(MemberKind::Voter))).len(), 4);
+}
+
+#[test]
+fn changes_that_are_not_sound_are_refused() {
+    let cluster = on_three_of(4);
+    let ask = |node: usize, kind| {
+        let request = Request::ChangeReplica { node: node_id(node), kind };
+        block_on(cluster.node(0).call(node_id(0), GROUP, request))
+    };
+    let unsound = Err(CallError::Shard(ShardError::UnsoundChange));
+    assert_eq!(ask(3, Some(MemberKind::Voter)), unsound, "a stranger joins read-only");
+    assert_eq!(ask(0, None), unsound, "a leader does not remove itself");
+    assert_eq!(ask(3, Some(MemberKind::Witness)), unsound);
+    let Ok(Response::Changed { descriptor }) = ask(1, Some(MemberKind::Voter)) else {
+        panic!("what is so already is answered");
+    };
+    assert_eq!(descriptor.generation, 1);
+}
+
+#[test]
+fn groups_of_five_and_seven_survive_two_and_three() {
+    for n in [5, 7] {
+        let mut cluster = Cluster::empty(n, NodeOptions::default());
+        cluster.bootstrap(&(0..n).collect::<Vec<_>>(), GROUP);
+        cluster.commit(0, GROUP, &[write("k", "1")]);
+        for i in n / 2 + 1..n {
+            cluster.stop(i);
+        }
+        let ts = cluster.commit(0, GROUP, &[write("k", "2")]);
+        assert_eq!(cluster.read_at(1, GROUP, ts, "k"), text("2"), "{n} replicas");
+        assert_eq!(cluster.read(0, 0, GROUP, ReadMode::Strong, "k"), Ok(text("2")));
+    }
+}

@@ -1,0 +1,78 @@
+//! Changes of the group's members, one at a time, through the log.
+//!
+//! ```text
+//!   ChangeReplica{node, kind} --> sound? caught up? --> entry proposed --> applied by everybody --> answered
+//!     stranger -> read-only -> voter       a new voter has been a read-only replica and has the log
+//!     voter -> read-only -> stranger       or at once; a leader hands over first
+//! ```
+//! Paxos lets at most one change be under way, and refuses those whose quorums need not meet (I-2, I-4). Asking for
+//! what is so already is answered at once, so an interrupted change is asked for again.
+
+use meridian_paxos as paxos;
+use meridian_paxos::MemberKind;
+use meridian_types::{NodeId, Slot, limits};
+
+use crate::leader::{Changing, InFlight};
+use crate::replica::{Replica, Step};
+use crate::{RequestId, Response, ShardError};
+
+impl Replica {
+    pub(crate) fn change_replica(
+        &mut self,
+        id: RequestId,
+        node: NodeId,
+        kind: Option<MemberKind>,
+        cx: &mut Step<'_>,
+    ) {
+        let current = self.paxos.membership().clone();
+        let is_applied = current.members == self.state.descriptor.replicas;
+        if !is_applied || self.leader_mut().is_draining() || self.leader_mut().changing.is_some() {
+            return cx.reply(id, Err(ShardError::Overloaded));
+        }
+        if current.kind(node) == kind {
+            let descriptor = self.state.descriptor.clone();
+            return cx.reply(id, Ok(Response::Changed { descriptor }));
+        }
+        let others = current.members.iter().filter(|(n, _)| *n != node).copied();
+        let next = paxos::Membership::new(others.chain(kind.map(|kind| (node, kind))));
+        // A witness would have to apply without data, which no replica can.
+        let is_sound = current.may_become(&next)
+            && next.is_voter(self.config.paxos.node)
+            && kind != Some(MemberKind::Witness);
+        if !is_sound {
+            return cx.reply(id, Err(ShardError::UnsoundChange));
+        }
+        if kind == Some(MemberKind::Voter) && !self.is_caught_up(node) || !self.can_propose() {
+            return cx.reply(id, Err(ShardError::Overloaded));
+        }
+        self.paxos(paxos::Input::Propose(vec![paxos::Command::Membership(next)]), cx);
+        // Paxos also waits until the lease rests on a quorum of the last membership.
+        let Some(slot) = self.proposed_first() else { return cx.reply(id, Err(ShardError::Overloaded)) };
+        let leader = self.leader_mut();
+        assert!(slot > leader.last_slot, "slot {slot} was given twice");
+        leader.last_slot = slot;
+        leader.in_flight.insert(slot, InFlight { ts: None, writes: Vec::new(), spans: Vec::new() });
+        leader.changing = Some(Changing { id, slot });
+    }
+
+    /// True when `node` has learned all but what may be under way.
+    fn is_caught_up(&self, node: NodeId) -> bool {
+        let has = self.paxos.progress().into_iter().find(|(n, _)| *n == node).map_or(Slot::ZERO, |(_, s)| s);
+        has.get() + limits::PIPELINE_SLOTS_MAX >= self.paxos.commit().get()
+            && (has > Slot::ZERO || self.paxos.commit() == Slot::ZERO)
+    }
+
+    /// A membership is in force and in the data engine.
+    pub(crate) fn on_membership(&mut self, slot: Slot, cx: &mut Step<'_>) {
+        if let Some(changing) = self.leader_mut().changing.take_if(|c| c.slot <= slot) {
+            let descriptor = self.state.descriptor.clone();
+            cx.reply(changing.id, Ok(Response::Changed { descriptor }));
+        }
+    }
+
+    /// True when this node is no member any more, by what is applied here.
+    pub fn is_removed(&self) -> bool {
+        let me = self.config.paxos.node;
+        self.state.descriptor.replicas.iter().all(|(node, _)| *node != me)
+    }
+}
