@@ -8,7 +8,7 @@ use meridian_keys::local;
 use meridian_paxos::MemberKind;
 use meridian_rpc::{CallError, ShardClient};
 use meridian_shard::{ReadMode, Request, Response, ShardDescriptor, ShardError};
-use meridian_storage::{Engine, Family, MemoryEngine, Reader};
+use meridian_storage::{Family, MemoryEngine, Reader};
 use meridian_types::{Key, NodeId};
 
 use super::cluster::*;
