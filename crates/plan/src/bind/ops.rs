@@ -29,14 +29,25 @@ impl Binder<'_> {
         {
             return self.row_subquery(left, op, q, cx);
         }
-        let l = self.expr(left, cx)?;
-        let r = self.expr(right, cx)?;
+        let l = self.row_operand(left, cx)?;
+        let r = self.row_operand(right, cx)?;
         let at = self.operator_position(left, right);
         if *op == BinaryOperator::Overlaps {
             return Err(SqlError::unsupported("OVERLAPS").at(at));
         }
         let symbol = operator_symbol(op).map_err(|e| e.at(at))?;
         self.compare(&symbol, l, r, at)
+    }
+
+    /// An operand. The fields of a row stay untyped where they are literals: each takes its type from the field that it
+    /// is compared with.
+    fn row_operand(&mut self, e: &ast::Expr, cx: &mut Cx<'_, '_>) -> Result<Expr> {
+        match strip_nested(e) {
+            ast::Expr::Tuple(items) => {
+                Ok(Expr::Row(items.iter().map(|i| self.row_operand(i, cx)).collect::<Result<_>>()?))
+            }
+            _ => self.expr(e, cx),
+        }
     }
 
     /// A chain of AND or OR, read without recursion along the chain.

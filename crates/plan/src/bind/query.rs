@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use meridian_datum::{CastContext, DataType, Result, SqlError, SqlState};
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
-use super::expr::{Clause, Cx, position};
+use super::expr::{Clause, Cx, position, strip_nested};
 use super::order::{direction, order_keys, ordinal};
 use super::scope::{CteEntry, CteSource, Scope};
 use super::{At, Binder, name_of, pos};
@@ -27,6 +27,23 @@ pub(crate) struct OutCol {
     pub(crate) col: ColId,
     pub(crate) ty: DataType,
     pub(crate) origin: (u32, i16),
+}
+
+/// One side of a set operation.
+struct SetOperand {
+    query: BoundQuery,
+    /// Which columns are literals that have no type of their own. Empty when none is.
+    untyped: Vec<Option<(Expr, u32)>>,
+}
+
+impl SetOperand {
+    /// The type of a column as the other side's may decide it.
+    fn ty(&self, column: usize) -> DataType {
+        match self.untyped.get(column) {
+            Some(Some(_)) => DataType::Unknown,
+            _ => self.query.columns[column].ty.clone(),
+        }
+    }
 }
 
 impl Binder<'_> {
@@ -73,8 +90,8 @@ impl Binder<'_> {
             SetExpr::Query(q) => self.query(q, scope),
             SetExpr::Values(v) => self.values(v, scope),
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
-                let l = self.set_expr(left, scope)?;
-                let r = self.set_expr(right, scope)?;
+                let l = self.set_operand(left, scope)?;
+                let r = self.set_operand(right, scope)?;
                 let at = set_expr_position(right);
                 self.set_operation(l, *op, *set_quantifier, r, at)
             }
@@ -88,6 +105,43 @@ impl Binder<'_> {
                 self.whole_table(parts, scope)
             }
         }
+    }
+
+    fn set_operand(&mut self, body: &SetExpr, scope: &Scope<'_>) -> Result<SetOperand> {
+        let query = self.set_expr(body, scope)?;
+        let untyped = match body {
+            SetExpr::Select(s) => self.untyped_literals(s, scope)?,
+            _ => Vec::new(),
+        };
+        // A wildcard makes the output wider than the list, and no longer aligned with it.
+        let untyped = if untyped.len() == query.columns.len() { untyped } else { Vec::new() };
+        Ok(SetOperand { query, untyped })
+    }
+
+    /// The literals without a type in a select list, each with its position.
+    fn untyped_literals(
+        &mut self,
+        select: &ast::Select,
+        scope: &Scope<'_>,
+    ) -> Result<Vec<Option<(Expr, u32)>>> {
+        let mut literals = Vec::with_capacity(select.projection.len());
+        for item in &select.projection {
+            let (ast::SelectItem::UnnamedExpr(e) | ast::SelectItem::ExprWithAlias { expr: e, .. }) = item
+            else {
+                literals.push(None);
+                continue;
+            };
+            let ast::Expr::Value(v) = strip_nested(e) else {
+                literals.push(None);
+                continue;
+            };
+            let bound = match v.value {
+                ast::Value::Placeholder(_) => None,
+                _ => Some(self.expr(e, &mut Cx::new(scope, Clause::Select))?),
+            };
+            literals.push(bound.filter(|b| b.ty() == DataType::Unknown).map(|b| (b, position(e))));
+        }
+        Ok(literals)
     }
 
     /// `TABLE t`.
@@ -156,10 +210,10 @@ impl Binder<'_> {
 
     fn set_operation(
         &mut self,
-        mut l: BoundQuery,
+        mut l: SetOperand,
         op: SetOperator,
         quantifier: SetQuantifier,
-        mut r: BoundQuery,
+        mut r: SetOperand,
         at: u32,
     ) -> Result<BoundQuery> {
         let (kind, name) = match op {
@@ -172,17 +226,19 @@ impl Binder<'_> {
             SetQuantifier::None | SetQuantifier::Distinct => false,
             other => return Err(SqlError::unsupported(format!("{name} {other}"))),
         };
-        if l.columns.len() != r.columns.len() {
+        if l.query.columns.len() != r.query.columns.len() {
             let message = format!("each {name} query must have the same number of columns");
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(at));
         }
-        let mut types = Vec::with_capacity(l.columns.len());
-        for (a, b) in l.columns.iter().zip(&r.columns) {
-            types.push(super::types::common_type(name, &[a.ty.clone(), b.ty.clone()]).at(at)?);
+        let width = l.query.columns.len();
+        let mut types = Vec::with_capacity(width);
+        for i in 0..width {
+            types.push(super::types::common_type(name, &[l.ty(i), r.ty(i)]).at(at)?);
         }
-        let left_cols = self.convert(&mut l, &types, at)?;
-        let right_cols = self.convert(&mut r, &types, at)?;
+        let left_cols = self.convert_operand(&mut l, &types, at)?;
+        let right_cols = self.convert_operand(&mut r, &types, at)?;
         let cols = self.new_cols(types.len());
+        let (l, r) = (l.query, r.query);
         let columns = l
             .columns
             .iter()
@@ -200,6 +256,27 @@ impl Binder<'_> {
             cols,
         }));
         Ok(BoundQuery { rel, columns })
+    }
+
+    /// Casts an operand's output to the common types. A literal without a type is read as the common type instead,
+    /// unless it is text, which it has become already.
+    fn convert_operand(&mut self, o: &mut SetOperand, types: &[DataType], at: u32) -> Result<Vec<ColId>> {
+        let is_settled = o.untyped.iter().zip(types).all(|(u, t)| u.is_none() || *t == DataType::Text);
+        if is_settled {
+            return self.convert(&mut o.query, types, at);
+        }
+        let mut exprs = Vec::with_capacity(types.len());
+        for (i, t) in types.iter().enumerate() {
+            let (value, at) = match o.untyped.get_mut(i).and_then(Option::take) {
+                Some(literal) => literal,
+                None => (Expr::column(o.query.columns[i].col, o.query.columns[i].ty.clone()), at),
+            };
+            exprs.push((self.new_col(), self.coerce(value, t, CastContext::Implicit, at)?));
+        }
+        let cols = exprs.iter().map(|(id, _)| *id).collect();
+        let rel = std::mem::replace(&mut o.query.rel, Rel::single_row());
+        o.query.rel = Rel::Project { input: Box::new(rel), exprs };
+        Ok(cols)
     }
 
     /// Casts a query's output to the given types.
