@@ -207,6 +207,44 @@ pub async fn failover(rounds: usize) -> Vec<Duration> {
     gaps
 }
 
+/// The longest time between two writes that one client got answered while the leader of what it writes was drained,
+/// by round, sorted. The client writes at another node without a pause.
+pub async fn drains(rounds: usize) -> Vec<Duration> {
+    let cluster = Cluster::start(ClusterKind::Processes, "drain").await;
+    let client = connect(&cluster.url(0)).await.unwrap();
+    client.batch_execute("CREATE TABLE beat (id int PRIMARY KEY, n bigint)").await.unwrap();
+    client.batch_execute("INSERT INTO beat VALUES (0, 0)").await.unwrap();
+    let mut gaps = Vec::with_capacity(rounds);
+    for round in 0..rounds {
+        let victim = leader_of(&cluster, round % 3, "beat").await;
+        let writer = connect(&cluster.url((victim + 1) % 3)).await.unwrap();
+        let update = writer.prepare("UPDATE beat SET n = n + 1 WHERE id = 0").await.unwrap();
+        let mut drain = std::pin::pin!(cluster.drain(victim));
+        let (mut last, mut longest, mut after) = (Instant::now(), Duration::ZERO, 0);
+        let mut drained = None;
+        while after < PROGRESS {
+            tokio::select! {
+                done = &mut drain, if drained.is_none() => drained = Some(done),
+                written = writer.execute(&update, &[]) => {
+                    if written.is_ok() {
+                        longest = longest.max(last.elapsed());
+                        last = Instant::now();
+                        after += u64::from(drained.is_some());
+                    }
+                }
+            }
+        }
+        println!(
+            "round {round}: node {} drained ({}), longest gap {longest:.2?}",
+            victim + 1,
+            drained == Some(true)
+        );
+        gaps.push(longest);
+    }
+    gaps.sort();
+    gaps
+}
+
 /// The node (from 0) that leads the shard of a table, as another node knows it.
 async fn leader_of(cluster: &Cluster, asked: usize, table: &str) -> usize {
     let client = connect(&cluster.url(asked)).await.unwrap();

@@ -134,8 +134,7 @@ impl Cluster {
     }
 
     async fn init(&mut self) {
-        let listen = self.commands[0].iter().position(|a| a == "--listen").unwrap() + 1;
-        let host = self.commands[0][listen].clone();
+        let host = self.host(0);
         eventually("init", Duration::from_secs(30), || {
             let host = host.clone();
             async move {
@@ -144,6 +143,19 @@ impl Cluster {
             }
         })
         .await;
+    }
+
+    /// The address of node `node` (from 0) for other nodes and for operators.
+    pub fn host(&self, node: usize) -> String {
+        let listen = self.commands[node].iter().position(|a| a == "--listen").unwrap() + 1;
+        self.commands[node][listen].clone()
+    }
+
+    /// `meridian node drain` of node `node` (from 0): whether it says that nothing is led there any more.
+    pub async fn drain(&self, node: usize) -> bool {
+        let host = self.host(node);
+        let drain = move || Command::new(meridian_binary()).args(["node", "drain", "--host", &host]).status();
+        tokio::task::spawn_blocking(drain).await.unwrap().unwrap().success()
     }
 
     /// Waits until node `node` (from 0) answers SQL.

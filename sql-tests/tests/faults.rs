@@ -156,6 +156,13 @@ async fn killing_any_node_under_load_loses_nothing() {
         cluster.restart(victim);
         cluster.wait_ready(victim).await;
     }
+    // A node that is drained leads nothing, and the load goes on.
+    eventually("a drained node leads nothing", Duration::from_secs(30), || {
+        cluster.drain(chaos::leader(&cluster))
+    })
+    .await;
+    let drained = load.count();
+    eventually("writes go on", Duration::from_secs(30), || async { load.count() > drained + 20 }).await;
     let acknowledged = load.stop().await;
     for node in 0..3 {
         check_bank(&connect(&cluster.url(node)).await.unwrap(), &acknowledged).await;

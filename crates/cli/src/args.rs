@@ -38,6 +38,9 @@ pub(crate) enum Command {
     TimeMaster(TimeMasterArgs),
     /// Show nodes, shards, leaders and clocks.
     Status(StatusArgs),
+    /// Look after the members of a cluster.
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Simulate whole clusters under faults on virtual time, and check them.
     Sim(SimArgs),
     /// Check a recorded history for strict serializability: status 0 when valid, 1 when not, 2 when it can't be read.
@@ -171,6 +174,14 @@ pub(crate) struct HostArgs {
     /// A node's address (`--listen`).
     #[arg(long, env = "MERIDIAN_HOST")]
     pub(crate) host: String,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum NodeCommand {
+    /// List the nodes.
+    List(HostArgs),
+    /// Hand over every shard that the node at --host leads, before it is stopped.
+    Drain(HostArgs),
 }
 
 #[derive(Args, Debug)]

@@ -13,7 +13,7 @@ use clap::Parser;
 use meridian_server::ServerError;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, NodeCommand};
 
 /// Small allocations dominate a database's request path; mimalloc makes them cheaper than the system allocator does.
 #[global_allocator]
@@ -68,6 +68,8 @@ async fn run(command: Command, replication: &Handle) -> Result<(), ServerError> 
         Command::Start(args) => meridian_server::start(args.try_into()?, replication).await,
         Command::Init(args) => meridian_server::init(&args.host).await,
         Command::TimeMaster(args) => meridian_server::time_master(args.into()).await,
+        Command::Node(NodeCommand::List(args)) => meridian_server::node_list(&args.host).await,
+        Command::Node(NodeCommand::Drain(args)) => meridian_server::node_drain(&args.host).await,
         Command::Status(args) => meridian_server::status(&args.host, args.json).await,
         Command::Sim(_) => unreachable!("it needs no runtime, and was run without"),
         Command::Check(_) | Command::Workload(_) => unreachable!("they end with a status of their own"),

@@ -1,4 +1,4 @@
-//! The small commands: `init`, `status`, `time-master`.
+//! The small commands: `init`, `status`, `node`, `time-master`.
 
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use crate::{MasterOptions, ServerError, shutdown};
 const INIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Draining hands over one shard after the other.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `meridian init`: makes a cluster of the nodes that gathered at `host`.
 ///
@@ -75,6 +78,33 @@ pub async fn status(host: &str, as_json: bool) -> Result<(), ServerError> {
         println!("\nalert: {}", alert.as_str().unwrap_or(""));
     }
     Ok(())
+}
+
+/// `meridian node list`: the members of the cluster as `host` knows them.
+///
+/// # Errors
+/// The node does not answer.
+pub async fn node_list(host: &str) -> Result<(), ServerError> {
+    print_nodes(&ask_all(host).await?);
+    Ok(())
+}
+
+/// `meridian node drain`: the node at `host` hands over every shard that it leads, so that it can be stopped without
+/// an election. It stays a member and a voter, and may be elected again while it runs.
+///
+/// # Errors
+/// The node does not answer, or leads shards still, for which no other replica was ready.
+pub async fn node_drain(host: &str) -> Result<(), ServerError> {
+    match AdminClient::new(host, DRAIN_TIMEOUT)?.drain().await? {
+        0 => {
+            println!("drained: leads no shard");
+            Ok(())
+        }
+        left => {
+            let detail = format!("{left} shards are led here still; no other replica of theirs is ready");
+            Err(AdminError::Failed { detail }.into())
+        }
+    }
 }
 
 fn print_nodes(seen: &[Seen]) {

@@ -3,13 +3,15 @@
 //! ```text
 //! chaos run [SEED]        every workload under every fault; status 1 when anything was seen that must not be
 //! chaos failover [ROUNDS] time without writes after SIGKILL of the leader; status 1 beyond two lease lengths
+//! chaos drain [ROUNDS]    the longest gap between writes while their leader is drained
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a developer's tool")]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use meridian_sql_tests::chaos::{FAILOVER_BOUND, FAULTS, failover, run};
+use meridian_sql_tests::chaos::{FAILOVER_BOUND, FAULTS, drains, failover, run};
 use meridian_sql_tests::{Cluster, ClusterKind};
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -30,18 +32,23 @@ async fn main() -> ExitCode {
             ExitCode::from(u8::from(!wrong.is_empty()))
         }
         Some("failover") => {
-            let gaps = failover(number.unwrap_or(20) as usize).await;
-            let worst = *gaps.last().unwrap();
-            println!(
-                "time without writes: median {:.2?}, worst {worst:.2?} of {}",
-                gaps[gaps.len() / 2],
-                gaps.len()
-            );
+            let worst = summary("time without writes", &failover(number.unwrap_or(20) as usize).await);
             ExitCode::from(u8::from(worst > FAILOVER_BOUND))
         }
+        Some("drain") => {
+            summary("longest gap between writes", &drains(number.unwrap_or(20) as usize).await);
+            ExitCode::SUCCESS
+        }
         _ => {
-            eprintln!("usage: chaos run [SEED] | chaos failover [ROUNDS]");
+            eprintln!("usage: chaos run [SEED] | chaos failover [ROUNDS] | chaos drain [ROUNDS]");
             ExitCode::from(2)
         }
     }
+}
+
+/// Prints and returns the worst of sorted times.
+fn summary(what: &str, sorted: &[Duration]) -> Duration {
+    let worst = *sorted.last().unwrap();
+    println!("{what}: median {:.2?}, worst {worst:.2?} of {}", sorted[sorted.len() / 2], sorted.len());
+    worst
 }
