@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use meridian_history::{History, check};
 use meridian_workload::{Counts, Options, Recorder, Running, by_name};
 
+use tokio_postgres::Client;
+
 use crate::{Cluster, ClusterKind, connect, eventually};
 
 /// What is done to a cluster. Nodes are processes 0 to 2, time masters 3 to 5.
@@ -168,8 +170,7 @@ pub async fn run(cluster: &mut Cluster, name: &str, faults: &[Fault], seed: u64)
 pub async fn failover(rounds: usize) -> Vec<Duration> {
     let mut cluster = Cluster::start(ClusterKind::Processes, "failover").await;
     let client = connect(&cluster.url(0)).await.unwrap();
-    client.batch_execute("CREATE TABLE beat (id int PRIMARY KEY, n bigint)").await.unwrap();
-    client.batch_execute("INSERT INTO beat VALUES (0, 0), (1, 0), (2, 0)").await.unwrap();
+    create_beat(&client).await;
     let mut gaps = Vec::with_capacity(rounds);
     for round in 0..rounds {
         let victim = leader_of(&cluster, round % 3, "beat").await;
@@ -212,8 +213,7 @@ pub async fn failover(rounds: usize) -> Vec<Duration> {
 pub async fn drains(rounds: usize) -> Vec<Duration> {
     let cluster = Cluster::start(ClusterKind::Processes, "drain").await;
     let client = connect(&cluster.url(0)).await.unwrap();
-    client.batch_execute("CREATE TABLE beat (id int PRIMARY KEY, n bigint)").await.unwrap();
-    client.batch_execute("INSERT INTO beat VALUES (0, 0)").await.unwrap();
+    create_beat(&client).await;
     let mut gaps = Vec::with_capacity(rounds);
     for round in 0..rounds {
         let victim = leader_of(&cluster, round % 3, "beat").await;
@@ -243,6 +243,13 @@ pub async fn drains(rounds: usize) -> Vec<Duration> {
     }
     gaps.sort();
     gaps
+}
+
+/// A table with a row per node, in a shard of its own, whose leader can be told.
+async fn create_beat(client: &Client) {
+    client.batch_execute("CREATE TABLE beat (id int PRIMARY KEY, n bigint)").await.unwrap();
+    client.batch_execute("SELECT meridian.split_at('beat', 0)").await.unwrap();
+    client.batch_execute("INSERT INTO beat VALUES (0, 0), (1, 0), (2, 0)").await.unwrap();
 }
 
 /// The node (from 0) that leads the shard of a table, as another node knows it.
