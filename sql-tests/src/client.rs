@@ -85,6 +85,19 @@ impl AsyncDB for SltClient {
     }
 }
 
+/// SQLite's own files give one value a line, and a hash for more than eight.
+pub(crate) async fn sqlite_format<M>(runner: &mut Runner<SltClient, M>) -> Result<(), sqllogictest::TestError>
+where
+    M: sqllogictest::MakeConnection<Conn = SltClient>,
+{
+    let mode = sqllogictest::parse::<DefaultColumnType>("control resultmode valuewise\n");
+    for record in mode.expect("a control record") {
+        runner.run_async(record).await?;
+    }
+    runner.with_hash_threshold(8);
+    Ok(())
+}
+
 /// A file with more failures than this is broken as a whole.
 const FAILURES_MAX: usize = 100;
 
@@ -100,12 +113,7 @@ pub async fn run_file(url: &str, path: &Path) -> Result<usize, String> {
         async move { SltClient::connect(&url).await }
     });
     if path.extension().is_some_and(|e| e == "test") {
-        // SQLite's own files give one value a line, and a hash for more than eight.
-        let mode = sqllogictest::parse::<DefaultColumnType>("control resultmode valuewise\n");
-        for record in mode.expect("a control record") {
-            runner.run_async(record).await.map_err(|e| e.display(false).to_string())?;
-        }
-        runner.with_hash_threshold(8);
+        sqlite_format(&mut runner).await.map_err(|e| e.display(false).to_string())?;
     }
     let mut count = 0;
     let mut failures = Vec::new();

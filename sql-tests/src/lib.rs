@@ -7,6 +7,8 @@
 pub mod chaos;
 mod client;
 mod cluster;
+mod score;
 
 pub use client::{SltClient, SltError, run_file};
 pub use cluster::{Cluster, ClusterKind, connect, eventually, meridian_binary};
+pub use score::{Score, score_file};

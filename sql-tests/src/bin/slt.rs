@@ -3,8 +3,11 @@
 //! ```text
 //! slt run    'host=127.0.0.1 port=15432 user=root dbname=defaultdb' FILE...
 //! slt record 'host=127.0.0.1 port=5432 user=postgres dbname=postgres' FILE...
+//! slt score  'host=127.0.0.1 port=15432 user=root dbname=defaultdb' FILE...
+//! slt failures 'host=127.0.0.1 port=15432 user=root dbname=defaultdb' FILE...
 //! ```
-//! `record` is how the files in `sql-tests/sql` got their answers: from PostgreSQL 15.
+//! `score` gives each file a database of its own, goes on after failures, and ends with their most frequent causes;
+//! `failures` prints each of them as well. `record` is how the files in `sql-tests/sql` got their answers: from PostgreSQL 15.
 
 #![allow(clippy::unwrap_used, reason = "a developer's tool")]
 
@@ -12,16 +15,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use meridian_sql_tests::{SltClient, run_file};
+use meridian_sql_tests::{Score, SltClient, run_file, score_file};
 use sqllogictest::Runner;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [mode, url, files @ ..] = args.as_slice() else {
-        eprintln!("usage: slt run|record URL FILE...");
+        eprintln!("usage: slt run|record|score|failures URL FILE...");
         return ExitCode::from(2);
     };
+    if mode == "score" || mode == "failures" {
+        return score(url, files, mode == "failures").await;
+    }
     let mut failed = 0;
     for file in files.iter().map(PathBuf::from) {
         let start = Instant::now();
@@ -53,4 +59,31 @@ async fn main() -> ExitCode {
     }
     println!("{} passed, {failed} failed", files.len() - failed);
     ExitCode::from(u8::from(failed > 0))
+}
+
+/// Causes of failure that a score ends with.
+const CAUSES_SHOWN: usize = 60;
+
+async fn score(url: &str, files: &[String], verbose: bool) -> ExitCode {
+    let mut sum = Score::default();
+    for file in files.iter().map(PathBuf::from) {
+        match score_file(url, &file, verbose).await {
+            Ok(score) => {
+                println!("{}\t{}/{}", file.display(), score.passed, score.total);
+                sum.add(score);
+            }
+            Err(error) => {
+                eprintln!("{}: {error}", file.display());
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let mut causes: Vec<(usize, String)> = sum.causes.into_iter().map(|(cause, n)| (n, cause)).collect();
+    causes.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    for (n, cause) in causes.iter().take(CAUSES_SHOWN) {
+        println!("{n:6}  {cause}");
+    }
+    let percent = 100.0 * sum.passed as f64 / sum.total.max(1) as f64;
+    println!("TOTAL\t{}/{}\t{percent:.1}%", sum.passed, sum.total);
+    ExitCode::SUCCESS
 }
