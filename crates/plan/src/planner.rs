@@ -19,10 +19,19 @@ pub(crate) const DEEP_STACK: usize = 32 << 20;
 
 /// Plans one statement.
 pub fn plan_statement(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedStatement> {
-    if statement.is_deep {
-        return stacker::grow(DEEP_STACK, || plan(ctx, statement));
-    }
-    plan(ctx, statement)
+    contain(|| {
+        if statement.is_deep {
+            return stacker::grow(DEEP_STACK, || plan(ctx, statement));
+        }
+        plan(ctx, statement)
+    })
+}
+
+/// Turns a panic into an error of this statement. Planning changes nothing but what it returns, so nothing is left in
+/// between, and a bug in one rule need not cost the client its connection. The panic hook has reported the place.
+fn contain<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
+        .unwrap_or_else(|_| Err(SqlError::internal("this statement could not be planned")))
 }
 
 fn plan(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedStatement> {

@@ -284,13 +284,11 @@ impl Session {
         self.portals.get(name).map(|p| p.rows.clone()).ok_or_else(|| unknown_portal(name))
     }
 
-    /// Close of a statement; an unknown name is no error.
+    /// Close of a statement; an unknown name is no error. Portals made from it stay, as in PostgreSQL, whatever its manual
+    /// says of the message.
     pub fn close_statement(&mut self, name: &str) {
-        if let Some(prepared) = self.statements.remove(name) {
-            self.portals.retain(|_, p| !Arc::ptr_eq(&p.prepared, &prepared));
-            if !name.is_empty() {
-                self.note_prepared();
-            }
+        if self.statements.remove(name).is_some() && !name.is_empty() {
+            self.note_prepared();
         }
     }
 

@@ -81,11 +81,13 @@ impl Binder<'_> {
                 let get = self.get(&table, meridian_kv_api::Locking::SHARED);
                 let columns = ordinals
                     .iter()
-                    .map(|o| super::query::OutCol {
-                        name: table.columns[*o].name.clone(),
-                        col: get.cols[*o],
-                        ty: table.columns[*o].ty.clone(),
-                        origin: (0, 0),
+                    .map(|o| {
+                        super::query::OutCol::typed(
+                            table.columns[*o].name.clone(),
+                            get.cols[*o],
+                            table.columns[*o].ty.clone(),
+                            (0, 0),
+                        )
                     })
                     .collect();
                 self.copy_to(BoundQuery { rel: Rel::Get(Box::new(get)), columns })?

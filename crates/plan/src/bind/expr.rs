@@ -132,7 +132,6 @@ impl Binder<'_> {
             A::CompoundFieldAccess { root, access_chain } => self.field_access(root, access_chain, cx),
             A::Tuple(items) => {
                 let items = items.iter().map(|i| self.expr(i, cx)).collect::<Result<Vec<_>>>()?;
-                let items = items.into_iter().map(|i| self.settle(i)).collect::<Result<Vec<_>>>()?;
                 Ok(Expr::Row(items))
             }
             A::Collate { expr, collation } => self.collate(expr, collation, cx),
@@ -143,7 +142,11 @@ impl Binder<'_> {
             | A::Overlay { .. }
             | A::Ceil { .. }
             | A::Floor { .. } => self.keyword_function(e, cx),
-            A::Prefixed { .. } | A::JsonAccess { .. } | A::IsJson { .. } => {
+            A::Prefixed { prefix, value } => {
+                let operand = self.expr(value, cx)?;
+                self.prefix_operator(&prefix.value, operand, pos(prefix.span))
+            }
+            A::JsonAccess { .. } | A::IsJson { .. } => {
                 Err(SqlError::unsupported(format!("expression {e}")).at(position(e)))
             }
             A::GroupingSets(_) | A::Cube(_) | A::Rollup(_) => {

@@ -272,16 +272,13 @@ impl Binder<'_> {
     ) -> Result<LogicalConflictUpdate> {
         let old_cols: Vec<ColId> = self.new_cols(table.columns.len());
         let excluded_cols: Vec<ColId> = self.new_cols(table.columns.len());
-        let excluded = FromScope {
-            tables: vec![ScopeTable {
-                alias: "excluded".into(),
-                schema: None,
-                columns: table_columns(table, &excluded_cols),
-                invisible: false,
-            }],
-            // Unqualified names mean the existing row.
-            columns: Vec::new(),
-        };
+        // An unqualified name is ambiguous, since both rows have it.
+        let excluded = FromScope::of_table(ScopeTable {
+            alias: "excluded".into(),
+            schema: None,
+            columns: table_columns(table, &excluded_cols),
+            invisible: false,
+        });
         let mut scope = Scope::child(parent);
         scope.from = self.target_scope(table, alias, &old_cols).join(excluded)?;
         let assignments = self.assignments(table, &u.assignments, &scope)?;

@@ -77,6 +77,10 @@ pub(crate) struct Binder<'a> {
     pub(crate) notices: Vec<String>,
     /// What untyped columns of the next SELECT list become: the types of an INSERT's columns.
     target_types: Option<Vec<DataType>>,
+    /// The next SELECT list is an operand of a set operation, which gives its untyped columns their types.
+    keeps_untyped: bool,
+    /// Operands of BETWEEN SYMMETRIC that are being bound: each is used more than once.
+    symmetric_depth: usize,
 }
 
 /// A reference to a column in the text.
@@ -105,6 +109,8 @@ impl<'a> Binder<'a> {
             time_dependent: false,
             notices: Vec::new(),
             target_types: None,
+            keeps_untyped: false,
+            symmetric_depth: 0,
         }
     }
 

@@ -10,6 +10,10 @@ use sqlparser::ast::{self, BinaryOperator};
 use super::expr::{Cx, conjunction, disjunction, negate, position, strip_nested};
 use super::{At, Binder};
 use crate::expr::Expr;
+use crate::parse::SYMMETRIC;
+
+/// Nested BETWEEN SYMMETRIC. Every level takes four copies of what is below it.
+const SYMMETRIC_DEPTH_MAX: usize = 5;
 
 impl Binder<'_> {
     pub(super) fn binary(
@@ -29,25 +33,14 @@ impl Binder<'_> {
         {
             return self.row_subquery(left, op, q, cx);
         }
-        let l = self.row_operand(left, cx)?;
-        let r = self.row_operand(right, cx)?;
+        let l = self.expr(left, cx)?;
+        let r = self.expr(right, cx)?;
         let at = self.operator_position(left, right);
         if *op == BinaryOperator::Overlaps {
             return Err(SqlError::unsupported("OVERLAPS").at(at));
         }
         let symbol = operator_symbol(op).map_err(|e| e.at(at))?;
         self.compare(&symbol, l, r, at)
-    }
-
-    /// An operand. The fields of a row stay untyped where they are literals: each takes its type from the field that it
-    /// is compared with.
-    fn row_operand(&mut self, e: &ast::Expr, cx: &mut Cx<'_, '_>) -> Result<Expr> {
-        match strip_nested(e) {
-            ast::Expr::Tuple(items) => {
-                Ok(Expr::Row(items.iter().map(|i| self.row_operand(i, cx)).collect::<Result<_>>()?))
-            }
-            _ => self.expr(e, cx),
-        }
     }
 
     /// A chain of AND or OR, read without recursion along the chain.
@@ -215,12 +208,45 @@ impl Binder<'_> {
         cx: &mut Cx<'_, '_>,
     ) -> Result<Expr> {
         let at = self.operator_position(e, low);
+        if let ast::Expr::Prefixed { prefix, value: low } = low
+            && prefix.value == SYMMETRIC
+        {
+            return self.between_symmetric(e, negated, low, high, at, cx);
+        }
         let value = self.expr(e, cx)?;
         let low = self.expr(low, cx)?;
         let high = self.expr(high, cx)?;
         let (a, b) = if negated { ("<", ">") } else { (">=", "<=") };
         let parts = vec![self.compare(a, value.clone(), low, at)?, self.compare(b, value, high, at)?];
         Ok(if negated { disjunction(parts) } else { conjunction(parts) })
+    }
+
+    /// As PostgreSQL has it: between the bounds in either order. Its operands are evaluated more than once.
+    fn between_symmetric(
+        &mut self,
+        e: &ast::Expr,
+        negated: bool,
+        low: &ast::Expr,
+        high: &ast::Expr,
+        at: u32,
+        cx: &mut Cx<'_, '_>,
+    ) -> Result<Expr> {
+        if self.symmetric_depth == SYMMETRIC_DEPTH_MAX {
+            let message = "BETWEEN SYMMETRIC is nested too deeply";
+            return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, message).at(at));
+        }
+        self.symmetric_depth += 1;
+        let operands = [e, low, high].map(|o| self.expr(o, cx));
+        self.symmetric_depth -= 1;
+        let [value, low, high] = operands;
+        let (value, low, high) = (value?, low?, high?);
+        let mut within = |a: &Expr, b: &Expr| -> Result<Expr> {
+            let low = self.compare(">=", value.clone(), a.clone(), at)?;
+            let high = self.compare("<=", value.clone(), b.clone(), at)?;
+            Ok(conjunction(vec![low, high]))
+        };
+        let found = disjunction(vec![within(&low, &high)?, within(&high, &low)?]);
+        Ok(if negated { negate(found) } else { found })
     }
 
     pub(super) fn like(

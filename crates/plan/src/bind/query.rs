@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use meridian_datum::{CastContext, DataType, Result, SqlError, SqlState};
 use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
-use super::expr::{Clause, Cx, position, strip_nested};
+use super::expr::{Clause, Cx, position};
 use super::order::{direction, order_keys, ordinal};
 use super::scope::{CteEntry, CteSource, Scope};
 use super::{At, Binder, name_of, pos};
@@ -27,22 +27,19 @@ pub(crate) struct OutCol {
     pub(crate) col: ColId,
     pub(crate) ty: DataType,
     pub(crate) origin: (u32, i16),
+    /// What a set operation has to give a type: an untyped literal or parameter, and where it stands. Until then the
+    /// column is text.
+    pub(crate) untyped: Option<(Expr, u32)>,
 }
 
-/// One side of a set operation.
-struct SetOperand {
-    query: BoundQuery,
-    /// Which columns are literals that have no type of their own. Empty when none is.
-    untyped: Vec<Option<(Expr, u32)>>,
-}
+impl OutCol {
+    pub(super) fn typed(name: String, col: ColId, ty: DataType, origin: (u32, i16)) -> Self {
+        OutCol { name, col, ty, origin, untyped: None }
+    }
 
-impl SetOperand {
-    /// The type of a column as the other side's may decide it.
-    fn ty(&self, column: usize) -> DataType {
-        match self.untyped.get(column) {
-            Some(Some(_)) => DataType::Unknown,
-            _ => self.query.columns[column].ty.clone(),
-        }
+    /// The type, unknown where a set operation has yet to find it.
+    fn own_type(&self) -> DataType {
+        if self.untyped.is_some() { DataType::Unknown } else { self.ty.clone() }
     }
 }
 
@@ -56,10 +53,12 @@ impl Binder<'_> {
         {
             return Err(SqlError::unsupported("this query clause"));
         }
+        let keeps_untyped = std::mem::take(&mut self.keeps_untyped);
         let mut scope = Scope::child(parent);
         if let Some(with) = &q.with {
             self.with(with, &mut scope, q)?;
         }
+        self.keeps_untyped = keeps_untyped;
         self.query_body(q, &scope)
     }
 
@@ -85,13 +84,25 @@ impl Binder<'_> {
     }
 
     fn set_expr(&mut self, body: &SetExpr, scope: &Scope<'_>) -> Result<BoundQuery> {
+        // Only a select list may leave columns untyped: VALUES and writes give theirs types.
+        let keeps_untyped = std::mem::take(&mut self.keeps_untyped);
         match body {
-            SetExpr::Select(s) => self.select(s, &[], &[], scope),
-            SetExpr::Query(q) => self.query(q, scope),
+            SetExpr::Select(s) => {
+                self.keeps_untyped = keeps_untyped;
+                self.select(s, &[], &[], scope)
+            }
+            SetExpr::Query(q) => {
+                self.keeps_untyped = keeps_untyped;
+                self.query(q, scope)
+            }
             SetExpr::Values(v) => self.values(v, scope),
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
-                let l = self.set_operand(left, scope)?;
-                let r = self.set_operand(right, scope)?;
+                // The operands settle the types among themselves before the target of an INSERT is looked at.
+                self.target_types = None;
+                self.keeps_untyped = true;
+                let l = self.set_expr(left, scope)?;
+                self.keeps_untyped = true;
+                let r = self.set_expr(right, scope)?;
                 let at = set_expr_position(right);
                 self.set_operation(l, *op, *set_quantifier, r, at)
             }
@@ -105,43 +116,6 @@ impl Binder<'_> {
                 self.whole_table(parts, scope)
             }
         }
-    }
-
-    fn set_operand(&mut self, body: &SetExpr, scope: &Scope<'_>) -> Result<SetOperand> {
-        let query = self.set_expr(body, scope)?;
-        let untyped = match body {
-            SetExpr::Select(s) => self.untyped_literals(s, scope)?,
-            _ => Vec::new(),
-        };
-        // A wildcard makes the output wider than the list, and no longer aligned with it.
-        let untyped = if untyped.len() == query.columns.len() { untyped } else { Vec::new() };
-        Ok(SetOperand { query, untyped })
-    }
-
-    /// The literals without a type in a select list, each with its position.
-    fn untyped_literals(
-        &mut self,
-        select: &ast::Select,
-        scope: &Scope<'_>,
-    ) -> Result<Vec<Option<(Expr, u32)>>> {
-        let mut literals = Vec::with_capacity(select.projection.len());
-        for item in &select.projection {
-            let (ast::SelectItem::UnnamedExpr(e) | ast::SelectItem::ExprWithAlias { expr: e, .. }) = item
-            else {
-                literals.push(None);
-                continue;
-            };
-            let ast::Expr::Value(v) = strip_nested(e) else {
-                literals.push(None);
-                continue;
-            };
-            let bound = match v.value {
-                ast::Value::Placeholder(_) => None,
-                _ => Some(self.expr(e, &mut Cx::new(scope, Clause::Select))?),
-            };
-            literals.push(bound.filter(|b| b.ty() == DataType::Unknown).map(|b| (b, position(e))));
-        }
-        Ok(literals)
     }
 
     /// `TABLE t`.
@@ -168,10 +142,8 @@ impl Binder<'_> {
             .iter()
             .filter(|(c, _)| !c.hidden)
             .map(|(c, _)| match &c.expr {
-                Expr::Column { index, ty } => {
-                    OutCol { name: c.name.to_string(), col: *index, ty: ty.clone(), origin: c.origin }
-                }
-                other => OutCol { name: c.name.to_string(), col: 0, ty: other.ty(), origin: c.origin },
+                Expr::Column { index, ty } => OutCol::typed(c.name.to_string(), *index, ty.clone(), c.origin),
+                other => OutCol::typed(c.name.to_string(), 0, other.ty(), c.origin),
             })
             .collect();
         Ok(BoundQuery { rel: from.rel, columns })
@@ -197,7 +169,7 @@ impl Binder<'_> {
         let mut out = Vec::with_capacity(width);
         for (i, (column, id)) in columns.iter_mut().zip(&cols).enumerate() {
             let ty = self.unify("VALUES", column)?;
-            out.push(OutCol { name: format!("column{}", i + 1), col: *id, ty, origin: (0, 0) });
+            out.push(OutCol::typed(format!("column{}", i + 1), *id, ty, (0, 0)));
         }
         let mut rows: Vec<Vec<Expr>> = v.rows.iter().map(|_| Vec::with_capacity(width)).collect();
         for column in columns {
@@ -210,10 +182,10 @@ impl Binder<'_> {
 
     fn set_operation(
         &mut self,
-        mut l: SetOperand,
+        mut l: BoundQuery,
         op: SetOperator,
         quantifier: SetQuantifier,
-        mut r: SetOperand,
+        mut r: BoundQuery,
         at: u32,
     ) -> Result<BoundQuery> {
         let (kind, name) = match op {
@@ -226,25 +198,23 @@ impl Binder<'_> {
             SetQuantifier::None | SetQuantifier::Distinct => false,
             other => return Err(SqlError::unsupported(format!("{name} {other}"))),
         };
-        if l.query.columns.len() != r.query.columns.len() {
+        if l.columns.len() != r.columns.len() {
             let message = format!("each {name} query must have the same number of columns");
             return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(at));
         }
-        let width = l.query.columns.len();
-        let mut types = Vec::with_capacity(width);
-        for i in 0..width {
-            types.push(super::types::common_type(name, &[l.ty(i), r.ty(i)]).at(at)?);
+        let mut types = Vec::with_capacity(l.columns.len());
+        for (a, b) in l.columns.iter().zip(&r.columns) {
+            types.push(super::types::common_type(name, &[a.own_type(), b.own_type()]).at(at)?);
         }
-        let left_cols = self.convert_operand(&mut l, &types, at)?;
-        let right_cols = self.convert_operand(&mut r, &types, at)?;
+        let left_cols = self.convert(&mut l, &types, at)?;
+        let right_cols = self.convert(&mut r, &types, at)?;
         let cols = self.new_cols(types.len());
-        let (l, r) = (l.query, r.query);
         let columns = l
             .columns
             .iter()
             .zip(&cols)
             .zip(&types)
-            .map(|((c, id), ty)| OutCol { name: c.name.clone(), col: *id, ty: ty.clone(), origin: (0, 0) })
+            .map(|((c, id), ty)| OutCol::typed(c.name.clone(), *id, ty.clone(), (0, 0)))
             .collect();
         let rel = Rel::SetOp(Box::new(LogicalSetOp {
             kind,
@@ -258,38 +228,24 @@ impl Binder<'_> {
         Ok(BoundQuery { rel, columns })
     }
 
-    /// Casts an operand's output to the common types. A literal without a type is read as the common type instead,
-    /// unless it is text, which it has become already.
-    fn convert_operand(&mut self, o: &mut SetOperand, types: &[DataType], at: u32) -> Result<Vec<ColId>> {
-        let is_settled = o.untyped.iter().zip(types).all(|(u, t)| u.is_none() || *t == DataType::Text);
-        if is_settled {
-            return self.convert(&mut o.query, types, at);
-        }
-        let mut exprs = Vec::with_capacity(types.len());
-        for (i, t) in types.iter().enumerate() {
-            let (value, at) = match o.untyped.get_mut(i).and_then(Option::take) {
-                Some(literal) => literal,
-                None => (Expr::column(o.query.columns[i].col, o.query.columns[i].ty.clone()), at),
-            };
-            exprs.push((self.new_col(), self.coerce(value, t, CastContext::Implicit, at)?));
-        }
-        let cols = exprs.iter().map(|(id, _)| *id).collect();
-        let rel = std::mem::replace(&mut o.query.rel, Rel::single_row());
-        o.query.rel = Rel::Project { input: Box::new(rel), exprs };
-        Ok(cols)
-    }
-
     /// Casts a query's output to the given types.
     pub(super) fn convert(&mut self, q: &mut BoundQuery, types: &[DataType], at: u32) -> Result<Vec<ColId>> {
-        let needs = q.columns.iter().zip(types).any(|(c, t)| !c.ty.same_type(t));
+        for (c, t) in q.columns.iter_mut().zip(types) {
+            // A literal is text already; only a parameter has yet to become it.
+            if *t == DataType::Text && matches!(c.untyped, Some((Expr::Const(..), _))) {
+                c.untyped = None;
+            }
+        }
+        let needs = q.columns.iter().zip(types).any(|(c, t)| c.untyped.is_some() || !c.ty.same_type(t));
         if !needs {
             return Ok(q.columns.iter().map(|c| c.col).collect());
         }
         let mut exprs = Vec::with_capacity(types.len());
         let mut cols = Vec::with_capacity(types.len());
-        for (c, t) in q.columns.iter().zip(types) {
+        for (c, t) in q.columns.iter_mut().zip(types) {
             let id = self.new_col();
-            let cast = self.coerce(Expr::column(c.col, c.ty.clone()), t, CastContext::Implicit, at)?;
+            let (value, at) = c.untyped.take().unwrap_or_else(|| (Expr::column(c.col, c.ty.clone()), at));
+            let cast = self.coerce(value, t, CastContext::Implicit, at)?;
             exprs.push((id, cast));
             cols.push(id);
         }

@@ -20,6 +20,7 @@ use super::window::Windows;
 use super::{At, Binder, BoundQuery, NamedExpr, name_of, names_of, pos, position_of};
 use crate::expr::Expr;
 use crate::logical::{ColId, ColSet, LogicalAggregate, Order, Rel};
+use crate::parse::is_empty_list;
 use crate::physical::{JoinKind, SetFunction};
 use crate::same::same_expr;
 
@@ -27,6 +28,8 @@ use crate::same::same_expr;
 struct Item {
     named: NamedExpr,
     origin: (u32, i16),
+    /// See [`OutCol::untyped`].
+    untyped: Option<(Expr, u32)>,
 }
 
 /// A key of ORDER BY: an output column, or an expression of its own.
@@ -44,6 +47,8 @@ struct Parts {
     windows: Windows,
     /// Set-returning functions of the select list.
     functions: Vec<(SetFunction, Vec<Expr>, ColId)>,
+    /// Untyped columns are left to a set operation.
+    keeps_untyped: bool,
 }
 
 impl Binder<'_> {
@@ -56,6 +61,7 @@ impl Binder<'_> {
     ) -> Result<BoundQuery> {
         unsupported_clauses(s)?;
         let targets = self.target_types.take();
+        let keeps_untyped = std::mem::take(&mut self.keeps_untyped);
         let FromItem { mut rel, scope: from } = self.bind_from_clause(&s.from, parent)?;
         let mut scope = Scope::child(parent);
         scope.from = from;
@@ -63,12 +69,18 @@ impl Binder<'_> {
             let ast::NamedWindowExpr::WindowSpec(spec) = &w.1 else {
                 return Err(SqlError::unsupported("a window defined as another one"));
             };
-            scope.windows.insert(name_of(&w.0), spec.clone());
+            let name = name_of(&w.0);
+            if scope.windows.contains_key(&name) {
+                let message = format!("window \"{name}\" is already defined");
+                return Err(SqlError::new(SqlState::WINDOWING_ERROR, message).at(pos(w.0.span)));
+            }
+            let spec = super::window::complete(spec, &scope.windows, false)?;
+            scope.windows.insert(name, spec);
         }
         let own = rel.all_cols();
         let since = self.col_refs.len();
         let targets = targets.unwrap_or_default();
-        let mut parts = Parts::default();
+        let mut parts = Parts { keeps_untyped, ..Parts::default() };
         let mut items = self.select_list(&s.projection, &targets, &scope, &mut parts)?;
         if let Some(w) = &s.selection {
             let condition = self.condition(w, &mut Cx::new(&scope, Clause::Where))?;
@@ -113,12 +125,17 @@ impl Binder<'_> {
         parts: &mut Parts,
     ) -> Result<Vec<Item>> {
         let mut items = Vec::with_capacity(list.len());
-        for item in list {
+        for item in list.iter().filter(|item| !is_empty_list(item)) {
             match item {
                 SelectItem::UnnamedExpr(e) => {
                     let name = column_name(e).unwrap_or("?column?".into());
                     let target = targets.get(items.len());
                     items.push(self.select_item(e, name, target, scope, parts)?);
+                }
+                SelectItem::ExprWithAlias { alias, .. } if alias.quote_style == Some('\'') => {
+                    // sqlparser takes a string for an alias, which PostgreSQL does not.
+                    let message = format!("syntax error at or near \"'{}'\"", alias.value);
+                    return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(pos(alias.span)));
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     let target = targets.get(items.len());
@@ -134,7 +151,7 @@ impl Binder<'_> {
                     for (c, t) in scope.from.columns.iter().filter(|(c, _)| !c.hidden) {
                         self.note_star(c, &scope.from.tables[*t].alias, pos(options.wildcard_token.0.span));
                         let named = NamedExpr { expr: c.expr.clone(), name: c.name.to_string() };
-                        items.push(Item { named, origin: c.origin });
+                        items.push(Item { named, origin: c.origin, untyped: None });
                     }
                 }
                 SelectItem::QualifiedWildcard(kind, options) => {
@@ -154,7 +171,7 @@ impl Binder<'_> {
                     for c in t.columns.iter().filter(|c| !c.hidden) {
                         self.note_star(c, &t.alias, at);
                         let named = NamedExpr { expr: c.expr.clone(), name: c.name.to_string() };
-                        items.push(Item { named, origin: c.origin });
+                        items.push(Item { named, origin: c.origin, untyped: None });
                     }
                 }
                 SelectItem::ExprWithAliases { .. } => {
@@ -196,14 +213,24 @@ impl Binder<'_> {
         cx.aggregates = Some(&mut parts.aggregates);
         cx.windows = Some(&mut parts.windows);
         let mut expr = self.expr(e, &mut cx)?;
+        let mut untyped = None;
         expr = match target {
             Some(t) if expr.ty() == DataType::Unknown => {
                 self.coerce(expr, t, meridian_datum::CastContext::Assignment, position(e))?
             }
+            _ if parts.keeps_untyped && expr.ty() == DataType::Unknown => {
+                untyped = Some((expr.clone(), position(e)));
+                match expr {
+                    // Its type is not settled here, and it is equal for all rows: grouping and sorting do not care what
+                    // it stands for.
+                    Expr::Param { .. } => Expr::null(DataType::Text),
+                    literal => self.settle(literal)?,
+                }
+            }
             _ => self.settle(expr)?,
         };
         let origin = origin_of(&expr, scope);
-        Ok(Item { named: NamedExpr { expr, name }, origin })
+        Ok(Item { named: NamedExpr { expr, name }, origin, untyped })
     }
 
     /// The expressions of RETURNING.
@@ -253,7 +280,7 @@ impl Binder<'_> {
         let col = self.new_col();
         parts.functions.push((function, args, col));
         let named = NamedExpr { expr: Expr::column(col, ty.clone()), name };
-        Ok(Item { named, origin: (0, 0) })
+        Ok(Item { named, origin: (0, 0), untyped: None })
     }
 
     /// Joins the set-returning functions of the select list to the rows. Several of them run side by side, which only
@@ -480,7 +507,13 @@ impl Binder<'_> {
         for item in items {
             let ty = item.named.expr.ty();
             let col = self.project_expr(&mut exprs, item.named.expr);
-            columns.push(OutCol { name: item.named.name, col, ty, origin: item.origin });
+            columns.push(OutCol {
+                name: item.named.name,
+                col,
+                ty,
+                origin: item.origin,
+                untyped: item.untyped,
+            });
         }
         let visible = exprs.len();
         let mut keys: Vec<Order> = Vec::with_capacity(sort.len());

@@ -116,7 +116,7 @@ impl Binder<'_> {
         let mut columns = Vec::with_capacity(list.len());
         for (named, origin) in self.returning_list(list, &scope)? {
             let col = self.new_col();
-            columns.push(OutCol { name: named.name, col, ty: named.expr.ty(), origin });
+            columns.push(OutCol::typed(named.name, col, named.expr.ty(), origin));
             exprs.push((col, named.expr));
         }
         Ok((Some(exprs), columns))

@@ -119,7 +119,12 @@ impl Binder<'_> {
         if expr.ty() == DataType::Unknown {
             return self.coerce_unknown(expr, &DataType::Text, CastContext::Implicit, 0);
         }
-        Ok(expr)
+        match expr {
+            Expr::Row(items) => {
+                Ok(Expr::Row(items.into_iter().map(|i| self.settle(i)).collect::<Result<_>>()?))
+            }
+            other => Ok(other),
+        }
     }
 
     /// A boolean for WHERE and its kin; 42804 names the clause.

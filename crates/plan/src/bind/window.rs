@@ -1,5 +1,6 @@
 //! Window functions: gathered while the select list and ORDER BY are bound, computed after grouping.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use meridian_datum::{CastContext, DataType, Datum, Result, SqlError, SqlState, is_aggregate};
@@ -46,6 +47,45 @@ impl Windows {
         }
         Ok(())
     }
+}
+
+fn find<'w>(name: &ast::Ident, windows: &'w HashMap<String, ast::WindowSpec>) -> Result<&'w ast::WindowSpec> {
+    windows.get(&name_of(name)).ok_or_else(|| {
+        let message = format!("window \"{}\" does not exist", name_of(name));
+        SqlError::new(SqlState::UNDEFINED_OBJECT, message).at(pos(name.span))
+    })
+}
+
+/// A window's definition with what it takes from the window that it names. It may add an order and a frame, and take
+/// nothing back. `in_over`: the definition stands in an OVER clause.
+pub(super) fn complete(
+    spec: &ast::WindowSpec,
+    windows: &HashMap<String, ast::WindowSpec>,
+    in_over: bool,
+) -> Result<ast::WindowSpec> {
+    let Some(ident) = &spec.window_name else { return Ok(spec.clone()) };
+    let (base, name) = (find(ident, windows)?, name_of(ident));
+    let refuse = |message: String| Err(SqlError::new(SqlState::WINDOWING_ERROR, message).at(pos(ident.span)));
+    if !spec.partition_by.is_empty() {
+        return refuse(format!("cannot override PARTITION BY clause of window \"{name}\""));
+    }
+    if !spec.order_by.is_empty() && !base.order_by.is_empty() {
+        return refuse(format!("cannot override ORDER BY clause of window \"{name}\""));
+    }
+    if base.window_frame.is_some() {
+        let error = refuse(format!("cannot copy window \"{name}\" because it has a frame clause"));
+        let adds_nothing = spec.order_by.is_empty() && spec.window_frame.is_none();
+        return error.map_err(|e: SqlError| {
+            if in_over && adds_nothing { e.with_hint("Omit the parentheses in this OVER clause.") } else { e }
+        });
+    }
+    let order_by = if spec.order_by.is_empty() { &base.order_by } else { &spec.order_by };
+    Ok(ast::WindowSpec {
+        window_name: None,
+        partition_by: base.partition_by.clone(),
+        order_by: order_by.clone(),
+        window_frame: spec.window_frame.clone(),
+    })
 }
 
 impl Binder<'_> {
@@ -101,6 +141,10 @@ impl Binder<'_> {
             order.push((self.typed_expr(&k.expr, &mut wcx)?, descending, nulls_first));
         }
         let frame = self.frame(spec.window_frame.as_ref(), cx)?;
+        if frame.unit == FrameUnit::Groups && order.is_empty() {
+            let message = "GROUPS mode requires an ORDER BY clause";
+            return Err(SqlError::new(SqlState::WINDOWING_ERROR, message).at(at));
+        }
         let col = self.new_col();
         let call = WindowCall { function, args, filter, frame, ty: ty.clone() };
         let windows = cx.windows.as_mut().expect("checked above");
@@ -118,25 +162,9 @@ impl Binder<'_> {
     }
 
     fn window_spec(&self, over: &WindowType, cx: &Cx<'_, '_>) -> Result<ast::WindowSpec> {
-        let find = |name: &ast::Ident| {
-            cx.scope.windows.get(&name_of(name)).cloned().ok_or_else(|| {
-                let message = format!("window \"{}\" does not exist", name_of(name));
-                SqlError::new(SqlState::UNDEFINED_OBJECT, message).at(pos(name.span))
-            })
-        };
         match over {
-            WindowType::NamedWindow(name) => find(name),
-            WindowType::WindowSpec(spec) => match &spec.window_name {
-                None => Ok(spec.clone()),
-                Some(name) => {
-                    let mut base = find(name)?;
-                    if !spec.order_by.is_empty() {
-                        base.order_by = spec.order_by.clone();
-                    }
-                    base.window_frame = spec.window_frame.clone().or(base.window_frame);
-                    Ok(base)
-                }
-            },
+            WindowType::NamedWindow(name) => find(name, &cx.scope.windows).cloned(),
+            WindowType::WindowSpec(spec) => complete(spec, &cx.scope.windows, true),
         }
     }
 
@@ -294,7 +322,12 @@ impl Binder<'_> {
                 return Err(SqlError::unsupported("RANGE with an offset").at(position(e)));
             }
             let bound = b.expr(e, &mut Cx::new(cx.scope, Clause::WindowDefinition))?;
-            b.coerce(bound, &COUNT, CastContext::Implicit, position(e))
+            if !bound.cols().is_empty() {
+                let unit = if unit == FrameUnit::Rows { "ROWS" } else { "GROUPS" };
+                let message = format!("argument of {unit} must not contain variables");
+                return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(position(e)));
+            }
+            b.coerce(bound, &COUNT, CastContext::Assignment, position(e))
         };
         Ok(match b {
             WindowFrameBound::CurrentRow => FrameBound::CurrentRow,

@@ -6,7 +6,7 @@ use super::{Ask, Lowered, Lowerer, plan, position, project};
 use crate::expr::Expr;
 use crate::logical::{ColId, ColSet, LogicalAggregate, LogicalSetOp, Order, Rel};
 use crate::physical::{
-    Aggregate, AggregateCall, Operator, SetOpKind, SortKey, TableFunction, Window, WindowCall,
+    Aggregate, AggregateCall, FrameBound, Operator, SetOpKind, SortKey, TableFunction, Window, WindowCall,
 };
 
 impl Lowerer<'_> {
@@ -273,6 +273,11 @@ impl Lowerer<'_> {
             let mut call = f.clone();
             call.args = self.exprs(&f.args, &input.cols)?;
             call.filter = f.filter.as_ref().map(|e| self.expr(e, &input.cols)).transpose()?;
+            for bound in [&mut call.frame.start, &mut call.frame.end] {
+                if let FrameBound::Preceding(e) | FrameBound::Following(e) = bound {
+                    *e = self.expr(e, &[])?;
+                }
+            }
             calls.push(call);
         }
         let mut types = input.plan.types.to_vec();

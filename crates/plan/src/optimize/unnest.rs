@@ -110,7 +110,8 @@ fn decorrelate(rel: Rel, keep: &[ColId], as_set: bool) -> Option<(Rel, Vec<Expr>
     }
     match rel {
         Rel::Filter { input, conds } => {
-            let (input, mut pulled) = decorrelate(*input, keep, as_set)?;
+            let below = kept_below(keep, &conds);
+            let (input, mut pulled) = decorrelate(*input, &below, as_set)?;
             let mut stay = Vec::new();
             for c in conds.into_iter().flat_map(super::push_down::split) {
                 if c.cols().intersects(&free) {
@@ -148,8 +149,9 @@ fn decorrelate(rel: Rel, keep: &[ColId], as_set: bool) -> Option<(Rel, Vec<Expr>
             Some((Rel::Project { input: Box::new(input), exprs }, pulled))
         }
         Rel::Join { kind: JoinKind::Inner, left, right, on, lateral: false } => {
-            let (left, mut pulled) = decorrelate(*left, &[], as_set)?;
-            let (right, more) = decorrelate(*right, &[], as_set)?;
+            let below = kept_below(keep, &on);
+            let (left, mut pulled) = decorrelate(*left, &below, as_set)?;
+            let (right, more) = decorrelate(*right, &below, as_set)?;
             pulled.extend(more);
             let mut stay = Vec::new();
             for c in on.into_iter().flat_map(super::push_down::split) {
@@ -179,6 +181,13 @@ fn decorrelate(rel: Rel, keep: &[ColId], as_set: bool) -> Option<(Rel, Vec<Expr>
         }
         _ => None,
     }
+}
+
+/// The columns that must come out below conditions: those wanted above, and those that the conditions read.
+fn kept_below(keep: &[ColId], conds: &[Expr]) -> Vec<ColId> {
+    let mut cols = ColSet::from_cols(keep.iter().copied());
+    conds.iter().for_each(|c| c.collect_cols(&mut cols));
+    cols.iter().collect()
 }
 
 fn is_positive(limit: Option<&Expr>) -> bool {

@@ -1,6 +1,7 @@
 //! Clauses that are taken out of the token stream before sqlparser reads it.
 
 use meridian_datum::{Result, SqlError, SqlState};
+use sqlparser::ast;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -37,6 +38,7 @@ pub(crate) struct InterleaveClause {
 pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
     let mut hooks = Hooks::default();
     expand_table(tokens);
+    unwrap_insert_source(tokens);
     let mut i = 0;
     while i < tokens.len() {
         let Token::Word(w) = &tokens[i].token else {
@@ -53,6 +55,8 @@ pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
                 continue;
             }
             Keyword::FOR => shorten_lock(tokens, i),
+            Keyword::SELECT => name_empty_list(tokens, i),
+            Keyword::TRIM => shorten_trim(tokens, i),
             _ if w.value.eq_ignore_ascii_case("interleave")
                 && words(tokens, i, &["INTERLEAVE", "IN", "PARENT"]) =>
             {
@@ -133,12 +137,96 @@ fn take_interleave(tokens: &mut Vec<TokenWithSpan>, at: usize) -> Result<Interle
     Ok(InterleaveClause { parent, cascade, position })
 }
 
-/// `FOR NO KEY UPDATE` and `FOR KEY SHARE` lock rows no less than `FOR UPDATE` and `FOR SHARE` do here.
+/// A name that no client can write, since text holds no zero byte: the only item of an empty select list.
+const EMPTY_LIST: &str = "\0";
+
+/// Whether a select item stands for an empty list.
+pub(crate) fn is_empty_list(item: &ast::SelectItem) -> bool {
+    matches!(item, ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(i)) if i.value == EMPTY_LIST)
+}
+
+/// `SELECT` and `SELECT WHERE ...`: sqlparser knows an empty list only before FROM.
+fn name_empty_list(tokens: &mut Vec<TokenWithSpan>, at: usize) {
+    let is_empty = match tokens.get(at + 1).map(|t| &t.token) {
+        None | Some(Token::RParen) => true,
+        Some(Token::Word(w)) => matches!(
+            w.keyword,
+            Keyword::WHERE
+                | Keyword::GROUP
+                | Keyword::HAVING
+                | Keyword::ORDER
+                | Keyword::LIMIT
+                | Keyword::OFFSET
+                | Keyword::FETCH
+                | Keyword::FOR
+                | Keyword::UNION
+                | Keyword::INTERSECT
+                | Keyword::EXCEPT
+        ),
+        Some(_) => false,
+    };
+    if is_empty {
+        let span = tokens[at].span;
+        tokens.insert(at + 1, TokenWithSpan { token: Token::make_word(EMPTY_LIST, Some('"')), span });
+    }
+}
+
+/// `trim(LEADING FROM x)` and `trim(FROM x)`: without characters to trim, sqlparser wants no FROM.
+fn shorten_trim(tokens: &mut Vec<TokenWithSpan>, at: usize) {
+    if tokens.get(at + 1).is_none_or(|t| t.token != Token::LParen) {
+        return;
+    }
+    let is_side = |t: &TokenWithSpan| ["LEADING", "TRAILING", "BOTH"].iter().any(|w| is_word(&t.token, w));
+    let from = if tokens.get(at + 2).is_some_and(is_side) { at + 3 } else { at + 2 };
+    if words(tokens, from, &["FROM"]) {
+        tokens.remove(from);
+    }
+}
+
+/// `INSERT INTO t (VALUES ...)`: parentheses around the rows mean nothing.
+fn unwrap_insert_source(tokens: &mut Vec<TokenWithSpan>) {
+    if !tokens.first().is_some_and(|t| is_word(&t.token, "INSERT")) {
+        return;
+    }
+    let Some(open) =
+        (1..tokens.len()).find(|i| tokens[*i].token == Token::LParen && words(tokens, i + 1, &["VALUES"]))
+    else {
+        return;
+    };
+    // In any other place these are a subquery's.
+    let before = &tokens[open - 1].token;
+    let is_source = matches!(before, Token::RParen)
+        || matches!(before, Token::Word(w) if w.quote_style.is_some() || w.keyword != Keyword::FROM)
+            && tokens[1..open].iter().all(|t| t.token != Token::LParen);
+    if !is_source
+        || tokens[1..open].iter().any(|t| is_word(&t.token, "SELECT") || is_word(&t.token, "VALUES"))
+    {
+        return;
+    }
+    let mut depth = 0usize;
+    for i in open..tokens.len() {
+        match tokens[i].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            tokens.remove(i);
+            tokens.remove(open);
+            return;
+        }
+    }
+}
+
+/// `FOR NO KEY UPDATE` and `FOR KEY SHARE` lock rows no less than `FOR UPDATE` and `FOR SHARE` do here;
+/// `FOR READ ONLY` locks nothing.
 fn shorten_lock(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     if words(tokens, at, &["FOR", "NO", "KEY", "UPDATE"]) {
         tokens.drain(at + 1..at + 3);
     } else if words(tokens, at, &["FOR", "KEY", "SHARE"]) {
         tokens.remove(at + 1);
+    } else if words(tokens, at, &["FOR", "READ", "ONLY"]) && at + 3 == tokens.len() {
+        tokens.truncate(at);
     }
 }
 

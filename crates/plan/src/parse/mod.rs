@@ -1,11 +1,12 @@
 //! SQL text to syntax trees, within limits of size and nesting.
 //!
-//! The grammar is sqlparser's. Three things are done around it:
+//! The grammar is sqlparser's, with PostgreSQL's expressions completed in [`dialect`]. Three things are done around it:
 //!
 //! - statements of the session (`BEGIN`, `SET`, `SHOW`, `COPY`, ...) are read from the tokens here, since their grammar is
 //!   PostgreSQL's own and small ([`commands`]);
 //! - clauses that sqlparser does not know are taken out of the token stream before it sees them ([`hooks`]):
-//!   `AS OF SYSTEM TIME`, `INTERLEAVE IN PARENT`, `OPERATOR(schema.op)`;
+//!   `AS OF SYSTEM TIME`, `INTERLEAVE IN PARENT`, `OPERATOR(schema.op)`; and spellings that it does not know are
+//!   changed to ones that it does;
 //! - token positions are rewritten to character offsets in the whole text, so that every span in a syntax tree is a
 //!   position that an error can carry.
 //!
@@ -15,6 +16,7 @@
 mod commands;
 mod copy;
 mod cursor;
+mod dialect;
 mod error;
 mod hooks;
 mod limits;
@@ -23,15 +25,15 @@ use std::sync::Arc;
 
 use meridian_datum::{Result, SqlError, SqlState};
 use sqlparser::ast::Statement;
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserOptions};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 pub(crate) use commands::{AlterSyntax, Command, TableName};
 pub(crate) use copy::{CopySource, CopySyntax};
-pub(crate) use hooks::{Hooks, InterleaveClause};
+pub(crate) use dialect::SYMMETRIC;
+pub(crate) use hooks::{Hooks, InterleaveClause, is_empty_list};
 
-pub(crate) static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+pub(crate) static DIALECT: dialect::Postgres = dialect::Postgres;
 
 /// Bytes of one query string; larger ones are 54000. PostgreSQL's own limit is 1 GB of message.
 pub const SQL_BYTES_MAX: usize = 64 << 20;

@@ -59,6 +59,20 @@ async fn a_prepared_statement_runs_with_parameters() {
 }
 
 #[tokio::test]
+async fn a_portal_outlives_its_statement() {
+    let world = World::new().await;
+    let mut s = table(&world).await;
+    s.parse("q", "select b from t where a = 2", &[]).await.unwrap();
+    s.bind("p", "q", NO_PARAMS).await.unwrap();
+    s.close_statement("q");
+    s.parse("q", "select b from t where a = 3", &[]).await.unwrap();
+    let mut sink = TextSink::default();
+    s.execute("p", 0, &mut sink).await.unwrap();
+    s.sync(&mut sink).await.unwrap();
+    assert_eq!(sink.out, "v2\nSELECT 1\n", "the portal runs the statement that it was bound to");
+}
+
+#[tokio::test]
 async fn binary_parameters_and_result_formats() {
     let world = World::new().await;
     let mut s = table(&world).await;
