@@ -48,7 +48,7 @@ impl Score {
 /// # Errors
 /// The file cannot be read, or the server is not there.
 pub async fn score_file(url: &str, path: &Path, verbose: bool) -> Result<Score, String> {
-    let records = sqllogictest::parse_file::<DefaultColumnType>(path).map_err(|e| e.to_string())?;
+    let records = crate::client::read_file(path)?;
     let admin = crate::connect(url).await.map_err(|e| e.to_string())?;
     let database = format!("score_{}", std::process::id());
     let drop_it = format!("DROP DATABASE IF EXISTS {database}");
