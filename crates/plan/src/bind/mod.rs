@@ -10,13 +10,14 @@
 //! | [`expr`], [`ops`], [`special`], [`subquery`] | scalar expressions |
 //! | [`func`], [`agg`], [`window`] | calls |
 //! | [`types`] | coercion, untyped literals, parameters |
-//! | [`from`], [`select`], [`query`], [`order`] | queries |
+//! | [`from`], [`select`], [`column_name`], [`query`], [`order`] | queries |
 //! | [`insert`], [`update`], [`target`] | writes |
 //! | [`ddl`], [`alter`], [`definition`] | schema changes |
 //! | [`command`] | statements of the session |
 
 mod agg;
 mod alter;
+mod column_name;
 mod command;
 mod ddl;
 mod definition;
