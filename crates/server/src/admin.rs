@@ -57,6 +57,9 @@ pub(crate) struct Admin {
     membership: watch::Sender<Option<Membership>>,
     initialising: tokio::sync::Mutex<()>,
     running: OnceLock<Arc<dyn Running>>,
+    /// The request with this node's first replicas, where it came after a peer had told the node who it is and before
+    /// the node runs. Its replicas are created as soon as it does.
+    late: Mutex<Option<BootstrapRequest>>,
 }
 
 impl Admin {
@@ -76,12 +79,18 @@ impl Admin {
             membership: watch::Sender::new(None),
             initialising: tokio::sync::Mutex::new(()),
             running: OnceLock::new(),
+            late: Mutex::new(None),
         })
     }
 
     /// The parts behind the answers are up.
     pub(crate) fn set_running(&self, running: Arc<dyn Running>) {
-        assert!(self.running.set(running).is_ok(), "a node starts once");
+        assert!(self.running.set(running.clone()).is_ok(), "a node starts once");
+        // Whoever holds the lock next sees the running part, so that no request stays behind.
+        let late = self.late.lock().take();
+        if let Some(Err(error)) = late.map(|request| running.create(&request)) {
+            tracing::error!(%error, "cannot create the first replicas");
+        }
     }
 
     /// This node's own record.
@@ -185,10 +194,15 @@ impl Admin {
                 return Err(AdminError::WrongCluster);
             }
             // It may have learned who it is from a peer before this request came with its replicas.
+            let mut late = self.late.lock();
             return match self.running.get() {
                 Some(running) => running.create(&request),
                 None if known.request.is_none() => Err(AdminError::NotInitialised),
-                None => Ok(()),
+                None if request.shards.is_empty() => Ok(()),
+                None => {
+                    *late = Some(request);
+                    Ok(())
+                }
             };
         }
         self.folder.set_identity(identity).map_err(|e| AdminError::Failed { detail: e.to_string() })?;
@@ -283,5 +297,76 @@ impl AdminHandler for Admin {
 
     async fn drain(&self) -> Result<u64, AdminError> {
         self.running()?.drain().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_types::GroupId;
+
+    use super::*;
+
+    /// Counts the shards that it was told to create.
+    #[derive(Default)]
+    struct Created(Mutex<Vec<GroupId>>);
+
+    #[async_trait]
+    impl Running for Created {
+        fn status(&self, _: &mut NodeStatus) {}
+
+        fn locks(&self, _: usize) -> Vec<LockStatus> {
+            Vec::new()
+        }
+
+        fn transactions(&self, _: usize) -> Vec<TransactionStatus> {
+            Vec::new()
+        }
+
+        async fn publish_catalog(&self, _: u64) -> Result<(), AdminError> {
+            Ok(())
+        }
+
+        async fn admit(&self, node: NodeAddress) -> Result<NodeId, AdminError> {
+            Ok(node.node)
+        }
+
+        async fn drain(&self) -> Result<u64, AdminError> {
+            Ok(0)
+        }
+
+        fn create(&self, request: &BootstrapRequest) -> Result<(), AdminError> {
+            self.0.lock().extend(request.shards.iter().map(|s| s.group));
+            Ok(())
+        }
+
+        fn peers_changed(&self) {}
+    }
+
+    /// A node whose peer tells it who it is before `init` does, at any moment of its start, has its replicas all the same.
+    #[tokio::test]
+    async fn the_first_replicas_are_created_whoever_comes_first() {
+        for runs_before in [false, true] {
+            let path =
+                std::env::temp_dir().join(format!("meridian-admin-{}-{runs_before}", std::process::id()));
+            let folder = Arc::new(Folder::open(&path).expect("a new folder"));
+            let me = NodeAddress { address: "h3:1".into(), ..NodeAddress::default() };
+            let admin = Admin::new(me, Vec::new(), folder, Peers::new());
+            let nodes = (1..=3).map(|i| NodeAddress { address: format!("h{i}:1"), ..NodeAddress::default() });
+            let plan = bootstrap::plan(ClusterId::new(7), nodes.collect());
+            let request = plan[&NodeId::new(3)].clone();
+            let identity = Identity { cluster: request.cluster, node: request.node };
+            let created = Arc::new(Created::default());
+
+            admin.admitted(identity, request.nodes.clone());
+            if runs_before {
+                admin.set_running(created.clone());
+            }
+            admin.take_bootstrap(request).expect("the same identity");
+            if !runs_before {
+                admin.set_running(created.clone());
+            }
+            assert_eq!(*created.0.lock(), [bootstrap::SYSTEM_GROUP, bootstrap::USER_GROUP]);
+            std::fs::remove_dir_all(&path).expect("the folder is there");
+        }
     }
 }
