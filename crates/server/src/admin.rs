@@ -189,12 +189,14 @@ impl Admin {
     /// Becomes a member. Idempotent.
     pub(crate) fn take_bootstrap(&self, request: BootstrapRequest) -> Result<(), AdminError> {
         let identity = Identity { cluster: request.cluster, node: request.node };
+        // Held to the end: `init` and a peer may both tell this node who it is at the same moment, and the one that comes
+        // second must find what the first one did.
+        let mut late = self.late.lock();
         if let Some(known) = self.membership.borrow().as_ref() {
             if known.identity != identity {
                 return Err(AdminError::WrongCluster);
             }
             // It may have learned who it is from a peer before this request came with its replicas.
-            let mut late = self.late.lock();
             return match self.running.get() {
                 Some(running) => running.create(&request),
                 None if known.request.is_none() => Err(AdminError::NotInitialised),
