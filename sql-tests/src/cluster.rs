@@ -1,9 +1,11 @@
 //! Real clusters as child processes on loopback.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
@@ -264,15 +266,33 @@ impl Drop for Cluster {
     }
 }
 
-/// Free ports in a row: `demo` numbers its nodes' ports upwards.
+/// `n` ports in a row that nothing listens on and no other test takes.
+///
+/// They lie below the ports that the system gives to outgoing connections: a server that starts later must not find
+/// its port taken by somebody's client. Other test processes are kept off by a lock per block, held until this process
+/// ends.
 fn consecutive_ports(n: usize) -> Vec<u16> {
-    for _ in 0..100 {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let start = first.local_addr().unwrap().port();
-        let Some(end) = start.checked_add(n as u16) else { continue };
-        let rest: Vec<_> = (start + 1..end).map(|p| TcpListener::bind(("127.0.0.1", p))).collect();
-        if rest.iter().all(Result::is_ok) {
-            return (start..end).collect();
+    const FIRST: u16 = 10_000;
+    const BLOCK: u16 = 16;
+    const BLOCKS: u16 = 1_400;
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    assert!(n <= usize::from(BLOCK));
+
+    let locks = std::env::temp_dir().join("meridian-test-ports");
+    std::fs::create_dir_all(&locks).unwrap();
+    // Each process begins elsewhere, so that most of them find the first block free.
+    let begin = (std::process::id() % u32::from(BLOCKS)) as u16;
+    for block in (0..BLOCKS).map(|i| (begin + i) % BLOCKS) {
+        let lock = File::create(locks.join(block.to_string())).unwrap();
+        if lock.try_lock().is_err() {
+            continue;
+        }
+        let start = FIRST + block * BLOCK;
+        let ports: Vec<u16> = (start..start + n as u16).collect();
+        let free: Vec<_> = ports.iter().map(|port| TcpListener::bind(("127.0.0.1", *port))).collect();
+        if free.iter().all(Result::is_ok) {
+            HELD.lock().unwrap().push(lock);
+            return ports;
         }
     }
     panic!("no {n} free ports in a row");
