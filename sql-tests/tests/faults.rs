@@ -201,6 +201,42 @@ async fn workloads_under_faults_are_strictly_serializable() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The retention is a setting of the cluster: it reaches nodes where it was not set, and reads below the horizon say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_beyond_their_retention_cannot_be_read() {
+    let cluster = Cluster::start(ClusterKind::Demo, "retention").await;
+    let client = connect(&cluster.url(1)).await.unwrap();
+    client
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 1)")
+        .await
+        .unwrap();
+    client.batch_execute("UPDATE t SET n = 2 WHERE id = 1").await.unwrap();
+    let old: String = client.query_one("SHOW commit_timestamp", &[]).await.unwrap().get(0);
+    client.batch_execute("UPDATE t SET n = 3 WHERE id = 1").await.unwrap();
+    let read = format!("SELECT n FROM t AS OF SYSTEM TIME '{old}'");
+    assert_eq!(client.query_one(&read, &[]).await.unwrap().get::<_, i32>(0), 2);
+
+    let refused = client.batch_execute("SET CLUSTER SETTING gc.ttl = 'soon'").await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "22023");
+    let refused = client.batch_execute("SET CLUSTER SETTING gc.tll = '1s'").await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "42704");
+    client.batch_execute("SET CLUSTER SETTING gc.ttl = '1s'").await.unwrap();
+    for node in 0..3 {
+        let client = connect(&cluster.url(node)).await.unwrap();
+        eventually("reads below the horizon are refused", Duration::from_secs(30), || async {
+            let refused = client.query(&read, &[]).await.err();
+            refused.is_some_and(|e| e.code().is_some_and(|code| code.code() == "72000"))
+        })
+        .await;
+        assert_eq!(client.query_one("SELECT n FROM t", &[]).await.unwrap().get::<_, i32>(0), 3);
+        let setting = "SELECT value FROM meridian.settings WHERE name = 'gc.ttl'";
+        eventually("the setting is known", Duration::from_secs(30), || async {
+            client.query_one(setting, &[]).await.unwrap().get::<_, &str>(0) == "1s"
+        })
+        .await;
+    }
+}
+
 fn raw(cluster: &Cluster) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", cluster.pg_port(0))).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

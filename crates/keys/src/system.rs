@@ -211,6 +211,11 @@ impl SystemKey {
         kind_span(STATISTICS)
     }
 
+    /// The span of all cluster settings.
+    pub fn all_settings() -> Span {
+        kind_span(SETTING)
+    }
+
     fn kind(&self) -> u8 {
         match self {
             SystemKey::Meta { .. } => META,

@@ -69,6 +69,8 @@ pub(crate) struct Cell {
     pub(crate) scheduled: AtomicU64,
     /// A copy of whether it rests, for those who pass by without the lock.
     pub(crate) rests: AtomicBool,
+    /// A copy of the replica's garbage-collection horizon, in nanoseconds, for reads that are done without the lock.
+    pub(crate) horizon: AtomicU64,
     /// Held shared while a read is served outside of the lock, exclusively while a snapshot replaces the data.
     pub(crate) data: RwLock<()>,
 }
@@ -77,6 +79,7 @@ impl Cell {
     pub(crate) fn new(group: GroupId, replica: Replica, applied: Slot) -> Self {
         Cell {
             group,
+            horizon: AtomicU64::new(replica.gc_horizon().as_nanos()),
             core: Mutex::new(Core {
                 replica,
                 outputs: Outputs::default(),

@@ -9,6 +9,7 @@
 //! writes. Reads and answers come after the unlock, on the thread that made the step.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use meridian_paxos::Envelope;
 use meridian_rpc::peer::PeerMessage;
@@ -126,7 +127,7 @@ impl Inner {
             let guard = cell.data.read();
             drop(core);
             let ops = std::mem::take(ops);
-            let answer = self.read(&Serve { id, ops, at, registration: None, skip: Vec::new() });
+            let answer = self.read(cell, &Serve { id, ops, at, registration: None, skip: Vec::new() });
             drop(guard);
             self.counters.ready_answers.add(1);
             return Begun::Ready(answer);
@@ -145,7 +146,7 @@ impl Inner {
         let answer = match (own, own_read) {
             (Some(answer), _) => answer,
             (None, Some(read)) => {
-                let answer = self.read(&read);
+                let answer = self.read(cell, &read);
                 drop(guard);
                 answer
             }
@@ -171,6 +172,7 @@ impl Inner {
             self.before_step(cell, core, &input, now);
             core.replica.step(input, now, &*self.data, &mut core.outputs);
             self.counters.steps.add(1);
+            cell.horizon.store(core.replica.gc_horizon().as_nanos(), Ordering::Release);
             self.send_all(core.outputs.send.drain(..));
             let out = &mut core.outputs;
             if !out.persist.is_empty() || !out.send_after_persist.is_empty() {
@@ -309,7 +311,7 @@ impl Inner {
         let guard: Option<RwLockReadGuard<'_, ()>> = (!effects.reads.is_empty()).then(|| cell.data.read());
         drop(core);
         for (waiter, read) in effects.reads {
-            let answer = self.read(&read);
+            let answer = self.read(cell, &read);
             let waiter = waiter.expect("the caller of a step has taken its own read");
             self.deliver(waiter, answer);
         }
@@ -334,11 +336,17 @@ impl Inner {
         }
     }
 
-    fn read(self: &Arc<Self>, read: &Serve) -> Result<Response, ShardError> {
-        meridian_shard::serve(&*self.data, read).map_err(|error| {
+    fn read(self: &Arc<Self>, cell: &Cell, read: &Serve) -> Result<Response, ShardError> {
+        let answer = meridian_shard::serve(&*self.data, read).map_err(|error| {
             self.disk_failed(&error);
             ShardError::Unfit { reason: UnfitReason::Disk }
-        })
+        })?;
+        // The horizon may have risen since the read was let in, and what it needed be gone.
+        let horizon = Timestamp::from_nanos(cell.horizon.load(Ordering::Acquire));
+        if read.at < horizon {
+            return Err(ShardError::BelowHorizon { at: read.at, horizon });
+        }
+        Ok(answer)
     }
 
     /// Tells a waiter. One that is gone does not mind.

@@ -1,4 +1,5 @@
-//! What happens at intervals: closed timestamps to followers, forgotten callers, truncation of the log.
+//! What happens at intervals: closed timestamps to followers, forgotten callers, truncation of the log, horizons of
+//! garbage collection.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,12 @@ const SYNC_LOG_BYTES: u64 = 64 << 20;
 
 /// Truncation in steps of so many slots: each leaves a range deletion in the log engine.
 const TRUNCATE_STEP: u64 = 500;
+
+/// How many of these intervals lie between two looks for versions that need not be kept any longer.
+const COLLECT_EVERY: u64 = 20;
+
+/// A horizon is raised in steps of this part of the retention: each costs every shard that is written a log entry.
+const COLLECT_PART: u64 = 64;
 
 /// Stops the thread.
 #[derive(Default)]
@@ -62,6 +69,9 @@ impl Inner {
             self.send_beats(rounds);
             if rounds.is_multiple_of(SWEEP_EVERY) {
                 self.sweep();
+            }
+            if rounds.is_multiple_of(COLLECT_EVERY) {
+                self.collect_garbage();
             }
             let written = self.counters.log_bytes.get();
             if rounds - last_sync >= SYNC_EVERY || written - log_bytes >= SYNC_LOG_BYTES {
@@ -117,6 +127,27 @@ impl Inner {
         for (node, id) in lost {
             self.send(node, PeerMessage::Cancel { id });
         }
+    }
+
+    /// Raises the horizons of the shards that this node leads, and tells compactions of those that its replicas heed.
+    pub(crate) fn collect_garbage(self: &Arc<Self>) {
+        let retention = self.horizons.retention();
+        let step = Duration::from_nanos(retention.as_nanos() / COLLECT_PART);
+        if let Some(tt) = self.clock.now().tt {
+            let horizon = tt.earliest().saturating_sub(retention);
+            let is_due = |cell: &Arc<Cell>| {
+                let core = cell.core.lock();
+                core.replica.wants_horizon(horizon) && horizon >= core.replica.gc_horizon() + step
+            };
+            for cell in self.leading_cells().iter().filter(|cell| is_due(cell)) {
+                self.step(cell, Input::Collect(horizon));
+            }
+        }
+        let heeded = |cell: Arc<Cell>| {
+            let core = cell.core.lock();
+            (core.replica.descriptor().span.clone(), core.replica.gc_horizon())
+        };
+        self.horizons.publish(self.cells().into_iter().map(heeded).collect());
     }
 
     /// Makes the data engine durable, and lets the groups that have moved on drop log that it covers. The log is

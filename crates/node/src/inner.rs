@@ -18,6 +18,7 @@ use crate::cell::{Cell, Phase};
 use crate::clock::NodeClock;
 use crate::counters::Counters;
 use crate::driver::ApplyJob;
+use crate::garbage::Horizons;
 use crate::log_store;
 use crate::log_writer::{Done, Inbox, LogObserver, LogWriter};
 use crate::node::NodeOptions;
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) resting: Resting,
     pub(crate) counters: Counters,
     pub(crate) room: Room,
+    pub(crate) horizons: Arc<Horizons>,
     pub(crate) recovery: OnceLock<Arc<dyn RecoveryHandler>>,
     disk_failed: AtomicBool,
     pub(crate) stopped: AtomicBool,
@@ -108,6 +110,7 @@ impl Inner {
             resting: Resting::new(config.seed << 20),
             counters: Counters::default(),
             room: Room::default(),
+            horizons: config.horizons,
             recovery: OnceLock::new(),
             disk_failed: AtomicBool::new(false),
             stopped: AtomicBool::new(false),

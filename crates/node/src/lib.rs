@@ -26,6 +26,7 @@ mod cell;
 mod clock;
 mod counters;
 mod driver;
+mod garbage;
 mod housekeeping;
 mod inner;
 mod local;
@@ -45,6 +46,7 @@ mod timer;
 
 pub use clock::{MachineClock, NodeClock, SimulatedMaster, TimeMaster, machine_time};
 pub use counters::{Counter, Counters};
+pub use garbage::{Horizons, RETENTION, Sweep};
 pub use inner::RecoveryHandler;
 pub use local::{LocalNetwork, LocalTransport};
 pub use node::{Node, NodeConfig, NodeOptions};

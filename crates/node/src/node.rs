@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::cell::Cell;
 use crate::clock::NodeClock;
 use crate::counters::Counters;
+use crate::garbage::Horizons;
 use crate::housekeeping::Stop;
 use crate::inner::{Inner, Observer, RecoveryHandler};
 use crate::peers::Handler;
@@ -35,6 +36,8 @@ pub struct NodeConfig {
     pub seed: u64,
     /// What may be tuned.
     pub options: NodeOptions,
+    /// Shared with the compactions of `data`.
+    pub horizons: Arc<Horizons>,
 }
 
 /// What may be tuned on a node.

@@ -188,6 +188,7 @@ fn session_statement(s: SessionStatement) -> PlannedStatement {
     let text = |name: &str| OutputColumn { name: name.to_owned(), ty: DataType::Text, origin: (0, 0) };
     let columns: Option<Arc<[OutputColumn]>> = match &s {
         SessionStatement::Show(name) => Some(Arc::from([text(show_name(name))])),
+        SessionStatement::ShowCluster(name) => Some(Arc::from([text(name)])),
         SessionStatement::ShowAll => Some(Arc::from([text("name"), text("setting"), text("description")])),
         _ => None,
     };
@@ -217,7 +218,7 @@ fn session_tag(s: &SessionStatement) -> CommandTag {
             "SET"
         }
         S::Reset(_) => "RESET",
-        S::Show(_) | S::ShowAll => "SHOW",
+        S::Show(_) | S::ShowCluster(_) | S::ShowAll => "SHOW",
         S::Prepare { .. } => "PREPARE",
         S::Execute { .. } => "EXECUTE",
         S::Deallocate(Some(_)) => "DEALLOCATE",

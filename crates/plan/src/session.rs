@@ -55,6 +55,8 @@ pub enum SessionStatement {
     Reset(Option<String>),
     /// `SHOW name`
     Show(String),
+    /// `SHOW CLUSTER SETTING name`
+    ShowCluster(String),
     /// `SHOW ALL`
     ShowAll,
     /// `PREPARE`

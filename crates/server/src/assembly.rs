@@ -10,11 +10,11 @@ use meridian_catalog::{CatalogCache, CatalogStore};
 use meridian_keys::SystemKey;
 use meridian_kv::{Clock, ClusterAdmin, Gateway, GatewayConfig, Recoverer};
 use meridian_kv_api::{Cluster, Kv, KvError, KvWrite, Locking, ReadWriteOptions};
-use meridian_node::{Node, NodeClock, NodeConfig, NodeOptions, RecoveryHandler};
+use meridian_node::{Horizons, Node, NodeClock, NodeConfig, NodeOptions, RecoveryHandler};
 use meridian_pgwire_server::PgServer;
 use meridian_rpc::admin::{AdminError, BootstrapRequest, NodeAddress, NodeStatus, TransactionStatus};
 use meridian_rpc::peer::Transport;
-use meridian_session::{ServerSettings, SessionFactory};
+use meridian_session::{ClusterSettings, ServerSettings, SessionFactory};
 use meridian_shard::{LockStatus, Recovery};
 use meridian_types::{Duration, GroupId, NodeId, TtInterval};
 use tokio::runtime::Handle;
@@ -109,6 +109,7 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
         transport,
         seed: rand::random(),
         options: NodeOptions::default(),
+        horizons: folder.horizons.clone(),
     })
     .map_err(storage)?;
     node.set_peers(&peers.addresses());
@@ -137,14 +138,31 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
     // Ends with the shutdown.
     tokio::spawn(catalog.clone().run(shutdown.clone().cancelled_owned()));
     retry("load the catalog", || async { catalog.acquire().await.map(drop) }).await;
+    let cluster_settings = Arc::new(ClusterSettings::default());
+    // Ends with the shutdown.
+    let heed = heed_settings(cluster_settings.clone(), gateway.clone(), folder.horizons.clone());
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(heed));
     let settings = ServerSettings {
         defaults: vec![("shards_per_table".into(), shards_per_table.to_string())],
         address: pg.local_addr().ok(),
+        cluster: cluster_settings,
     };
     let sessions = SessionFactory::new(Arc::new(gateway), cluster, catalog, settings);
     ready.store(true, Ordering::Release);
     let serving = tokio::spawn(pg.serve(sessions, shutdown));
     Ok(Member { node, _admin: admin, serving })
+}
+
+/// Keeps the cluster's settings fresh, and does what they say.
+async fn heed_settings(settings: Arc<ClusterSettings>, gateway: Gateway, horizons: Arc<Horizons>) {
+    loop {
+        if let Err(error) = settings.refresh(&gateway).await {
+            // They stay as they were.
+            tracing::debug!(%error, "cluster settings could not be read");
+        }
+        horizons.set_retention(settings.gc_ttl());
+        tokio::time::sleep(StdDuration::from_secs(1)).await;
+    }
 }
 
 fn create_replicas(node: &Node, request: &BootstrapRequest) -> Result<(), meridian_storage::StorageError> {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meridian_keys::local::{NODE_FORMAT, NODE_IDENTITY, NODE_INCARNATION, NODE_PEERS};
+use meridian_node::{Horizons, Sweep};
 use meridian_rpc::admin::NodeAddress;
 use meridian_storage::{Durability, Engine, Family, StorageError, WriteBatch};
-use meridian_storage_rocksdb::{Options, RocksEngine, SharedCache};
+use meridian_storage_rocksdb::{GarbagePolicy, Options, RocksEngine, SharedCache, VersionFilter};
 use meridian_types::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +34,27 @@ pub(crate) struct Folder {
     path: PathBuf,
     pub(crate) log: Arc<RocksEngine>,
     pub(crate) data: Arc<RocksEngine>,
+    /// What compactions of `data` may drop.
+    pub(crate) horizons: Arc<Horizons>,
     /// How often a process has started on this folder, this one included.
     pub(crate) incarnation: u64,
+}
+
+/// Garbage collection by compactions.
+struct Collecting(Arc<Horizons>);
+
+impl GarbagePolicy for Collecting {
+    fn begin(&self) -> Box<dyn VersionFilter> {
+        Box::new(Compaction(self.0.sweep()))
+    }
+}
+
+struct Compaction(Sweep);
+
+impl VersionFilter for Compaction {
+    fn is_garbage(&mut self, version_key: &[u8]) -> bool {
+        self.0.is_garbage(version_key)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,8 +83,10 @@ impl Folder {
                 .map_err(|error| ServerError::Storage { path: path.to_path_buf(), error })
         };
         let log = open("log", Options::log(cache.clone()))?;
-        let data = open("data", Options::data(cache))?;
-        let mut folder = Folder { path: path.to_path_buf(), log, data, incarnation: 0 };
+        let horizons = Arc::new(Horizons::default());
+        let garbage: Arc<dyn GarbagePolicy> = Arc::new(Collecting(horizons.clone()));
+        let data = open("data", Options { garbage: Some(garbage), ..Options::data(cache) })?;
+        let mut folder = Folder { path: path.to_path_buf(), log, data, horizons, incarnation: 0 };
         match folder.read_u64(NODE_FORMAT)? {
             None => folder.write(NODE_FORMAT, FORMAT.to_be_bytes().to_vec())?,
             Some(FORMAT) => {}

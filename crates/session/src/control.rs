@@ -63,6 +63,11 @@ impl Session {
                 self.send_texts(&[vec![value]], describes, rows, sink)?;
                 "SHOW"
             }
+            SessionStatement::ShowCluster(name) => {
+                let value = self.shared.server.cluster.show(name)?;
+                self.send_texts(&[vec![value]], describes, rows, sink)?;
+                "SHOW"
+            }
             SessionStatement::ShowAll => {
                 let all = self.settings.lock().all();
                 let lines: Vec<Vec<String>> =
@@ -92,8 +97,13 @@ impl Session {
                 self.lock_tables(tables, *exclusive, *nowait).await?
             }
             SessionStatement::Maintenance { command, .. } => command,
-            SessionStatement::SetCluster { name, .. } => {
-                return Err(SqlError::unsupported(format_args!("cluster setting \"{name}\"")));
+            SessionStatement::SetCluster { name, value } => {
+                if self.transaction.as_ref().is_some_and(|t| t.is_explicit) {
+                    return Err(not_in_block("SET CLUSTER SETTING"));
+                }
+                let shared = &self.shared;
+                shared.server.cluster.set(&*shared.kv, name, value.as_deref()).await?;
+                "SET"
             }
             SessionStatement::Job { job, .. } => {
                 return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("job {job} does not exist")));

@@ -11,6 +11,7 @@ use meridian_kv_api::{Cluster, Kv};
 use parking_lot::Mutex;
 
 use crate::api::SessionParams;
+use crate::cluster_settings::ClusterSettings;
 use crate::session::Session;
 use crate::settings::Settings;
 
@@ -21,6 +22,8 @@ pub struct ServerSettings {
     pub defaults: Vec<(String, String)>,
     /// Where SQL is served, for `inet_server_addr()`.
     pub address: Option<std::net::SocketAddr>,
+    /// Those of the whole cluster, as this node knows them. Whoever runs the node keeps them fresh.
+    pub cluster: Arc<ClusterSettings>,
 }
 
 /// Makes sessions. Cheap to clone.

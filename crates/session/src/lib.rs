@@ -37,6 +37,7 @@ pub mod api;
 mod block;
 mod cache;
 mod catalog_access;
+mod cluster_settings;
 mod control;
 mod copy;
 mod ddl;
@@ -53,6 +54,7 @@ pub use api::{
     BindParams, CommandTag, CopyHeader, Field, Flow, Format, ResultSink, RowDescription, SessionParams,
     Severity, SinkClosed, StatementDescription, TransactionStatus,
 };
+pub use cluster_settings::ClusterSettings;
 pub use factory::{ServerSettings, SessionFactory, SessionInfo};
 pub use meridian_exec::CancelHandle;
 pub use session::Session;

@@ -195,7 +195,12 @@ impl SessionView for View {
     }
 
     fn cluster_table(&self, which: ClusterTable) -> Rows {
-        let _ = (which, &self.info);
-        Vec::new()
+        match which {
+            ClusterTable::Settings => {
+                let all = self.shared.server.cluster.all().into_iter();
+                all.map(|row| row.iter().map(|s| text(s)).collect()).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }

@@ -229,6 +229,11 @@ impl State {
             Command::Split { at, new_group, floor } => {
                 self.apply_split(at, new_group, floor, reader, batch, out)
             }
+            Command::Collect { horizon } => {
+                self.gc_horizon = self.gc_horizon.max(horizon);
+                self.write_horizon(self.group, batch);
+                Effect::None
+            }
             Command::Lead => unreachable!("its origin matters, so the caller deals with it"),
         }
     }
@@ -315,6 +320,7 @@ impl State {
         // The right half's ballots start anew.
         let position = state::Position { epoch: Ballot::ZERO, ..self.position(Slot::ZERO) };
         state::write_initial(batch, &right, position);
+        self.write_horizon(new_group, batch);
         let outcomes =
             state::for_each(reader, Family::State, &local::all_outcomes(self.group), |key, value| {
                 let (_, txn) = local::decode_outcome(key).expect("only outcomes are in the span of outcomes");
@@ -324,6 +330,11 @@ impl State {
         outcomes.expect("the data engine can be read");
         out.create.push(CreateReplica { descriptor: right.clone(), floor: self.floor, campaign: false });
         Effect::Split { left, right }
+    }
+
+    fn write_horizon(&self, group: GroupId, batch: &mut WriteBatch) {
+        let horizon = self.gc_horizon.as_nanos().to_be_bytes();
+        batch.put(Family::State, local::gc_horizon(group), bytes::Bytes::copy_from_slice(&horizon));
     }
 
     /// True for entries whose effect needs what earlier entries wrote to the data engine.
@@ -341,7 +352,8 @@ impl State {
             | Command::AbortRecord { .. }
             | Command::Forget { .. }
             | Command::Rollback { .. }
-            | Command::Lead => false,
+            | Command::Lead
+            | Command::Collect { .. } => false,
         }
     }
 }

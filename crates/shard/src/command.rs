@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Split { at: Key, new_group: GroupId, floor: Timestamp },
     /// Entries of older origin are void from here on.
     Lead,
+    /// Reads below the horizon are refused from here on, so that versions that only they could see may go.
+    Collect { horizon: Timestamp },
 }
 
 const COMMIT: u8 = 1;
@@ -48,6 +50,7 @@ const FORGET: u8 = 7;
 const ROLLBACK: u8 = 8;
 const SPLIT: u8 = 9;
 const LEAD: u8 = 10;
+const COLLECT: u8 = 11;
 
 /// A chunk of staged writes with the span that its transaction has locked for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -122,6 +125,9 @@ impl Command {
             Command::Lead => {
                 e.u8(LEAD);
             }
+            Command::Collect { horizon } => {
+                e.u8(COLLECT).timestamp(*horizon);
+            }
         }
         e.finish()
     }
@@ -153,6 +159,7 @@ impl Command {
                 Command::Split { at: d.key()?, new_group: GroupId::new(d.varint()?), floor: d.timestamp()? }
             }
             LEAD => Command::Lead,
+            COLLECT => Command::Collect { horizon: d.timestamp()? },
             other => return Err(CodecError::Tag(other)),
         };
         d.finish((origin, command))
@@ -171,7 +178,8 @@ impl Command {
             | Command::Forget { .. }
             | Command::Rollback { .. }
             | Command::Split { .. }
-            | Command::Lead => None,
+            | Command::Lead
+            | Command::Collect { .. } => None,
         }
     }
 }

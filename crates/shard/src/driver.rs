@@ -60,6 +60,8 @@ pub enum Input {
     },
     /// Campaign at once (bootstrap, first leader of a split-off shard).
     Campaign,
+    /// Versions that only reads below this timestamp can see are not kept any longer. Heeded by a leader alone.
+    Collect(Timestamp),
     /// A log write failed: no votes and no leading any more.
     StorageFailed,
 }

@@ -21,6 +21,7 @@
 //! | `apply.rs`, `state.rs` | the replicated state machine |
 //! | `command.rs`, `codec.rs` | what is persisted |
 //! | `split.rs`, `hand_over.rs`, `membership.rs` | splits, change of leader, change of members |
+//! | `garbage.rs` | the horizon below which versions are not kept |
 //! | `resting.rs`, `beats` | groups in which nothing happens |
 //!
 //! Invariants (DESIGN's numbers): I-5 in `timestamp.rs`; I-6 in `apply.rs`, whose effects depend on the log alone; I-7 by
@@ -39,6 +40,7 @@ mod commit;
 mod config;
 mod coordinator;
 mod driver;
+mod garbage;
 mod hand_over;
 mod leader;
 mod membership;

@@ -116,6 +116,7 @@ impl Replica {
             Input::Closed(closed) => self.learn_closed(closed),
             Input::SnapshotInstalled { applied } => self.snapshot_installed(applied, &mut cx),
             Input::Campaign => self.paxos(paxos::Input::Campaign, &mut cx),
+            Input::Collect(horizon) => self.raise_horizon(horizon, &mut cx),
             Input::StorageFailed => {
                 self.failed = true;
                 self.paxos(paxos::Input::StorageFailed, &mut cx);

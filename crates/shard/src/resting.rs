@@ -26,6 +26,7 @@ impl Input {
             Input::Paxos { .. }
             | Input::SnapshotInstalled { .. }
             | Input::Campaign
+            | Input::Collect(_)
             | Input::StorageFailed => false,
         }
     }

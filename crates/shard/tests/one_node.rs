@@ -515,6 +515,30 @@ fn a_split_creates_the_right_half_and_redirects() {
 }
 
 #[test]
+fn reads_below_the_horizon_are_refused_and_the_horizon_outlives_splits_and_restarts() {
+    let mut shard = Shard::new();
+    let first = shard.commit(blind(1), vec![put("a", "1")]).unwrap();
+    let second = shard.commit(blind(2), vec![put("a", "2")]).unwrap();
+    let read = |at| Request::Read { mode: ReadMode::At(at), ops: get("a") };
+    shard.step(Input::Collect(shard.time + Duration::from_millis(1)));
+    assert!(shard.call(read(first)).is_ok(), "a horizon in the future is no horizon");
+
+    shard.step(Input::Collect(second));
+    let refused = ShardError::BelowHorizon { at: first, horizon: second };
+    assert_eq!(shard.call(read(first)).unwrap_err(), refused);
+    assert!(shard.call(read(second)).is_ok());
+    assert!(shard.replica.wants_horizon(second.next()) == false, "nothing was written since");
+
+    shard.step(Input::Collect(first));
+    assert_eq!(shard.replica.gc_horizon(), second, "a horizon never falls");
+
+    shard.call(Request::Split { at: key("m"), new_group: GroupId::new(8) }).unwrap();
+    for group in [GROUP, GroupId::new(8)] {
+        assert_eq!(recover(&shard.engine, group).unwrap().unwrap().gc_horizon, second);
+    }
+}
+
+#[test]
 fn a_restart_finds_prepared_transactions_locked() {
     let mut shard = Shard::new();
     shard.prepare(blind(10), vec![put("a", "1")]).unwrap();

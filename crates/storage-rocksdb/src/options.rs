@@ -31,6 +31,9 @@ impl SharedCache {
     }
 }
 
+/// Files that hold garbage and are never part of a compaction are rewritten at this age.
+const REWRITE_SECONDS: u64 = 3 * 86_400;
+
 /// How to open an engine.
 #[derive(Clone)]
 pub struct Options {
@@ -143,6 +146,7 @@ impl Options {
         table.set_optimize_filters_for_memory(true);
         if let Some(policy) = &self.garbage {
             options.set_compaction_filter_factory(Factory(policy.clone()));
+            options.set_periodic_compaction_seconds(REWRITE_SECONDS);
         }
     }
 }

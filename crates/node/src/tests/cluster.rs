@@ -113,6 +113,7 @@ impl Cluster {
             transport: self.network.transport(node_id(i), "here"),
             seed: self.starts,
             options: self.options,
+            horizons: Default::default(),
         };
         self.nodes[i] = Some(Node::open(config).unwrap());
     }

@@ -68,6 +68,7 @@ fn one_fsync_serves_every_group_that_waits() {
         transport: network.transport(node_id(0), ""),
         seed: 1,
         options: NodeOptions::default(),
+        horizons: Default::default(),
     })
     .unwrap();
     let groups: Vec<GroupId> = (1..=GROUPS).map(GroupId::new).collect();

@@ -112,6 +112,7 @@ impl Remote {
             transport,
             seed: self.starts,
             options: NodeOptions { log_retain: 2 },
+            horizons: Default::default(),
         });
         self.nodes[i] = Some(node.unwrap());
         for node in self.nodes.iter().flatten() {

@@ -213,7 +213,7 @@ fn isolation(c: &mut Cursor<'_>) -> Result<Isolation> {
 
 fn set(c: &mut Cursor<'_>) -> Result<SessionStatement> {
     if c.words(&["CLUSTER", "SETTING"]) {
-        let name = c.dotted()?.join(".");
+        let name = c.dotted()?.join(".").to_lowercase();
         if !(c.token(&Token::Eq) || c.word("TO")) {
             return Err(c.error());
         }
@@ -312,7 +312,9 @@ fn show(c: &mut Cursor<'_>) -> Result<SessionStatement> {
     if c.words(&["SESSION", "AUTHORIZATION"]) {
         return Ok(SessionStatement::Show("session_authorization".into()));
     }
-    let _ = c.words(&["CLUSTER", "SETTING"]);
+    if c.words(&["CLUSTER", "SETTING"]) {
+        return Ok(SessionStatement::ShowCluster(c.dotted()?.join(".").to_lowercase()));
+    }
     Ok(SessionStatement::Show(c.dotted()?.join(".").to_lowercase()))
 }
 

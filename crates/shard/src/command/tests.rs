@@ -65,6 +65,7 @@ fn commands() -> Vec<(Command, Vec<u8>)> {
             [b"\x01\x07\x02\x05", TXN, b"\x02"].concat(),
         ),
         (Command::AbortRecord { txn: txn(), at: at(7) }, [b"\x01\x07\x02\x06", TXN, &t(7)].concat()),
+        (Command::Collect { horizon: at(7) }, [&b"\x01\x07\x02\x0b"[..], &t(7)].concat()),
         (Command::Lead, b"\x01\x07\x02\x0a".to_vec()),
         (Command::Forget { txn: txn() }, [b"\x01\x07\x02\x07", TXN].concat()),
         (Command::Rollback { txn: txn() }, [b"\x01\x07\x02\x08", TXN].concat()),

@@ -1,0 +1,184 @@
+//! Settings of the whole cluster: `SET CLUSTER SETTING`, `SHOW CLUSTER SETTING`, `meridian.settings`.
+//!
+//! Each is a row of the system keyspace, written in a transaction of its own. Nodes read all of them every second, at the
+//! nearest replica, so that a change reaches every node within moments and costs nobody a wait.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use meridian_datum::{SqlError, SqlState};
+use meridian_exec::sql_error;
+use meridian_keys::SystemKey;
+use meridian_kv_api::{
+    Kv, KvError, KvWrite, Locking, ReadBound, ReadOnlyOptions, ReadWriteOptions, ScanRequest,
+};
+use meridian_types::Duration;
+use parking_lot::RwLock;
+
+use crate::settings::staleness::parse_duration;
+
+/// Settings may be this old where they are read.
+const STALENESS: Duration = Duration::from_secs(1);
+
+/// Attempts of a change that loses against another one.
+const ATTEMPTS: usize = 8;
+
+/// A setting that there is.
+struct Known {
+    name: &'static str,
+    default: &'static str,
+    least: Duration,
+    most: Duration,
+    description: &'static str,
+}
+
+const GC_TTL: &str = "gc.ttl";
+
+const KNOWN: &[Known] = &[Known {
+    name: GC_TTL,
+    default: "25h",
+    least: Duration::from_secs(1),
+    most: Duration::from_secs(10 * 366 * 86_400),
+    description: "For how long versions that were overwritten or deleted can be read AS OF SYSTEM TIME.",
+}];
+
+fn known(name: &str) -> Result<&'static Known, SqlError> {
+    KNOWN.iter().find(|k| k.name == name).ok_or_else(|| {
+        let names: Vec<&str> = KNOWN.iter().map(|k| k.name).collect();
+        let message = format!("unrecognized cluster setting \"{name}\"");
+        SqlError::new(SqlState::UNDEFINED_OBJECT, message)
+            .with_hint(format!("Cluster settings are: {}.", names.join(", ")))
+    })
+}
+
+impl Known {
+    fn parse(&self, value: &str) -> Result<Duration, SqlError> {
+        let parsed = parse_duration(value).ok_or_else(|| {
+            let message = format!("invalid value for cluster setting \"{}\": \"{value}\"", self.name);
+            SqlError::invalid_parameter(message).with_hint("Use a duration such as 90s, 15m, 25h or 7d.")
+        })?;
+        if parsed < self.least || parsed > self.most {
+            let (least, most) = (self.least.as_nanos() / 1_000_000_000, self.most.as_nanos() / 1_000_000_000);
+            let message =
+                format!("{value} is outside the range of \"{}\" ({least} s to {most} s)", self.name);
+            return Err(SqlError::invalid_parameter(message));
+        }
+        Ok(parsed)
+    }
+}
+
+/// The settings as this node knows them.
+#[derive(Debug, Default)]
+pub struct ClusterSettings {
+    /// Those that were set.
+    values: RwLock<BTreeMap<String, String>>,
+}
+
+impl ClusterSettings {
+    /// For how long old versions are kept.
+    pub fn gc_ttl(&self) -> Duration {
+        let known = known(GC_TTL).expect("it is a setting");
+        known.parse(&self.value(known)).expect("only values that can be parsed are kept")
+    }
+
+    /// Reads them from the system keyspace.
+    ///
+    /// # Errors
+    /// No replica of it can be read.
+    pub async fn refresh(&self, kv: &dyn Kv) -> Result<(), KvError> {
+        let bound = ReadBound::AtLeast(kv.now()?.earliest().saturating_sub(STALENESS));
+        let txn = kv.begin_read_only(ReadOnlyOptions { bound, single_operation: true });
+        let mut rest = Some(SystemKey::all_settings());
+        let mut found = BTreeMap::new();
+        while let Some(span) = rest {
+            let request = ScanRequest { span, reverse: false, limit: 1_000, locking: Locking::SHARED };
+            let page = txn.scan(request).await?;
+            for (key, value) in page.rows {
+                if let Ok(SystemKey::Setting(name)) = SystemKey::decode(key.as_bytes())
+                    && let Ok(known) = known(&name)
+                    && let Ok(value) = std::str::from_utf8(&value)
+                    && known.parse(value).is_ok()
+                {
+                    found.insert(name, value.to_owned());
+                }
+            }
+            rest = page.resume;
+        }
+        *self.values.write() = found;
+        Ok(())
+    }
+
+    fn value(&self, known: &Known) -> String {
+        self.values.read().get(known.name).cloned().unwrap_or_else(|| known.default.to_owned())
+    }
+
+    /// `SHOW CLUSTER SETTING`
+    pub(crate) fn show(&self, name: &str) -> Result<String, SqlError> {
+        known(name).map(|known| self.value(known))
+    }
+
+    /// `meridian.settings`: name, value, default, description.
+    pub(crate) fn all(&self) -> Vec<[String; 4]> {
+        let row = |k: &Known| [k.name.into(), self.value(k), k.default.into(), k.description.into()];
+        KNOWN.iter().map(row).collect()
+    }
+
+    /// `SET CLUSTER SETTING`; `None` is DEFAULT.
+    pub(crate) async fn set(&self, kv: &dyn Kv, name: &str, value: Option<&str>) -> Result<(), SqlError> {
+        let known = known(name)?;
+        if let Some(value) = value {
+            known.parse(value)?;
+        }
+        let key = SystemKey::Setting(name.to_owned()).encode();
+        let write = KvWrite { key, value: value.map(|v| Bytes::copy_from_slice(v.as_bytes())) };
+        let mut retry_of = None;
+        for attempt in 1.. {
+            let txn = kv.begin(ReadWriteOptions { retry_of });
+            retry_of = txn.id();
+            let written = async {
+                txn.write(vec![write.clone()]).await?;
+                txn.commit().await
+            };
+            match written.await {
+                Ok(_) => break,
+                Err(KvError::Retry { .. }) if attempt < ATTEMPTS => txn.rollback().await,
+                Err(error) => {
+                    txn.rollback().await;
+                    return Err(sql_error(error));
+                }
+            }
+        }
+        let mut values = self.values.write();
+        match value {
+            Some(value) => values.insert(name.to_owned(), value.to_owned()),
+            None => values.remove(name),
+        };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meridian_kv_api::MemoryKv;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_setting_reaches_other_nodes_and_bad_values_change_nothing() {
+        let kv = MemoryKv::new();
+        let (here, there) = (ClusterSettings::default(), ClusterSettings::default());
+        assert_eq!(here.gc_ttl(), Duration::from_secs(25 * 3_600));
+        here.set(&kv, GC_TTL, Some("90s")).await.unwrap();
+        assert_eq!(here.gc_ttl(), Duration::from_secs(90));
+        for bad in ["soon", "0s", "-1s", "100000d"] {
+            let error = here.set(&kv, GC_TTL, Some(bad)).await.unwrap_err();
+            assert_eq!(error.state, SqlState::INVALID_PARAMETER_VALUE, "{bad}");
+        }
+        assert_eq!(here.set(&kv, "gc.tll", Some("1s")).await.unwrap_err().state, SqlState::UNDEFINED_OBJECT);
+        there.refresh(&kv).await.unwrap();
+        assert_eq!(there.show(GC_TTL).unwrap(), "90s");
+        here.set(&kv, GC_TTL, None).await.unwrap();
+        there.refresh(&kv).await.unwrap();
+        assert_eq!(there.show(GC_TTL).unwrap(), "25h");
+    }
+}
