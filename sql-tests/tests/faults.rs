@@ -220,10 +220,10 @@ async fn versions_beyond_their_retention_cannot_be_read() {
     assert_eq!(refused.code().unwrap().code(), "22023");
     let refused = client.batch_execute("SET CLUSTER SETTING gc.tll = '1s'").await.unwrap_err();
     assert_eq!(refused.code().unwrap().code(), "42704");
-    client.batch_execute("SET CLUSTER SETTING gc.ttl = '1s'").await.unwrap();
+    client.batch_execute("SET CLUSTER SETTING gc.ttl = '10s'").await.unwrap();
     for node in 0..3 {
         let client = connect(&cluster.url(node)).await.unwrap();
-        eventually("reads below the horizon are refused", Duration::from_secs(30), || async {
+        eventually("reads below the horizon are refused", Duration::from_secs(60), || async {
             let refused = client.query(&read, &[]).await.err();
             refused.is_some_and(|e| e.code().is_some_and(|code| code.code() == "72000"))
         })
@@ -231,7 +231,7 @@ async fn versions_beyond_their_retention_cannot_be_read() {
         assert_eq!(client.query_one("SELECT n FROM t", &[]).await.unwrap().get::<_, i32>(0), 3);
         let setting = "SELECT value FROM meridian.settings WHERE name = 'gc.ttl'";
         eventually("the setting is known", Duration::from_secs(30), || async {
-            client.query_one(setting, &[]).await.unwrap().get::<_, &str>(0) == "1s"
+            client.query_one(setting, &[]).await.unwrap().get::<_, &str>(0) == "10s"
         })
         .await;
     }

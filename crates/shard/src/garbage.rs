@@ -9,8 +9,8 @@
 //! a split carries it along (I-6). Versions themselves go from each replica in its own time: what nobody may read is no
 //! part of the state that replicas must agree on.
 //!
-//! Invariants: the horizon never falls, and it lies in the past of absolute time, so that locking and strong reads, which
-//! read at present, never meet it. A read that was let in before the horizon rose past it is refused when it
+//! Invariants: the horizon never falls; it lies in the past of absolute time; no commit comes at or below it, so that a
+//! strong read may be done at the horizon where that is above the newest commit. A read that was let in before the horizon rose past it is refused when it
 //! has been done: see [`Replica::gc_horizon`].
 
 use meridian_types::Timestamp;
@@ -25,7 +25,9 @@ impl Replica {
         if !self.wants_horizon(horizon) || !self.can_propose() {
             return;
         }
-        if !self.leader.as_ref().is_some_and(|leader| leader.serving) {
+        let is_serving = self.leader.as_ref().is_some_and(|leader| leader.serving);
+        // Strong reads are done at or above the horizon, so no commit may come at or below it.
+        if !is_serving || !self.raise_floor(horizon, cx.now) {
             return;
         }
         assert!(horizon < tt.earliest(), "the horizon {horizon} is not in the past");

@@ -90,7 +90,8 @@ impl Replica {
         if !leader.serving {
             return Verdict::Poll;
         }
-        let t = self.state.shown;
+        // Nothing was committed between the newest commit and a horizon above it, and below that one nothing can be read.
+        let t = self.state.shown.max(self.state.gc_horizon);
         assert!(t <= leader.floor, "a later commit could get {t} or less");
         // A follower may have shown a commit at or below the closed timestamp that is still in flight here; a strong read
         // that begins after that must see it, too.

@@ -260,7 +260,8 @@ impl Replica {
             "nothing else is proposed before the leader serves"
         );
         leader.serving = true;
-        leader.floor = leader.floor.max(self.state.last_commit).max(self.state.floor);
+        let state = &self.state;
+        leader.floor = leader.floor.max(state.last_commit).max(state.floor).max(state.gc_horizon);
         for (txn, prepared) in &self.state.prepared {
             leader.floor = leader.floor.max(prepared.record.prepare_ts);
             leader.register(*txn, Phase::Prepared, cx.now.mono);

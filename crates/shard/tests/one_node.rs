@@ -527,14 +527,19 @@ fn reads_below_the_horizon_are_refused_and_the_horizon_outlives_splits_and_resta
     let refused = ShardError::BelowHorizon { at: first, horizon: second };
     assert_eq!(shard.call(read(first)).unwrap_err(), refused);
     assert!(shard.call(read(second)).is_ok());
-    assert!(shard.replica.wants_horizon(second.next()) == false, "nothing was written since");
+
+    let third = shard.commit(blind(3), vec![put("a", "3")]).unwrap();
+    let horizon = third + Duration::from_millis(1);
+    shard.step(Input::Collect(horizon));
+    assert_eq!(shard.strong("a"), (Some(Bytes::from_static(b"3")), horizon), "above the newest commit");
+    assert!(!shard.replica.wants_horizon(horizon.next()), "nothing was written since");
 
     shard.step(Input::Collect(first));
-    assert_eq!(shard.replica.gc_horizon(), second, "a horizon never falls");
+    assert_eq!(shard.replica.gc_horizon(), horizon, "a horizon never falls");
 
     shard.call(Request::Split { at: key("m"), new_group: GroupId::new(8) }).unwrap();
     for group in [GROUP, GroupId::new(8)] {
-        assert_eq!(recover(&shard.engine, group).unwrap().unwrap().gc_horizon, second);
+        assert_eq!(recover(&shard.engine, group).unwrap().unwrap().gc_horizon, horizon);
     }
 }
 
