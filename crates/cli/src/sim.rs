@@ -61,7 +61,7 @@ pub(crate) fn sim(wanted: &SimOptions) -> ExitCode {
                 if !wanted.quiet {
                     println!("{}", summary(seed, &report));
                 }
-                if let Err(error) = keep_trace(wanted, report) {
+                if let Err(error) = keep_trace(wanted, report.trace) {
                     eprintln!("meridian: {error}");
                     return ExitCode::FAILURE;
                 }
@@ -69,6 +69,9 @@ pub(crate) fn sim(wanted: &SimOptions) -> ExitCode {
             Err(violation) => {
                 println!("VIOLATION: {violation}");
                 println!("replay: {}", wanted.replay(seed));
+                if let Err(error) = keep_trace(wanted, violation.trace) {
+                    eprintln!("meridian: {error}");
+                }
                 return ExitCode::FAILURE;
             }
         }
@@ -109,8 +112,8 @@ fn summary(seed: u64, report: &Report) -> String {
     )
 }
 
-fn keep_trace(wanted: &SimOptions, report: Report) -> Result<(), String> {
-    let (Some(path), Some(trace)) = (&wanted.trace, report.trace) else { return Ok(()) };
+fn keep_trace(wanted: &SimOptions, trace: Option<String>) -> Result<(), String> {
+    let (Some(path), Some(trace)) = (&wanted.trace, trace) else { return Ok(()) };
     std::fs::write(path, trace).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 

@@ -76,6 +76,16 @@ fn a_suspended_leader_is_no_second_one() {
     runs(100_127..100_128, &Options::default());
 }
 
+/// A split was applied by a minority, and the log that holds it truncated: snapshots of the left half must bring the right
+/// one along, or it never has a quorum, and what was to be decided there stays undecided.
+#[test]
+fn a_snapshot_past_a_split_brings_the_right_half_along() {
+    for seed in [1_795_726_191_334, 900_002_385] {
+        let stats = runs(seed..seed + 1, &Options::default());
+        assert!(stats[0].heirs > 0, "{stats:?}");
+    }
+}
+
 /// Each kind alone, so that a replay with a list of faults means what it says.
 #[test]
 fn every_fault_alone() {

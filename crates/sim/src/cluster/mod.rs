@@ -38,7 +38,7 @@ pub use planted::{DriverBug, Planted};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use meridian_types::{Duration, Timestamp};
+use meridian_types::Duration;
 
 use world::Cluster;
 
@@ -71,6 +71,8 @@ pub struct Stats {
     pub splits: u64,
     /// Snapshots installed.
     pub snapshots: u64,
+    /// Replicas that came with a snapshot of the group from which they were split off.
+    pub heirs: u64,
     /// Hand-overs asked for.
     pub hand_overs: u64,
     /// Outcomes found by recovery instead of the gateway.
@@ -99,6 +101,8 @@ pub struct Violation {
     pub at: Duration,
     /// What.
     pub broken: Broken,
+    /// The trace up to there, where [`Options::record`] asked for it.
+    pub trace: Option<String>,
 }
 
 impl fmt::Display for Violation {
@@ -112,10 +116,11 @@ impl std::error::Error for Violation {}
 /// Runs gateways under faults, then heals everything, waits until all is settled, and checks what is left. An assertion
 /// that fails inside a core counts as a violation.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Violation>> {
-    let at = std::cell::Cell::new(Timestamp::ZERO);
-    let result = catch_unwind(AssertUnwindSafe(|| Cluster::new(seed, options).run(&at)));
+    let at = std::cell::Cell::new(world::START);
+    let mut cluster = Cluster::new(seed, options);
+    let result = catch_unwind(AssertUnwindSafe(|| cluster.run(&at)));
     let broken = match result {
-        Ok(Ok(report)) => return Ok(report),
+        Ok(Ok(stats)) => return Ok(Report { stats, trace: cluster.into_trace() }),
         Ok(Err(broken)) => broken,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
@@ -123,5 +128,6 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Violation>> {
             Broken::Assertion { message: text.unwrap_or_default() }
         }
     };
-    Err(Box::new(Violation { seed, at: at.get().since(world::START), broken }))
+    let at = at.get().since(world::START);
+    Err(Box::new(Violation { seed, at, broken, trace: cluster.into_trace() }))
 }

@@ -1,7 +1,9 @@
 //! Snapshots between nodes: a small copy of the server's driver, with a whole snapshot in one message.
 //!
 //! The receiver refuses what it has already, and a span that another of its replicas still covers: that one is behind a
-//! split and will create the replica itself.
+//! split and will create the replica itself. A snapshot that would take it past a split by which its own replica has to
+//! give up a part of its span is refused too, and the sender is told that span: it sends again, together with its
+//! replicas of the groups that live there now, and all are put in place at once.
 
 use meridian_keys::{local, version};
 use meridian_shard::{Input, ShardDescriptor};
@@ -16,10 +18,19 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
 
 /// A group's rows at one applied slot.
 #[derive(Clone, Debug)]
-pub(super) struct Snapshot {
+pub(super) struct Part {
     pub(super) descriptor: ShardDescriptor,
     applied: Slot,
     rows: WriteBatch,
+}
+
+/// What one message carries.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    from: NodeId,
+    pub(super) main: Part,
+    /// The span that the receiver has told, and what else the sender has there.
+    heirs: Option<(Span, Vec<Part>)>,
 }
 
 /// Where a group's rows are.
@@ -29,10 +40,9 @@ fn places(group: GroupId, span: &Span) -> [(Family, Span); 3] {
 }
 
 impl Cluster {
-    pub(super) fn send_snapshot(&mut self, from: NodeId, group: GroupId, to: NodeId) {
+    fn read_part(&self, from: NodeId, group: GroupId) -> Option<Part> {
         let engine = &self.nodes[&from].engine;
-        let recovered = meridian_shard::recover(engine, group).expect("memory can be read");
-        let Some(recovered) = recovered else { return };
+        let recovered = meridian_shard::recover(engine, group).expect("memory can be read")?;
         let mut rows = WriteBatch::new();
         for (family, span) in places(group, &recovered.descriptor.span) {
             let mut cursor = engine.cursor(family, &span);
@@ -45,11 +55,26 @@ impl Cluster {
                 more = cursor.next().expect("memory can be read");
             }
         }
-        let snapshot = Snapshot { descriptor: recovered.descriptor, applied: recovered.applied, rows };
+        Some(Part { descriptor: recovered.descriptor, applied: recovered.applied, rows })
+    }
+
+    /// Sends what a group has, with all that lives within `beside`, where the receiver has told a span.
+    pub(super) fn send_snapshot(&mut self, from: NodeId, group: GroupId, to: NodeId, beside: Option<Span>) {
+        let Some(main) = self.read_part(from, group) else { return };
+        let heirs = beside.map(|span| {
+            let others = self.nodes[&from].replicas.keys().filter(|other| **other != group);
+            let parts = others.filter_map(|other| self.read_part(from, *other));
+            let heirs = parts.filter(|part| {
+                let is_member = part.descriptor.replicas.iter().any(|(node, _)| *node == to);
+                is_member && span.contains_span(&part.descriptor.span)
+            });
+            let heirs = heirs.collect();
+            (span, heirs)
+        });
         // It takes its time, in which the log goes on.
         let delay = Duration::from_micros(5_000 + self.rng.below(400_000));
         if self.rng.chance(9, 10) {
-            let packet = Packet::Snapshot(Box::new(snapshot));
+            let packet = Packet::Snapshot(Box::new(Snapshot { from, main, heirs }));
             self.scheduler.after(delay, Event::Deliver { to: Address::Node(to), packet });
         }
     }
@@ -69,45 +94,62 @@ impl Cluster {
         let Some(hosted) = self.nodes[&id].replicas.get(&group) else { return };
         let is_member = hosted.replica.descriptor().replicas.iter().any(|(node, _)| *node == stranger);
         if is_member && hosted.replica.lease_end(now).is_some() {
-            self.send_snapshot(id, group, stranger);
+            self.send_snapshot(id, group, stranger, None);
         }
     }
 
     pub(super) fn install_snapshot(&mut self, id: NodeId, snapshot: Snapshot) {
-        let Snapshot { descriptor, applied, rows } = snapshot;
-        let group = descriptor.group;
+        let Snapshot { from, main, heirs } = snapshot;
+        let group = main.descriptor.group;
         let now = self.nodes[&id].now(self.scheduler.now());
-        let is_member = descriptor.replicas.iter().any(|(node, _)| *node == id);
-        let is_wanted = self.nodes[&id].replicas.iter().all(|(other, hosted)| {
-            if *other == group {
-                hosted.replica.status(now).committed < applied
-            } else {
-                !hosted.replica.descriptor().span.overlaps(&descriptor.span)
-            }
-        });
-        if !is_member || !is_wanted {
+        let replicas = &self.nodes[&id].replicas;
+        let is_free = |part: &Part| {
+            let others = replicas.iter().filter(|(other, _)| **other != group);
+            part.descriptor.replicas.iter().any(|(node, _)| *node == id)
+                && others
+                    .map(|(_, h)| &h.replica.descriptor().span)
+                    .all(|s| !s.overlaps(&part.descriptor.span))
+        };
+        let existing = replicas.get(&group).map(|h| &h.replica);
+        if !is_free(&main) || existing.is_some_and(|r| r.status(now).committed >= main.applied) {
             return;
         }
-        self.stats.snapshots += 1;
-        let existing = self.nodes[&id].replicas.get(&group).map(|h| h.replica.descriptor().span.clone());
-        let is_new = existing.is_none();
-        let mut batch = WriteBatch::new();
-        if !self.has_bug(DriverBug::SnapshotOverOldRows) {
-            for span in existing.into_iter().chain([descriptor.span]) {
-                for (family, span) in places(group, &span) {
-                    batch.delete_span(family, span);
+        let old_span = existing.map(|r| r.descriptor().span.clone());
+        let mut parts = Vec::new();
+        if let Some(old) = old_span.as_ref().filter(|old| !main.descriptor.span.contains_span(old)) {
+            match heirs {
+                Some((told, heirs)) if told.contains_span(old) => {
+                    parts.extend(heirs.into_iter().filter(is_free));
+                }
+                Some(_) | None => {
+                    let packet = Packet::Narrows { group, from: id, span: old.clone() };
+                    return self.send(Address::Node(id), Address::Node(from), packet, false);
                 }
             }
         }
-        batch.append(rows);
-        let node = self.node(id);
-        node.engine.write(batch, Durability::Synced).expect("memory takes writes");
-        if is_new {
-            node.logs.entry(group).or_default().truncate(applied);
-            self.open(id, group);
-            self.step(id, group, Input::Tick);
-        } else {
-            self.step(id, group, Input::SnapshotInstalled { applied });
+        self.stats.snapshots += 1;
+        self.stats.heirs += parts.len() as u64;
+        parts.push(main);
+        let mut batch = WriteBatch::new();
+        if !self.has_bug(DriverBug::SnapshotOverOldRows) {
+            let old = old_span.map(|span| (group, span));
+            let new = parts.iter().map(|part| (part.descriptor.group, part.descriptor.span.clone()));
+            for (family, span) in old.into_iter().chain(new).flat_map(|(group, span)| places(group, &span)) {
+                batch.delete_span(family, span);
+            }
+        }
+        let installed: Vec<(GroupId, Slot)> =
+            parts.iter().map(|part| (part.descriptor.group, part.applied)).collect();
+        parts.into_iter().for_each(|part| batch.append(part.rows));
+        self.node(id).engine.write(batch, Durability::Synced).expect("memory takes writes");
+        for (group, applied) in installed {
+            if self.nodes[&id].replicas.contains_key(&group) {
+                self.step(id, group, Input::SnapshotInstalled { applied });
+            } else {
+                self.node(id).logs.entry(group).or_default().truncate(applied);
+                self.open(id, group);
+                self.step(id, group, Input::Tick);
+            }
         }
     }
 }

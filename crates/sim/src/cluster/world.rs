@@ -11,6 +11,7 @@ use meridian_storage::{Durability, Engine, MemoryEngine};
 use meridian_truetime::MasterModel;
 use meridian_types::{Duration, GroupId, Key, NodeId, SeededRng, Slot, Span, Timestamp, TxnId};
 
+use super::Stats;
 use super::calls::NodeCall;
 use super::checker::{Broken, Op};
 use super::client::{Client, Route, World, key};
@@ -21,7 +22,6 @@ use super::options::{Clocks, Fault, Options, Weather};
 use super::planted::DriverBug;
 use super::snapshots::Snapshot;
 use super::trace::{Note, Trace};
-use super::{Report, Stats};
 use crate::Scheduler;
 use crate::clock::{DisciplinedNode, ErraticClock, MASTERS, NodeClock, Oscillator, POLL_INTERVAL, Poll};
 
@@ -68,6 +68,12 @@ pub(super) enum Packet {
         from: NodeId,
     },
     Snapshot(Box<Snapshot>),
+    /// A snapshot of the group would take the sender past a split of its replica, which covers `span`.
+    Narrows {
+        group: GroupId,
+        from: NodeId,
+        span: Span,
+    },
 }
 
 impl Packet {
@@ -78,7 +84,8 @@ impl Packet {
             Packet::Answer { group, .. } => ("answer", *group),
             Packet::Closed { .. } => ("closed", GroupId::new(0)),
             Packet::Unknown { group, .. } => ("unknown", *group),
-            Packet::Snapshot(snapshot) => ("snapshot", snapshot.descriptor.group),
+            Packet::Snapshot(snapshot) => ("snapshot", snapshot.main.descriptor.group),
+            Packet::Narrows { group, .. } => ("narrows", *group),
         }
     }
 }
@@ -207,7 +214,7 @@ impl Cluster {
     }
 
     /// The whole run. `at` is kept current, for whoever catches a panic.
-    pub(super) fn run(mut self, at: &Cell<Timestamp>) -> Result<Report, Broken> {
+    pub(super) fn run(&mut self, at: &Cell<Timestamp>) -> Result<Stats, Broken> {
         self.begin();
         let (steps, time) = self.limits;
         self.run_until(START + time, steps, at)?;
@@ -217,7 +224,11 @@ impl Cluster {
         self.stats.digest = self.trace.digest();
         self.stats.time = self.scheduler.now().since(START);
         self.stats.clocks_are_void = self.monitor.clocks_are_void;
-        Ok(Report { stats: self.stats, trace: self.trace.into_text() })
+        Ok(self.stats)
+    }
+
+    pub(super) fn into_trace(self) -> Option<String> {
+        self.trace.into_text()
     }
 
     fn begin(&mut self) {
@@ -473,6 +484,8 @@ impl Cluster {
             let (right, descriptor) = (create.descriptor.group, create.descriptor);
             self.shards.insert(descriptor.span.start.clone(), right);
             self.members.insert(right, descriptor.replicas.iter().map(|(node, _)| *node).collect());
+            // Before it takes part in anything: what counts as a member of a quorum must not be lost in a crash.
+            self.node(id).engine.sync().expect("memory can be synced");
             self.open(id, right);
             self.step(id, right, if create.campaign { Input::Campaign } else { Input::Tick });
         }
@@ -483,7 +496,7 @@ impl Cluster {
             self.node_call(id, group, Request::CloseTimestamp { at }, NodeCall::Close { group });
         }
         for to in std::mem::take(&mut out.snapshot_to) {
-            self.send_snapshot(id, group, to);
+            self.send_snapshot(id, group, to, None);
         }
     }
 
@@ -571,6 +584,9 @@ impl Cluster {
                 }
             }
             (Address::Node(node), Packet::Unknown { group, from }) => self.on_unknown(node, group, from),
+            (Address::Node(node), Packet::Narrows { group, from, span }) => {
+                self.send_snapshot(node, group, from, Some(span));
+            }
             (Address::Node(node), Packet::Snapshot(snapshot)) => self.install_snapshot(node, *snapshot),
             (Address::Node(_), Packet::Answer { call, group, answer }) => {
                 self.learn_leader(group, &answer);
