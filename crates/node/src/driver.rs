@@ -183,7 +183,7 @@ impl Inner {
                     after: std::mem::take(&mut out.send_after_persist),
                 });
             }
-            next = self.apply(cell, core, effects);
+            next = self.apply(cell, core);
             self.collect(cell, core, own, effects);
         }
         if core.rest == Rest::Joining && !core.is_leading {
@@ -195,7 +195,7 @@ impl Inner {
     }
 
     /// Writes what is to be applied, or hands it to the apply thread.
-    fn apply(self: &Arc<Self>, cell: &Arc<Cell>, core: &mut Core, effects: &mut Effects) -> Option<Input> {
+    fn apply(self: &Arc<Self>, cell: &Arc<Cell>, core: &mut Core) -> Option<Input> {
         let out = &mut core.outputs;
         let create = std::mem::take(&mut out.create);
         let mut applies = out.apply.drain(..);
@@ -209,14 +209,16 @@ impl Inner {
             batch.append(more.batch);
         }
         let job = ApplyJob { cell: cell.clone(), slot, batch, create };
-        if core.applies_queued > 0 || job.batch.bytes() > INLINE_APPLY_BYTES {
+        // What creates a replica waits for the disk, which is not for a thread that holds the lock.
+        let is_big = job.batch.bytes() > INLINE_APPLY_BYTES || !job.create.is_empty();
+        if core.applies_queued > 0 || is_big {
             core.applies_queued += 1;
             self.applier.push(job);
             return None;
         }
         match self.write_data(&job.batch) {
             Ok(()) => {
-                self.after_apply(core, slot, job.create, effects);
+                core.applied = slot;
                 Some(Input::Applied(slot))
             }
             Err(StorageError::NoSpace { .. }) => {
@@ -237,33 +239,28 @@ impl Inner {
         self.data.write(batch.clone(), Durability::Buffered)
     }
 
-    fn after_apply(
-        self: &Arc<Self>,
-        core: &mut Core,
-        slot: Slot,
-        create: Vec<CreateReplica>,
-        effects: &mut Effects,
-    ) {
-        core.applied = slot;
-        for child in create {
-            effects.campaign.extend(self.create_replica(&child));
-        }
-    }
-
     /// The apply thread's work on one batch.
     pub(crate) fn apply_big(self: &Arc<Self>, job: ApplyJob) {
         let cell = job.cell.clone();
         let written = self.room.wait(|| self.is_stopped(), || self.write_data(&job.batch));
+        // A new replica counts in quorums of its group; what it begins with must not be lost in a crash.
+        let written = written.and_then(|()| if job.create.is_empty() { Ok(()) } else { self.data.sync() });
         let mut effects = Effects::default();
         let mut core = cell.core.lock();
         core.applies_queued -= 1;
         if let Err(error) = written {
             return self.disk_failed(&error);
         }
-        if core.phase != Phase::Serving {
+        if core.phase == Phase::Stopped {
             return;
         }
-        self.after_apply(&mut core, job.slot, job.create, &mut effects);
+        core.applied = job.slot;
+        for child in job.create {
+            effects.campaign.extend(self.create_replica(&child));
+        }
+        if core.phase == Phase::Installing {
+            return self.unlock_and_finish(&cell, core, effects);
+        }
         self.drive(&cell, &mut core, Input::Applied(job.slot), None, &mut effects);
         self.unlock_and_finish(&cell, core, effects);
     }

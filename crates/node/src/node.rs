@@ -7,7 +7,7 @@ use meridian_rpc::admin::NodeAddress;
 use meridian_rpc::peer::{PeerHandler, Transport};
 use meridian_rpc::{Call, ShardClient};
 use meridian_shard::{Input, LockStatus, ReplicaStatus, Request, ShardDescriptor};
-use meridian_storage::{Durability, Engine, Family, StorageError};
+use meridian_storage::{Durability, Engine, Family, Reader, StorageError};
 use meridian_types::{GroupId, Key, NodeId, Span, Timestamp};
 use parking_lot::Mutex;
 
@@ -274,7 +274,7 @@ fn start_threads(inner: &Arc<Inner>, stop: &Arc<Stop>) -> Vec<JoinHandle<()>> {
 }
 
 /// The groups that the data engine holds, found by their descriptors.
-fn groups(data: &dyn Engine) -> Result<Vec<GroupId>, StorageError> {
+pub(crate) fn groups(data: &dyn Reader) -> Result<Vec<GroupId>, StorageError> {
     let mut found = Vec::new();
     let mut cursor = data.cursor(Family::State, &Span::ALL);
     let mut more = cursor.first()?;

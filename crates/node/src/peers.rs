@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use meridian_rpc::peer::{PeerHandler, PeerMessage, SendError};
+use meridian_rpc::peer::{PeerHandler, PeerMessage, SendError, SnapshotPart};
 use meridian_rpc::{Call, CallError};
 use meridian_shard::{ClosedTimestamp, Input, Request, Response, ShardError};
 use meridian_types::{Ballot, GroupId, NodeId, Timestamp};
@@ -137,8 +137,8 @@ impl Inner {
             PeerMessage::BeatAnswer(answer) => self.on_beat_answer(from, &answer),
             PeerMessage::NotMember { group, generation } => self.on_not_member(group, generation),
             PeerMessage::UnknownGroup { group } => self.on_unknown_group(from, group),
-            PeerMessage::SnapshotOffer { id, descriptor, applied } => {
-                self.on_snapshot_offer(from, id, descriptor, applied);
+            PeerMessage::SnapshotOffer { id, descriptor, applied, beside } => {
+                self.on_snapshot_offer(from, id, SnapshotPart { descriptor, applied }, beside);
             }
             PeerMessage::SnapshotChunk { id, group, sequence, rows, last } => {
                 self.on_snapshot_chunk(from, id, group, sequence, &rows, last);

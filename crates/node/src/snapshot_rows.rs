@@ -1,4 +1,4 @@
-//! A group's rows in the data engine: reading them out, and putting a received set in their place.
+//! Rows of groups in the data engine: reading them out, and putting a received set in their place.
 //!
 //! A received snapshot is first kept aside, chunk by chunk; then a mark says that it is complete; then the group's rows
 //! are erased and the chunks put in their place; then mark and chunks go. Batches become durable in order, so after a
@@ -26,16 +26,15 @@ fn parts(group: GroupId, span: &Span) -> [(Family, Span); 3] {
     [(Family::State, own.clone()), (Family::Staged, own), (Family::Data, version::versions_in(span))]
 }
 
-/// Visits all rows of a group in chunks. The visitor says whether to go on; the answer is whether it always did.
+/// Visits all rows of some groups in chunks. The visitor says whether to go on; the answer is whether it always did.
 pub(crate) fn read_chunks(
     reader: &dyn Reader,
-    group: GroupId,
-    span: &Span,
+    groups: &[(GroupId, Span)],
     mut visit: impl FnMut(Vec<SnapshotRow>, bool) -> bool,
 ) -> Result<bool, StorageError> {
     let mut rows = Vec::new();
     let mut bytes = 0;
-    for (family, part) in parts(group, span) {
+    for (family, part) in groups.iter().flat_map(|(group, span)| parts(*group, span)) {
         let mut cursor = reader.cursor(family, &part);
         let mut more = cursor.first()?;
         while more {
@@ -73,27 +72,41 @@ pub(crate) fn keep_chunk(
     engine.write(batch, Durability::Buffered)
 }
 
-/// Puts the chunks in the place of the rows that the group has in `erase`.
-pub(crate) fn install(engine: &dyn Engine, group: GroupId, erase: &[Span]) -> Result<(), StorageError> {
-    let spans: Vec<SnapshotRow> = erase
-        .iter()
-        .map(|span| SnapshotRow {
-            family: u32::from(span.end.is_some()),
-            key: span.start.clone().into_bytes(),
-            value: span.end.clone().map(Key::into_bytes).unwrap_or_default(),
-        })
-        .collect();
+/// What makes room for a snapshot: all that a group has in a span. Its mark keeps one row for each.
+fn erasure_row((group, span): &(GroupId, Span)) -> SnapshotRow {
+    let mut key = group.get().to_be_bytes().to_vec();
+    key.extend_from_slice(span.start.as_bytes());
+    SnapshotRow {
+        family: u32::from(span.end.is_some()),
+        key: key.into(),
+        value: span.end.clone().map(Key::into_bytes).unwrap_or_default(),
+    }
+}
+
+fn erasure_of(row: SnapshotRow) -> Option<(GroupId, Span)> {
+    let (group, start) = row.key.split_first_chunk::<8>()?;
+    let span = Span::new(Key::copy_from(start), (row.family == 1).then(|| Key::new(row.value)));
+    Some((GroupId::new(u64::from_be_bytes(*group)), span))
+}
+
+/// Puts the chunks in the place of what is in `erase`.
+pub(crate) fn install(
+    engine: &dyn Engine,
+    group: GroupId,
+    erase: &[(GroupId, Span)],
+) -> Result<(), StorageError> {
+    let rows: Vec<SnapshotRow> = erase.iter().map(erasure_row).collect();
     let mut batch = WriteBatch::new();
-    batch.put(Family::Node, local::snapshot_complete(group), encode_rows(&spans));
+    batch.put(Family::Node, local::snapshot_complete(group), encode_rows(&rows));
     engine.write(batch, Durability::Buffered)?;
     put_in_place(engine, group, erase)
 }
 
-fn put_in_place(engine: &dyn Engine, group: GroupId, erase: &[Span]) -> Result<(), StorageError> {
+fn put_in_place(engine: &dyn Engine, group: GroupId, erase: &[(GroupId, Span)]) -> Result<(), StorageError> {
     let mut batch = WriteBatch::new();
-    batch.delete_span(Family::State, local::group_span(group));
-    batch.delete_span(Family::Staged, local::group_span(group));
-    for span in erase {
+    for (group, span) in erase {
+        batch.delete_span(Family::State, local::group_span(*group));
+        batch.delete_span(Family::Staged, local::group_span(*group));
         erase_span(&mut batch, span);
     }
     engine.write(batch, Durability::Buffered)?;
@@ -129,8 +142,8 @@ pub(crate) fn recover(engine: &dyn Engine) -> Result<(), StorageError> {
     }
     drop(cursor);
     for (group, rows) in complete {
-        let span = |r: SnapshotRow| Span::new(Key::new(r.key), (r.family == 1).then(|| Key::new(r.value)));
-        let erase: Vec<Span> = rows.into_iter().map(span).collect();
+        let erase: Option<Vec<_>> = rows.into_iter().map(erasure_of).collect();
+        let erase = erase.ok_or_else(|| corrupt(&local::snapshot_complete(group)))?;
         tracing::info!(group = group.get(), "an interrupted snapshot is installed");
         put_in_place(engine, group, &erase)?;
     }
@@ -139,9 +152,9 @@ pub(crate) fn recover(engine: &dyn Engine) -> Result<(), StorageError> {
     engine.write(batch, Durability::Buffered)
 }
 
-/// True for what may be part of a snapshot of this group.
-pub(crate) fn are_sound(rows: &[SnapshotRow], group: GroupId, span: &Span) -> bool {
-    let parts = parts(group, span);
+/// True for what may be part of a snapshot of these groups.
+pub(crate) fn are_sound(rows: &[SnapshotRow], groups: &[(GroupId, Span)]) -> bool {
+    let parts: Vec<_> = groups.iter().flat_map(|(group, span)| parts(*group, span)).collect();
     rows.iter().all(|row| parts.iter().any(|(f, part)| *f as u32 == row.family && part.contains(&row.key)))
 }
 
@@ -223,8 +236,8 @@ mod tests {
 
     fn copy(from: &MemoryEngine, to: &MemoryEngine) -> u32 {
         let mut sequence = 0;
-        let all = read_chunks(from, GROUP, &span(), |rows, _| {
-            assert!(are_sound(&rows, GROUP, &span()));
+        let all = read_chunks(from, &[(GROUP, span())], |rows, _| {
+            assert!(are_sound(&rows, &[(GROUP, span())]));
             keep_chunk(to, GROUP, sequence, &rows).unwrap();
             sequence += 1;
             true
@@ -240,7 +253,7 @@ mod tests {
         put_version(&mut batch, b"d", Timestamp::from_nanos(5), b"gone");
         to.write(batch, Durability::Synced).unwrap();
         copy(&from, &to);
-        install(&to, GROUP, &[span()]).unwrap();
+        install(&to, GROUP, &[(GROUP, span())]).unwrap();
         let found: Vec<_> = ["a", "b", "c", "d", "m"].iter().map(|k| value(&to, k)).collect();
         let expect = |s: &'static str| Some(Bytes::from_static(s.as_bytes()));
         assert_eq!(found, [expect("old"), expect("new"), expect("new"), None, expect("old")]);
@@ -258,7 +271,7 @@ mod tests {
             copy(&from, &to);
             // Everything but the sync at the end.
             let unsynced = Unsynced(&to);
-            install(&unsynced, GROUP, &[span()]).unwrap();
+            install(&unsynced, GROUP, &[(GROUP, span())]).unwrap();
             let to = to.crash(CrashPoint { surviving_batches });
             recover(&to).unwrap();
             let values: Vec<_> = ["b", "c"].iter().map(|k| value(&to, k)).collect();

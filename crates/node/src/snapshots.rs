@@ -9,20 +9,34 @@
 //! The rows are read from one engine snapshot, which holds the applied slot with the effects up to it. The receiver
 //! refuses what it has already, and a span that another of its replicas still covers: that one is behind a split and
 //! will create the replica itself. A stream whose peer is lost or silent is given up; the need for it shows again.
+//!
+//! A snapshot may pass a split: then the receiver's replica would give up a part of its span, and nobody would create
+//! the replica of the group that has it now. If that happened to a majority, that group would never have a quorum. So
+//! the receiver answers with its span, the sender offers once more, with all that it has in there, and the receiver puts
+//! everything in place at once:
+//! ```text
+//!     offer(left half) ----------------------------->  narrows(span)
+//!     offer(left half, beside: right half) --------->  received(0), and on as above
+//! ```
+//! Invariant: a replica gives up a part of its span only together with the creation of the replicas that have it now,
+//! except for those of which the sender has none. Those have a quorum without the receiver: the sender left them by
+//! a change of members, and the receiver, which is behind the split, never took part in them. For that reason its
+//! copies may come from a sender that leads nothing, too: there is no promise or accept that they could forget (I-3).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use meridian_rpc::peer::{PeerMessage, SnapshotRow, SnapshotVerdict};
-use meridian_shard::{Input, ShardDescriptor};
-use meridian_storage::{Durability, StorageError, WriteBatch};
+use meridian_rpc::peer::{PeerMessage, SnapshotBeside, SnapshotPart, SnapshotRow, SnapshotVerdict};
+use meridian_shard::Input;
+use meridian_storage::{Durability, Reader, StorageError, WriteBatch};
 use meridian_types::{GroupId, NodeId, Slot, Span};
 use parking_lot::Mutex;
 
-use crate::cell::Phase;
+use crate::cell::{Core, Phase};
 use crate::inner::Inner;
+use crate::node::groups;
 use crate::{log_store, snapshot_rows};
 
 /// Chunks under way that the receiver has not answered: 4 MiB, which fills a link of 100 ms at 40 MB/s.
@@ -49,9 +63,22 @@ struct Sending {
 struct Receiving {
     from: NodeId,
     id: u64,
-    descriptor: ShardDescriptor,
-    applied: Slot,
+    main: SnapshotPart,
+    /// What comes along.
+    heirs: Vec<SnapshotPart>,
+    /// The span of the replica here, when the offer was taken.
+    had: Option<Span>,
     next: u32,
+}
+
+impl Receiving {
+    fn groups(&self) -> Vec<(GroupId, Span)> {
+        std::iter::once(&self.main).chain(&self.heirs).map(place_of).collect()
+    }
+}
+
+fn place_of(part: &SnapshotPart) -> (GroupId, Span) {
+    (part.descriptor.group, part.descriptor.span.clone())
 }
 
 #[derive(Default)]
@@ -93,6 +120,8 @@ enum StreamError {
     Lost,
     #[error("no replica of the group lives here any more")]
     NoReplica,
+    #[error("other snapshots are being put in place here")]
+    Busy,
 }
 
 impl Inner {
@@ -159,17 +188,28 @@ impl Inner {
         to: NodeId,
         replies: &mpsc::Receiver<SnapshotVerdict>,
     ) -> Result<(), StreamError> {
-        let snapshot = self.data.snapshot();
-        let recovered = meridian_shard::recover(&*snapshot, group)?.ok_or(StreamError::NoReplica)?;
-        let (descriptor, applied) = (recovered.descriptor, recovered.applied);
-        let span = descriptor.span.clone();
-        self.send(to, PeerMessage::SnapshotOffer { id, descriptor, applied });
-        let mut received = wait_for(replies)?;
+        let (snapshot, is_quiet) = {
+            let installing = self.snapshots.installing.lock();
+            (self.data.snapshot(), installing.is_empty())
+        };
+        let main = part_of(&*snapshot, group)?.ok_or(StreamError::NoReplica)?;
+        let mut places = vec![place_of(&main)];
+        self.offer(to, id, main.clone(), None);
+        let mut received = match wait_for(replies)? {
+            Answered::Received(next) => next,
+            Answered::Narrows(_) if !is_quiet => return Err(StreamError::Busy),
+            Answered::Narrows(span) => {
+                let parts = heirs(&*snapshot, group, &span, to)?;
+                places.extend(parts.iter().map(place_of));
+                self.offer(to, id, main, Some(SnapshotBeside { span, parts }));
+                wait_for(replies)?.received()?
+            }
+        };
         let mut sequence = 0;
         let mut failure = None;
-        let all = snapshot_rows::read_chunks(&*snapshot, group, &span, |rows, last| {
+        let all = snapshot_rows::read_chunks(&*snapshot, &places, |rows, last| {
             while sequence - received >= WINDOW {
-                match wait_for(replies) {
+                match wait_for(replies).and_then(Answered::received) {
                     Ok(next) => received = next,
                     Err(error) => {
                         failure = Some(error);
@@ -189,10 +229,17 @@ impl Inner {
             match replies.recv_timeout(PATIENCE) {
                 Ok(SnapshotVerdict::Received(_)) => {}
                 Ok(SnapshotVerdict::Installed) => return Ok(()),
-                Ok(SnapshotVerdict::Refused) => return Err(StreamError::Refused),
+                Ok(SnapshotVerdict::Refused | SnapshotVerdict::Narrows(_)) => {
+                    return Err(StreamError::Refused);
+                }
                 Err(_) => return Err(StreamError::Lost),
             }
         }
+    }
+
+    fn offer(&self, to: NodeId, id: u64, main: SnapshotPart, beside: Option<SnapshotBeside>) {
+        let SnapshotPart { descriptor, applied } = main;
+        self.send(to, PeerMessage::SnapshotOffer { id, descriptor, applied, beside });
     }
 
     pub(crate) fn on_snapshot_reply(&self, from: NodeId, id: u64, verdict: SnapshotVerdict) {
@@ -211,36 +258,53 @@ impl Inner {
         self: &Arc<Self>,
         from: NodeId,
         id: u64,
-        descriptor: ShardDescriptor,
-        applied: Slot,
+        main: SnapshotPart,
+        beside: Option<SnapshotBeside>,
     ) {
-        let group = descriptor.group;
-        if !self.wants(&descriptor, applied) {
+        let group = main.descriptor.group;
+        if !self.wants(&main) {
             return self.reply(from, id, SnapshotVerdict::Refused);
+        }
+        let had = self.cell(group).map(|cell| cell.core.lock().replica.descriptor().span.clone());
+        let mut heirs = Vec::new();
+        if let Some(had) = had.as_ref().filter(|had| !main.descriptor.span.contains_span(had)) {
+            let Some(beside) = beside.filter(|beside| beside.span == *had) else {
+                return self.reply(from, id, SnapshotVerdict::Narrows(had.clone()));
+            };
+            heirs = beside.parts;
+            let is_inside = |part: &SnapshotPart| {
+                let span = &part.descriptor.span;
+                had.contains_span(span) && !span.overlaps(&main.descriptor.span)
+            };
+            if !heirs.iter().all(|part| is_inside(part) && self.is_free(part, group)) {
+                return self.reply(from, id, SnapshotVerdict::Refused);
+            }
         }
         if let Err(error) = snapshot_rows::discard(&*self.data, group) {
             self.disk_failed(&error);
             return self.reply(from, id, SnapshotVerdict::Refused);
         }
-        let receiving = Receiving { from, id, descriptor, applied, next: 0 };
+        let receiving = Receiving { from, id, main, heirs, had, next: 0 };
         self.snapshots.receiving.lock().insert(group, receiving);
         self.reply(from, id, SnapshotVerdict::Received(0));
     }
 
-    fn wants(&self, descriptor: &ShardDescriptor, applied: Slot) -> bool {
-        let is_member = descriptor.replicas.iter().any(|(node, _)| *node == self.node);
-        let is_installing = self.snapshots.installing.lock().contains(&descriptor.group);
-        is_member
-            && !is_installing
+    fn wants(&self, main: &SnapshotPart) -> bool {
+        let group = main.descriptor.group;
+        let is_installing = self.snapshots.installing.lock().contains(&group);
+        let is_behind = |core: &Core| core.replica.status(self.clock.now()).committed < main.applied;
+        !is_installing
             && !self.is_disk_failed()
-            && self.cells().iter().all(|cell| {
-                let core = cell.core.lock();
-                if cell.group == descriptor.group {
-                    core.replica.status(self.clock.now()).committed < applied
-                } else {
-                    !core.replica.descriptor().span.overlaps(&descriptor.span)
-                }
-            })
+            && self.is_free(main, group)
+            && self.cell(group).is_none_or(|cell| is_behind(&cell.core.lock()))
+    }
+
+    /// True when this node is a member, and no replica here but `group`'s has any of the span.
+    fn is_free(&self, part: &SnapshotPart, group: GroupId) -> bool {
+        let is_member = part.descriptor.replicas.iter().any(|(node, _)| *node == self.node);
+        let overlaps = |core: &Core| core.replica.descriptor().span.overlaps(&part.descriptor.span);
+        let cells = self.cells();
+        is_member && !cells.iter().any(|cell| cell.group != group && overlaps(&cell.core.lock()))
     }
 
     pub(crate) fn on_snapshot_chunk(
@@ -257,8 +321,7 @@ impl Inner {
             drop(receiving);
             return self.reply(from, id, SnapshotVerdict::Refused);
         };
-        let is_sound =
-            stream.next == sequence && snapshot_rows::are_sound(rows, group, &stream.descriptor.span);
+        let is_sound = stream.next == sequence && snapshot_rows::are_sound(rows, &stream.groups());
         if !is_sound {
             receiving.remove(&group);
             drop(receiving);
@@ -299,19 +362,22 @@ impl Inner {
 
     /// Puts a complete snapshot in place. False when it is not wanted any more.
     fn install(self: &Arc<Self>, snapshot: &Receiving) -> Result<bool, StorageError> {
-        let group = snapshot.descriptor.group;
+        let (group, applied) = (snapshot.main.descriptor.group, snapshot.main.applied);
         let existing = self.cell(group);
-        let mut erase: Vec<Span> = vec![snapshot.descriptor.span.clone()];
+        let mut erase = snapshot.groups();
         if let Some(cell) = &existing {
             let mut core = cell.core.lock();
-            let has_it = core.replica.status(self.clock.now()).committed >= snapshot.applied;
-            if core.phase != Phase::Serving || has_it {
+            let has_it = core.replica.status(self.clock.now()).committed >= applied;
+            let span = core.replica.descriptor().span.clone();
+            // A split that it has come to since has created what the offer was to bring.
+            let has_split = snapshot.had.as_ref() != Some(&span);
+            if core.phase != Phase::Serving || has_it || has_split {
                 drop(core);
                 snapshot_rows::discard(&*self.data, group)?;
                 return Ok(false);
             }
             core.phase = Phase::Installing;
-            erase.push(core.replica.descriptor().span.clone());
+            erase.push((group, span));
             // Batches at the apply thread are older than the snapshot and must not come after it.
             while core.applies_queued > 0 {
                 drop(core);
@@ -331,18 +397,24 @@ impl Inner {
                 let mut core = cell.core.lock();
                 if core.phase == Phase::Installing {
                     core.phase = Phase::Serving;
-                    core.applied = snapshot.applied;
+                    core.applied = applied;
                 }
                 drop(core);
-                self.step(&cell, Input::SnapshotInstalled { applied: snapshot.applied });
+                self.step(&cell, Input::SnapshotInstalled { applied });
             }
-            None => {
-                self.truncate_log(group, snapshot.applied)?;
-                let cell = self.load(group)?.expect("a snapshot holds the group's state");
-                self.insert(&cell);
-            }
+            None => self.begin_with(&snapshot.main)?,
         }
+        snapshot.heirs.iter().try_for_each(|heir| self.begin_with(heir))?;
         Ok(true)
+    }
+
+    /// Creates a replica, whose rows are in place.
+    fn begin_with(self: &Arc<Self>, part: &SnapshotPart) -> Result<(), StorageError> {
+        let group = part.descriptor.group;
+        self.truncate_log(group, part.applied)?;
+        let cell = self.load(group)?.expect("a snapshot holds the group's state");
+        self.insert(&cell);
+        Ok(())
     }
 
     /// A replica that begins with a snapshot has no log below it.
@@ -353,10 +425,49 @@ impl Inner {
     }
 }
 
-fn wait_for(replies: &mpsc::Receiver<SnapshotVerdict>) -> Result<u32, StreamError> {
+/// What a receiver says to an offer or a chunk, unless it gives up.
+enum Answered {
+    Received(u32),
+    Narrows(Span),
+}
+
+impl Answered {
+    fn received(self) -> Result<u32, StreamError> {
+        match self {
+            Answered::Received(next) => Ok(next),
+            Answered::Narrows(_) => Err(StreamError::Refused),
+        }
+    }
+}
+
+fn wait_for(replies: &mpsc::Receiver<SnapshotVerdict>) -> Result<Answered, StreamError> {
     match replies.recv_timeout(PATIENCE) {
-        Ok(SnapshotVerdict::Received(next)) => Ok(next),
+        Ok(SnapshotVerdict::Received(next)) => Ok(Answered::Received(next)),
+        Ok(SnapshotVerdict::Narrows(span)) => Ok(Answered::Narrows(span)),
         Ok(SnapshotVerdict::Refused) => Err(StreamError::Refused),
         Ok(SnapshotVerdict::Installed) | Err(_) => Err(StreamError::Lost),
     }
+}
+
+fn part_of(reader: &dyn Reader, group: GroupId) -> Result<Option<SnapshotPart>, StorageError> {
+    let recovered = meridian_shard::recover(reader, group)?;
+    Ok(recovered.map(|r| SnapshotPart { descriptor: r.descriptor, applied: r.applied }))
+}
+
+/// What else has its span within this one, of all groups that have `to` as a member.
+fn heirs(
+    reader: &dyn Reader,
+    group: GroupId,
+    span: &Span,
+    to: NodeId,
+) -> Result<Vec<SnapshotPart>, StorageError> {
+    let mut found = Vec::new();
+    for other in groups(reader)?.into_iter().filter(|other| *other != group) {
+        let Some(part) = part_of(reader, other)? else { continue };
+        let is_member = part.descriptor.replicas.iter().any(|(node, _)| *node == to);
+        if is_member && span.contains_span(&part.descriptor.span) {
+            found.push(part);
+        }
+    }
+    Ok(found)
 }

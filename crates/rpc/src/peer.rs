@@ -10,7 +10,7 @@ use bytes::Bytes;
 use meridian_paxos::{Command, Envelope, LogEntry, Message};
 use meridian_shard::beats::{Beat, BeatAnswer};
 use meridian_shard::{ClosedTimestamp, ReadResult, Request, Response, ShardDescriptor, ShardError, Write};
-use meridian_types::{Duration, GroupId, NodeId, Slot};
+use meridian_types::{Duration, GroupId, NodeId, Slot, Span};
 
 use crate::admin::NodeAddress;
 
@@ -48,8 +48,26 @@ pub struct SnapshotRow {
     pub value: Bytes,
 }
 
+/// One group's part of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotPart {
+    /// The shard as of the snapshot.
+    pub descriptor: ShardDescriptor,
+    /// Covered through.
+    pub applied: Slot,
+}
+
+/// What comes along with a snapshot that passes a split.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotBeside {
+    /// The span that the receiver's replica had when it told it.
+    pub span: Span,
+    /// All that the sender has in there and the receiver is a member of.
+    pub parts: Vec<SnapshotPart>,
+}
+
 /// What the receiver of a snapshot says about it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SnapshotVerdict {
     /// Chunks below this number are stored: go on. Zero accepts the offer.
     Received(u32),
@@ -57,6 +75,9 @@ pub enum SnapshotVerdict {
     Refused,
     /// Installed.
     Installed,
+    /// It would pass a split: the receiver's own replica has this span, and needs what else lives in there now. Offer
+    /// it again together with that.
+    Narrows(Span),
 }
 
 /// A message between two nodes.
@@ -112,8 +133,10 @@ pub enum PeerMessage {
         descriptor: ShardDescriptor,
         /// Covered through.
         applied: Slot,
+        /// What comes along.
+        beside: Option<SnapshotBeside>,
     },
-    /// A part of a snapshot.
+    /// A chunk of a snapshot.
     SnapshotChunk {
         /// Of which stream.
         id: u64,

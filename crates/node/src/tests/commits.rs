@@ -140,3 +140,38 @@ fn a_split_survives_the_loss_of_all_buffered_writes() {
     cluster.commit(0, right, &[write("z", "3")]);
     cluster.await_caught_up(2, right);
 }
+
+/// Node 2 was away while the shard was split, and the log no longer has the split. Of the right half node 0 has the only
+/// replica that runs, which can't lead alone: node 2 must get its own together with the left half's snapshot.
+#[test]
+fn a_snapshot_that_passes_a_split_brings_the_other_half_along() {
+    let mut cluster = Cluster::new(NodeOptions { log_retain: 2 });
+    let ts = cluster.commit(0, GROUP, &[write("a", "1"), write("z", "1")]);
+    cluster.await_caught_up(2, GROUP);
+    cluster.stop(2);
+    let right = split(&mut cluster);
+    for n in 0..20 {
+        cluster.commit(0, GROUP, &[write("a", &n.to_string())]);
+    }
+    for i in [0, 1] {
+        cluster.await_caught_up(i, GROUP);
+        cluster.node(i).truncate_logs();
+    }
+    cluster.stop(1);
+    cluster.stop(0);
+    cluster.start(0);
+    cluster.start(2);
+    assert_eq!(cluster.read_at(2, right, ts, "z"), value("1"));
+    assert_eq!(cluster.node(2).counters().snapshots_installed.get(), 1);
+    let leader = cluster.leader(right);
+    let later = cluster.commit(leader, right, &[write("z", "2")]);
+    // It finds both halves after a crash, and all three agree in the end.
+    cluster.await_caught_up(2, right);
+    cluster.crash(2, CrashPoint::NOTHING_BUFFERED);
+    cluster.start(2);
+    cluster.start(1);
+    for i in 0..3 {
+        assert_eq!(cluster.read_at(i, right, later, "z"), value("2"), "right half at {i}");
+        assert_eq!(cluster.read_at(i, GROUP, later, "a"), value("19"), "left half at {i}");
+    }
+}

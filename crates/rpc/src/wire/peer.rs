@@ -7,7 +7,7 @@ use meridian_types::{GroupId, Slot, Timestamp};
 
 use super::proto::peer_message as p;
 use super::{WireError, all, each, need, proto};
-use crate::peer::{GroupClosed, PeerMessage, SnapshotRow, SnapshotVerdict};
+use crate::peer::{GroupClosed, PeerMessage, SnapshotBeside, SnapshotPart, SnapshotRow, SnapshotVerdict};
 
 /// The frame that carries these messages.
 pub(crate) fn frame_of(hello: Option<proto::Hello>, messages: Vec<PeerMessage>) -> proto::Frame {
@@ -119,6 +119,38 @@ impl From<p::SnapshotRow> for SnapshotRow {
     }
 }
 
+impl From<SnapshotPart> for p::SnapshotPart {
+    fn from(part: SnapshotPart) -> Self {
+        p::SnapshotPart { descriptor: Some(part.descriptor.into()), applied: part.applied.get() }
+    }
+}
+
+impl TryFrom<p::SnapshotPart> for SnapshotPart {
+    type Error = WireError;
+    fn try_from(part: p::SnapshotPart) -> Result<Self, WireError> {
+        Ok(SnapshotPart {
+            descriptor: need(part.descriptor, "snapshot_part.descriptor")?.try_into()?,
+            applied: Slot::new(part.applied),
+        })
+    }
+}
+
+impl From<SnapshotBeside> for p::SnapshotBeside {
+    fn from(beside: SnapshotBeside) -> Self {
+        p::SnapshotBeside { span: Some(beside.span.into()), parts: each(beside.parts) }
+    }
+}
+
+impl TryFrom<p::SnapshotBeside> for SnapshotBeside {
+    type Error = WireError;
+    fn try_from(beside: p::SnapshotBeside) -> Result<Self, WireError> {
+        Ok(SnapshotBeside {
+            span: need(beside.span, "snapshot_beside.span")?.into(),
+            parts: all(beside.parts)?,
+        })
+    }
+}
+
 impl From<SnapshotVerdict> for p::snapshot_reply::Verdict {
     fn from(v: SnapshotVerdict) -> Self {
         use p::snapshot_reply::Verdict as V;
@@ -126,6 +158,7 @@ impl From<SnapshotVerdict> for p::snapshot_reply::Verdict {
             SnapshotVerdict::Received(next) => V::Received(next),
             SnapshotVerdict::Refused => V::Refused(proto::Empty {}),
             SnapshotVerdict::Installed => V::Installed(proto::Empty {}),
+            SnapshotVerdict::Narrows(span) => V::Narrows(span.into()),
         }
     }
 }
@@ -137,6 +170,7 @@ impl From<p::snapshot_reply::Verdict> for SnapshotVerdict {
             V::Received(next) => SnapshotVerdict::Received(next),
             V::Refused(_) => SnapshotVerdict::Refused,
             V::Installed(_) => SnapshotVerdict::Installed,
+            V::Narrows(span) => SnapshotVerdict::Narrows(span.into()),
         }
     }
 }
@@ -164,11 +198,14 @@ impl From<PeerMessage> for proto::PeerMessage {
                 K::NotMember(p::NotMember { group: group.get(), generation })
             }
             PeerMessage::UnknownGroup { group } => K::UnknownGroup(group.get()),
-            PeerMessage::SnapshotOffer { id, descriptor, applied } => K::SnapshotOffer(p::SnapshotOffer {
-                id,
-                descriptor: Some(descriptor.into()),
-                applied: applied.get(),
-            }),
+            PeerMessage::SnapshotOffer { id, descriptor, applied, beside } => {
+                K::SnapshotOffer(p::SnapshotOffer {
+                    id,
+                    descriptor: Some(descriptor.into()),
+                    applied: applied.get(),
+                    beside: beside.map(Into::into),
+                })
+            }
             PeerMessage::SnapshotChunk { id, group, sequence, rows, last } => {
                 K::SnapshotChunk(p::SnapshotChunk {
                     id,
@@ -216,6 +253,7 @@ impl TryFrom<proto::PeerMessage> for PeerMessage {
                 id: o.id,
                 descriptor: need(o.descriptor, "snapshot_offer.descriptor")?.try_into()?,
                 applied: Slot::new(o.applied),
+                beside: o.beside.map(SnapshotBeside::try_from).transpose()?,
             },
             K::SnapshotChunk(c) => PeerMessage::SnapshotChunk {
                 id: c.id,

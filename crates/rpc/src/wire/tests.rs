@@ -8,7 +8,7 @@ use meridian_types::*;
 use prost::Message as _;
 
 use super::*;
-use crate::peer::{GroupClosed, PeerMessage, SnapshotRow, SnapshotVerdict};
+use crate::peer::{GroupClosed, PeerMessage, SnapshotBeside, SnapshotPart, SnapshotRow, SnapshotVerdict};
 
 fn ts(n: u64) -> Timestamp {
     Timestamp::from_nanos(n)
@@ -208,11 +208,21 @@ fn peer_messages() -> Vec<PeerMessage> {
         }),
         PeerMessage::UnknownGroup { group },
         PeerMessage::NotMember { group, generation: 4 },
-        PeerMessage::SnapshotOffer { id: 1, descriptor: descriptor(), applied: Slot::new(9) },
+        PeerMessage::SnapshotOffer { id: 1, descriptor: descriptor(), applied: Slot::new(9), beside: None },
+        PeerMessage::SnapshotOffer {
+            id: 1,
+            descriptor: descriptor(),
+            applied: Slot::new(9),
+            beside: Some(SnapshotBeside {
+                span: Span::ALL,
+                parts: vec![SnapshotPart { descriptor: descriptor(), applied: Slot::ZERO }],
+            }),
+        },
         PeerMessage::SnapshotChunk { id: 1, group, sequence: 2, rows: vec![row], last: true },
         reply(SnapshotVerdict::Received(3)),
         reply(SnapshotVerdict::Refused),
         reply(SnapshotVerdict::Installed),
+        reply(SnapshotVerdict::Narrows(Span::point(&key("z")))),
     ];
     all.extend(paxos_messages().into_iter().map(|m| PeerMessage::Paxos(envelope(m))));
     all.extend(requests().into_iter().map(|request| PeerMessage::Call { id: 5, group, request }));
