@@ -10,6 +10,7 @@ use rocksdb::{ColumnFamily, DB, DBPinnableSlice, Snapshot, WriteOptions};
 
 use crate::cursor::{RocksCursor, Source};
 use crate::space::SpaceGuard;
+use crate::wal_ahead;
 use crate::{Options, open_error, storage_error};
 
 /// Stands for "beyond every key" where RocksDB wants an end. Keyspaces start with bytes far below `ff`, and
@@ -60,6 +61,9 @@ impl RocksEngine {
         }
         let buffered = WriteOptions::default();
         let space = SpaceGuard::of_folder(path.to_owned(), options.reserve_bytes, options.reserve_part);
+        if !space.is_low() {
+            wal_ahead::write(&db, options.wal_ahead_bytes).map_err(storage_error)?;
+        }
         Ok(RocksEngine { db, families, synced, buffered, space, failed: AtomicBool::new(false) })
     }
 

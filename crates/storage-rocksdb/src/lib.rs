@@ -13,8 +13,8 @@
 //! row ([`meridian_keys::version::is_one_row`]) asks the filters; every other cursor is a total-order one, since a filter
 //! says nothing of neighbours. Files are told of no whole keys: nobody knows a version's exact timestamp beforehand.
 //!
-//! **Durability.** A synced write returns after fdatasync of the write-ahead log, whose files are recycled so that a
-//! sync need not wait for the file system's metadata. A buffered write has been handed to the operating system: it
+//! **Durability.** A synced write returns after fdatasync of the write-ahead log, whose files are recycled, and the first
+//! ones written ahead (module `wal_ahead`), so that a sync need not wait for the file system's metadata. A buffered write has been handed to the operating system: it
 //! survives the process, not the machine. Recovery stops at the first torn record, so what survives is a prefix.
 //!
 //! **Failure.** Invariant: after an I/O error on a synced write or a sync no later write succeeds, because the kernel
@@ -35,6 +35,7 @@ mod engine;
 mod garbage;
 mod options;
 mod space;
+mod wal_ahead;
 
 pub use engine::{EngineMetrics, RocksEngine};
 pub use garbage::{GarbagePolicy, VersionFilter};

@@ -49,6 +49,10 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// On a small device the reserve is at most one part of so many of it.
     pub reserve_part: u64,
+    /// The write-ahead log goes on in a new file when this much of it is in memtables alone.
+    pub wal_bytes_max: u64,
+    /// Bytes of the files that the write-ahead log begins with, written when the engine opens.
+    pub wal_ahead_bytes: usize,
     /// What may be dropped from the Data family.
     pub garbage: Option<Arc<dyn GarbagePolicy>>,
 }
@@ -64,6 +68,8 @@ impl Options {
             data_memtable_bytes: 64 * MIB,
             reserve_bytes: 128 * MIB as u64,
             reserve_part: 32,
+            wal_bytes_max: 32 * MIB as u64,
+            wal_ahead_bytes: 4 * MIB,
             garbage: None,
         }
     }
@@ -74,6 +80,8 @@ impl Options {
             families: vec![Family::State, Family::Staged, Family::Data, Family::Node],
             reserve_bytes: 256 * MIB as u64,
             reserve_part: 16,
+            wal_bytes_max: 256 * MIB as u64,
+            wal_ahead_bytes: 0,
             ..Self::log(cache)
         }
     }
@@ -86,8 +94,8 @@ impl Options {
         db.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         // Overwriting a file's blocks spares the sync a commit of the file system's journal.
         db.set_recycle_log_file_num(4);
-        // A family that is rarely written would otherwise keep the logs of all others alive.
-        db.set_max_total_wal_size((4 * self.data_memtable_bytes) as u64);
+        // A family that is rarely written would otherwise keep the logs of all others alive, and unfit to be recycled.
+        db.set_max_total_wal_size(self.wal_bytes_max);
         db.set_bytes_per_sync(MIB as u64);
         db.set_paranoid_checks(true);
         db.set_max_open_files(-1);
@@ -115,7 +123,7 @@ impl Options {
         match family {
             Family::Log => {
                 table.set_block_size(16 << 10);
-                options.set_write_buffer_size(16 * MIB);
+                options.set_write_buffer_size(8 * MIB);
                 options.set_max_write_buffer_number(6);
                 options.set_min_write_buffer_number_to_merge(2);
                 options.set_target_file_size_base(32 * MIB as u64);

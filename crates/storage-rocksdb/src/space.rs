@@ -58,6 +58,11 @@ impl SpaceGuard {
         Ok(())
     }
 
+    /// True while the reserve is touched.
+    pub(crate) fn is_low(&self) -> bool {
+        self.low.load(Ordering::Relaxed)
+    }
+
     fn look(&self) {
         self.unchecked.store(0, Ordering::Relaxed);
         // Where the device can't be asked, the write itself will tell.

@@ -90,6 +90,40 @@ fn what_was_written_is_there_after_opening_again() {
     assert_eq!(open(&folder.0).get(Family::Log, b"k").unwrap().as_deref(), Some(&b"v"[..]));
 }
 
+/// Lengths of the write-ahead log's files, ascending.
+fn wal_lengths(folder: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let logs = entries.filter(|e| e.path().extension().is_some_and(|x| x == "log"));
+    let mut lengths: Vec<u64> = logs.map(|e| e.metadata().unwrap().len()).collect();
+    lengths.sort_unstable();
+    lengths
+}
+
+#[test]
+fn the_log_overwrites_a_file_that_was_written_ahead() {
+    let folder = Folder::new();
+    let options = Options::log(SharedCache::new(8 << 20));
+    let put = |engine: &RocksEngine, n: u8| {
+        let mut batch = WriteBatch::new();
+        batch.put(Family::Log, vec![n], vec![n; 1000]);
+        engine.write(batch, Durability::Synced).unwrap();
+    };
+    for round in 0..5 {
+        let engine = RocksEngine::open(&folder.0, &options).unwrap();
+        let before = wal_lengths(&folder.0);
+        assert!(before.last().is_some_and(|n| *n >= options.wal_ahead_bytes as u64), "{before:?}");
+        put(&engine, 2 * round);
+        put(&engine, 2 * round + 1);
+        assert_eq!(wal_lengths(&folder.0), before, "no file grows");
+        // Nothing was flushed: the next opening reads the overwritten file.
+        drop(engine);
+        let engine = RocksEngine::open(&folder.0, &options).unwrap();
+        for n in 0..2 * round + 2 {
+            assert_eq!(engine.get(Family::Log, &[n]).unwrap().as_deref(), Some(&[n; 1000][..]), "{n}");
+        }
+    }
+}
+
 #[test]
 fn a_folder_belongs_to_one_engine() {
     let folder = Folder::new();
