@@ -149,17 +149,14 @@ pub struct NodeClock {
 }
 
 impl NodeClock {
-    /// A clock that is unsure until a majority of `masters` has answered [`NodeClock::discipline`].
+    /// A clock that is unsure until a majority of `masters` has answered [`NodeClock::discipline`]. `patience` is the
+    /// longest interval between polls: how old a sample may be, and what is taken for drift, is counted in it.
     ///
     /// # Panics
     /// Without masters.
-    pub fn new(
-        oscillator: Oscillator,
-        masters: &[Box<dyn TimeMaster>],
-        poll_interval: Duration,
-    ) -> Arc<Self> {
+    pub fn new(oscillator: Oscillator, masters: &[Box<dyn TimeMaster>], patience: Duration) -> Arc<Self> {
         let ids = (0..masters.len() as u32).map(MasterId).collect();
-        let disciplined = DisciplinedClock::new(ClockConfig::new(ids, poll_interval));
+        let disciplined = DisciplinedClock::new(ClockConfig::new(ids, patience));
         Arc::new(NodeClock {
             oscillator,
             shared: SharedClock::new(),
