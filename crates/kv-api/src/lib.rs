@@ -178,6 +178,13 @@ pub trait KvTxn: Send + Sync {
     /// The lowest bound given wins.
     fn limit_commit_timestamp(&self, max: Timestamp);
 
+    /// Sends to the shards ahead of a commit what is too big to travel with it. A bound on the commit timestamp that is
+    /// set afterwards need not outlast the sending, which takes as long as it takes to replicate the writes. The
+    /// transaction reads and writes nothing more.
+    async fn send_ahead(&self) -> Result<(), KvError> {
+        Ok(())
+    }
+
     /// Commits. Returns the commit timestamp (of a transaction that wrote), once it has passed everywhere.
     async fn commit(&self) -> Result<Option<Timestamp>, KvError>;
 

@@ -3,14 +3,16 @@
 //! ```text
 //!   nothing written ----------------------> EndReads everywhere: did the read locks stand until now?
 //!   one shard, read and written ----------> (Stage*) Commit
-//!   several ------------------------------> `two_phase`
+//!   several ------------------------------> (Stage*) `two_phase`
 //! ```
+//! Big writes may be staged ahead of the commit, so that what bounds its timestamp need not outlast the staging.
+
 //! A shard that was asked for locks but never answered has told the transaction nothing: it takes no part, and is told
 //! to forget.
 
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use meridian_kv_api::{KvError, RetryReason, WriteBuffer, write_bytes};
 use meridian_shard::{AbortReason, Outcome, Registration, Request, Response, ShardError, TxnRef, Write};
@@ -32,6 +34,7 @@ pub(crate) struct Part {
     pub(crate) key: Option<Key>,
     /// The writes that are not staged.
     pub(crate) writes: Vec<Write>,
+    /// Their size.
     pub(crate) bytes: usize,
     /// Chunks staged.
     pub(crate) staged: u32,
@@ -54,6 +57,11 @@ impl Part {
         }
     }
 
+    /// True when its writes do not fit into one message.
+    fn is_big(&self) -> bool {
+        self.bytes > CHUNK_BYTES
+    }
+
     pub(crate) fn txn(&self, id: TxnId) -> TxnRef {
         TxnRef { id, registration: self.registration }
     }
@@ -63,7 +71,47 @@ impl Part {
     }
 }
 
+/// A transaction whose big writes are staged.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    parts: Vec<Part>,
+    unanswered: Vec<Touched>,
+}
+
 impl Core {
+    /// Stages what a commit could not carry.
+    pub(crate) async fn send_ahead(
+        &self,
+        id: TxnId,
+        buffer: WriteBuffer,
+        touched: impl IntoIterator<Item = Touched>,
+    ) -> Result<Sent, KvError> {
+        let (read, unanswered): (Vec<_>, Vec<_>) =
+            touched.into_iter().partition(|t| t.registration.is_some());
+        let writes = buffer.into_writes().map(|(key, value)| Write { key, value }).collect();
+        let mut parts = self.parts(writes, &read, &mut Tries::new()).await?;
+        for part in parts.iter().filter(|part| part.is_big()) {
+            // Before it is asked: should nobody wait for the answer, it is told of the end.
+            self.live.touch(id, part.touched());
+        }
+        try_join_all(parts.iter_mut().map(|part| self.stage(id, part))).await?;
+        Ok(Sent { parts, unanswered })
+    }
+
+    /// Ends a transaction whose big writes are staged.
+    pub(crate) async fn commit_sent(
+        self: &Arc<Core>,
+        id: TxnId,
+        sent: Sent,
+        max_ts: Timestamp,
+    ) -> Result<Timestamp, KvError> {
+        let Sent { mut parts, unanswered } = sent;
+        let result = self.commit_parts(id, &mut parts, max_ts).await;
+        let result = result.map_err(|failure| self.give_up(id, &parts, failure));
+        self.roll_back(id, unanswered);
+        result
+    }
+
     /// Ends a transaction with everything that it wrote taking effect, or nothing.
     pub(crate) async fn commit(
         self: &Arc<Core>,
@@ -111,27 +159,40 @@ impl Core {
                     return Err(error);
                 }
             };
-            if parts.len() > 1 {
-                // To the end even if the client goes: a participant left prepared blocks others until it recovers.
-                return self.detached(TwoPhase::new(Arc::clone(self), id, parts, max_ts).run()).await;
-            }
-            let part = &mut parts[0];
-            match self.commit_one(id, part, max_ts).await {
-                Ok(commit_ts) => return Ok(commit_ts),
+            match (self.commit_parts(id, &mut parts, max_ts).await, &mut parts[..]) {
+                (Ok(commit_ts), _) => return Ok(commit_ts),
                 // Nothing was locked here before, so that nothing was lost by the move.
-                Err(Failure::Moved) if part.staged == 0 && part.registration.is_none() => {
+                (Err(Failure::Moved), [part]) if part.staged == 0 && part.registration.is_none() => {
                     tries.pause(self, "the shard of a commit keeps moving").await?;
                     writes = std::mem::take(&mut part.writes);
                 }
-                Err(failure) => {
-                    let error = KvError::from(failure);
-                    if error != KvError::Ambiguous {
-                        self.roll_back(id, [part.touched()]);
-                    }
-                    return Err(error);
-                }
+                (Err(failure), _) => return Err(self.give_up(id, &parts, failure)),
             }
         }
+    }
+
+    /// Commits in one phase or in two, which leave no parts behind and tell the participants how it ended.
+    async fn commit_parts(
+        self: &Arc<Core>,
+        id: TxnId,
+        parts: &mut Vec<Part>,
+        max_ts: Timestamp,
+    ) -> Result<Timestamp, Failure> {
+        if let [part] = &mut parts[..] {
+            return self.commit_one(id, part, max_ts).await;
+        }
+        let two_phase = TwoPhase::new(Arc::clone(self), id, std::mem::take(parts), max_ts);
+        // To the end even if the client goes: a participant left prepared blocks others until it recovers.
+        self.detached(two_phase.run()).await.map_err(Failure::GaveUp)
+    }
+
+    /// The end of a commit that failed.
+    fn give_up(&self, id: TxnId, parts: &[Part], failure: Failure) -> KvError {
+        let error = KvError::from(failure);
+        if error != KvError::Ambiguous {
+            self.roll_back(id, parts.iter().map(Part::touched));
+        }
+        error
     }
 
     /// Groups the writes, which are in ascending order of key, by shard, and adds the shards that were only read.
@@ -233,11 +294,12 @@ impl Core {
     /// Replicates a big part's writes ahead of its commit, all but the last chunk of them. The first chunk goes alone
     /// where the shard does not know the transaction yet, since its answer has the registration for the others.
     pub(crate) async fn stage(&self, id: TxnId, part: &mut Part) -> Result<(), Failure> {
-        if part.bytes <= CHUNK_BYTES {
+        if !part.is_big() || part.staged > 0 {
             return Ok(());
         }
         let mut chunks = cut(std::mem::take(&mut part.writes));
-        part.writes = chunks.pop().expect("a part above the limit has writes");
+        part.bytes = 0;
+        part.add(chunks.pop().expect("a part above the limit has writes"));
         part.staged =
             u32::try_from(chunks.len()).expect("a transaction's size limit keeps the number of chunks small");
         let mut chunks = chunks.into_iter().zip(0..);

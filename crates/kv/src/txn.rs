@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   open --Retry from any shard--> dead --rollback, drop--> ended
-//!     |                                                       ^
+//!     |                             ^                         ^
+//!     +--big writes sent ahead--> sent -----------------------+
+//!     |                                                       |
 //!     +--commit (see `commit`) / rollback / drop--------------+
 //! ```
 //! A shard is noted before it is asked, not when it answers: if the caller stops waiting, the shard may still lock,
@@ -25,8 +27,10 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use crate::call::{Failure, Resend, Tries, error_of, is_final, unexpected};
+use crate::commit::Sent;
 use crate::gateway::Core;
 use crate::heartbeat::LiveTxn;
+use crate::limits::CHUNK_BYTES;
 use crate::read::{self, Reader, value_of};
 use crate::router::Shard;
 
@@ -42,6 +46,8 @@ pub(crate) struct Touched {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Phase {
     Open,
+    /// Its writes are on their way to the shards, or there.
+    Sent,
     /// It must be tried again (or never had an id); every call answers this.
     Dead(KvError),
     Ended,
@@ -54,6 +60,8 @@ pub(crate) struct TxnState {
     pub(crate) buffer: WriteBuffer,
     pub(crate) touched: SmallVec<[Touched; 2]>,
     pub(crate) max_commit: Timestamp,
+    /// What was sent ahead of the commit.
+    sent: Option<Sent>,
     phase: Phase,
     is_listed: bool,
 }
@@ -71,7 +79,9 @@ impl TxnState {
         match &self.phase {
             Phase::Open => Ok(()),
             Phase::Dead(error) => Err(error.clone()),
-            Phase::Ended => Err(KvError::Internal { detail: "a transaction was used after its end".into() }),
+            Phase::Sent | Phase::Ended => {
+                Err(KvError::Internal { detail: "a transaction was used after its end".into() })
+            }
         }
     }
 
@@ -121,6 +131,7 @@ impl Txn {
             buffer: WriteBuffer::new(),
             touched: SmallVec::new(),
             max_commit: Timestamp::MAX,
+            sent: None,
             phase: if id.is_some() { Phase::Open } else { Phase::Dead(unborn()) },
             is_listed: false,
         };
@@ -234,6 +245,7 @@ impl Txn {
             }
             state.phase = Phase::Ended;
             state.buffer = WriteBuffer::new();
+            state.sent = None;
             std::mem::take(&mut state.touched)
         };
         self.unlist();
@@ -367,7 +379,43 @@ impl KvTxn for Txn {
         state.max_commit = state.max_commit.min(max);
     }
 
+    async fn send_ahead(&self) -> Result<(), KvError> {
+        let (buffer, touched) = {
+            let mut state = self.open()?;
+            if state.buffer.bytes() <= CHUNK_BYTES {
+                return Ok(());
+            }
+            state.phase = Phase::Sent;
+            (std::mem::take(&mut state.buffer), state.touched.clone())
+        };
+        let sent = self.core.send_ahead(self.open_id(), buffer, touched).await;
+        let mut state = self.live.state.lock();
+        match sent {
+            Ok(sent) => {
+                state.sent = Some(sent);
+                Ok(())
+            }
+            Err(error) => {
+                state.phase = Phase::Dead(error.clone());
+                Err(error)
+            }
+        }
+    }
+
     async fn commit(&self) -> Result<Option<Timestamp>, KvError> {
+        let sent = {
+            let mut state = self.live.state.lock();
+            let sent = state.sent.take();
+            if sent.is_some() {
+                state.phase = Phase::Ended;
+            }
+            sent.map(|sent| (sent, state.max_commit))
+        };
+        if let Some((sent, max_commit)) = sent {
+            let result = self.core.commit_sent(self.open_id(), sent, max_commit).await;
+            self.unlist();
+            return result.map(Some);
+        }
         let (buffer, touched, max_commit) = {
             let mut state = self.live.state.lock();
             state.check_open()?;

@@ -171,6 +171,8 @@ impl Session {
     pub(crate) async fn commit_planned(&mut self, kv: &dyn KvTxn) -> Result<Option<Timestamp>, SqlError> {
         let t = self.transaction.as_ref().expect("the transaction is open");
         let Some(lease) = &t.lease else { return kv.commit().await.map_err(sql_error) };
+        // What takes long comes before the permit, which lasts no longer than the schema lease.
+        kv.send_ahead().await.map_err(sql_error)?;
         if let Some(change) = t.changed_catalog {
             return self.ddl_services().commit_block(kv, change, &lease.guard, &lease.used).await;
         }

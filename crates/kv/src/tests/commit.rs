@@ -1,4 +1,4 @@
-use meridian_kv_api::{KvError, KvWrite, LockWait, Locking, ReadLock, RetryReason};
+use meridian_kv_api::{KvError, KvTxn, KvWrite, LockWait, Locking, ReadLock, RetryReason};
 use meridian_shard::{AbortReason, Response, ShardError, Vote};
 use meridian_types::Timestamp;
 
@@ -202,11 +202,8 @@ async fn an_outcome_that_nobody_knows_is_ambiguous_and_nobody_is_told() {
 #[tokio::test(start_paused = true)]
 async fn big_writes_are_staged_in_chunks() {
     let (fake, gateway) = warm_cluster().await;
-    let big = "x".repeat(400 << 10);
     let txn = begin(&gateway);
-    for key in ["b1", "b2", "b3", "b4", "b5", "i"] {
-        txn.write(put(key, &big)).await.unwrap();
-    }
+    write_much(&*txn).await;
     txn.commit().await.unwrap();
     settle().await;
     expect(
@@ -220,7 +217,56 @@ async fn big_writes_are_staged_in_chunks() {
             "n1 g2 Forget t4",
         ],
     );
-    assert_eq!(fake.value("b1").unwrap().len(), big.len());
+    assert_eq!(fake.value("b1").unwrap().len(), 400 << 10);
+}
+
+/// Rows of two shards; those of the first are too big for one message.
+async fn write_much(txn: &dyn KvTxn) {
+    let big = "x".repeat(400 << 10);
+    for key in ["b1", "b2", "b3", "b4", "b5", "i"] {
+        txn.write(put(key, &big)).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_ahead_is_bounded_by_what_is_known_at_the_commit() {
+    let (fake, gateway) = warm_cluster().await;
+    let txn = begin(&gateway);
+    write_much(&*txn).await;
+    txn.send_ahead().await.unwrap();
+    let staged = ["n1 g2 Stage t4 #0 [b1,b2\\x00) 2 writes", "n1 g2 Stage t4 r2 #1 [b3,b4\\x00) 2 writes"];
+    expect(&fake.trace(), &staged);
+    assert!(txn.get(k("b1"), Locking::SHARED).await.is_err(), "it reads nothing more");
+    txn.limit_commit_timestamp(Timestamp::from_nanos(9_000_000_000));
+    txn.commit().await.unwrap();
+    settle().await;
+    expect(
+        &fake.trace(),
+        &[
+            "n2 g3 Prepare t4 {i=409600B} -> b1 max 9000000000",
+            "n1 g2 Decide t4 r2 2 staged {b5=409600B} from 5 max 9000000000 tell [i]",
+            "n2 g3 Resolve t4 committed",
+            "n1 g2 Forget t4",
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_ahead_of_no_commit_is_rolled_back() {
+    let (fake, gateway) = warm_cluster().await;
+    let txn = begin(&gateway);
+    write_much(&*txn).await;
+    txn.send_ahead().await.unwrap();
+    fake.trace();
+    drop(txn);
+    settle().await;
+    expect(&fake.trace(), &["n1 g2 Rollback t4"]);
+    assert_eq!((fake.value("b1"), fake.value("i")), (None, None));
+    let txn = begin(&gateway);
+    write_much(&*txn).await;
+    fake.answer("Stage", aborted(AbortReason::LocksLost));
+    assert_eq!(txn.send_ahead().await, Err(retry(RetryReason::LocksLost)));
+    assert_eq!(txn.commit().await, Err(retry(RetryReason::LocksLost)), "it is dead");
 }
 
 #[tokio::test(start_paused = true)]
