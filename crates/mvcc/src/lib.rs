@@ -117,6 +117,11 @@ pub fn newest_commit_in<R: Reader + ?Sized>(
     Ok(newest)
 }
 
+/// True when no row in `span` has any version, tombstones included.
+pub fn is_empty<R: Reader + ?Sized>(reader: &R, span: &Span) -> Result<bool, StorageError> {
+    Ok(!reader.cursor(Family::Data, &version::versions_in(span)).first()?)
+}
+
 /// All versions of `key`, newest first.
 pub fn versions<R: Reader + ?Sized>(reader: &R, key: &[u8]) -> Result<Versions, StorageError> {
     let mut cursor = reader.cursor(Family::Data, &version::versions_from(key, Timestamp::MAX));

@@ -253,6 +253,7 @@ proptest! {
         prop_assert_eq!(rows, scan_of_model(&model, &span, at, reverse));
         let newest = model.iter().filter(|(k, _)| span.contains(k)).flat_map(|(_, v)| v.keys()).max().map(|at| ts(*at));
         prop_assert_eq!(newest_commit_in(&engine, &span).unwrap(), newest);
+        prop_assert_eq!(is_empty(&engine, &span).unwrap(), newest.is_none());
     }
 
     #[test]

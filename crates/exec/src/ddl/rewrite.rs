@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
 use meridian_catalog::{CatalogChange, CatalogSnapshot, TableDesc, TableRef};
 use meridian_datum::{Datum, Result, SqlError, SqlState};
 use meridian_kv_api::{KvTxn, KvWrite, Locking, ReadWriteOptions};
@@ -16,6 +18,9 @@ use crate::context::Statement;
 use crate::dml::key_text;
 use crate::kv_error::is_retry;
 use crate::table::{IndexWriter, TableWriter};
+
+/// Pages of a rewrite whose commits are under way while the next one is read: enough to hide a quorum's disks.
+const PAGES_UNDER_WAY: usize = 4;
 
 fn locked(mut table: TableDesc) -> TableDesc {
     table.storage_parameters.push((LOCKED.to_owned(), "on".to_owned()));
@@ -78,14 +83,33 @@ async fn rows(
     let statement = services.reading(planned).await?;
     let copy = Copier::new(&statement.catalog, &alteration.table)?;
     let mut pages = RowPages::new(&statement, old, Locking::SHARED)?;
-    while let Some((_, batch)) = pages.next().await? {
-        let rows = alteration.map(statement.ctx(), batch).await?;
-        if !alteration.rewrites {
-            continue;
+    let mut under_way = FuturesUnordered::new();
+    let read = async {
+        while let Some((_, batch)) = pages.next().await? {
+            let rows = alteration.map(statement.ctx(), batch).await?;
+            if !alteration.rewrites {
+                continue;
+            }
+            let rows: Vec<Vec<Datum>> = (0..rows.len()).map(|r| rows.row(r)).collect();
+            under_way.push(copy.commit(services, &statement, rows));
+            // Begins the new one, and waits for one where enough are under way.
+            while let Some(ended) = if under_way.len() < PAGES_UNDER_WAY {
+                under_way.next().now_or_never().flatten()
+            } else {
+                under_way.next().await
+            } {
+                ended?;
+            }
         }
-        let rows: Vec<Vec<Datum>> = (0..rows.len()).map(|r| rows.row(r)).collect();
-        copy.commit(services, &statement, &rows).await?;
+        Ok(())
+    };
+    let read = read.await;
+    // To the end of each, whatever the others met: nothing is written to a storage that is given up.
+    let mut written = Ok(());
+    while let Some(ended) = under_way.next().await {
+        written = written.and(ended);
     }
+    read.and(written)?;
     for id in &alteration.new_indexes {
         index::backfill(services, &alteration.table, *id, planned).await?;
     }
@@ -163,13 +187,18 @@ impl<'a> Copier<'a> {
     }
 
     /// Commits rows in a transaction of their own.
-    async fn commit(&self, services: &DdlServices, statement: &Statement, rows: &[Vec<Datum>]) -> Result<()> {
+    async fn commit(
+        &self,
+        services: &DdlServices,
+        statement: &Statement,
+        rows: Vec<Vec<Datum>>,
+    ) -> Result<()> {
         let mut retry_of = None;
         for attempt in 1.. {
             statement.checkpoint().await?;
             let txn = services.kv.begin(ReadWriteOptions { retry_of });
             let step = async {
-                let writes = self.writes(statement, &*txn, rows).await?;
+                let writes = self.writes(statement, &*txn, &rows).await?;
                 statement.wait(txn.write(writes)).await?;
                 statement.wait(txn.commit()).await
             };
@@ -181,7 +210,7 @@ impl<'a> Copier<'a> {
                 }
                 Err(e) if e.state == SqlState::STATEMENT_COMPLETION_UNKNOWN => {
                     // Whether the rows are there is found out by looking: the next attempt would meet its own rows.
-                    if self.is_there(statement, services, rows).await? {
+                    if self.is_there(statement, services, &rows).await? {
                         return Ok(());
                     }
                 }

@@ -1,5 +1,7 @@
 //! Rows in bulk: reading pages, removing ranges.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use meridian_catalog::{TableDesc, TableId};
 use meridian_datum::{Batch, Result};
@@ -15,7 +17,7 @@ use crate::kv_error::sql_error;
 use crate::table::{Decoded, IndexReader};
 
 /// Rows removed by one transaction of the background.
-const REMOVE_ROWS: usize = 4096;
+const REMOVE_ROWS: usize = 1024;
 
 /// All keys of a table's storage.
 pub(super) fn table_span(storage: TableId) -> Span {
@@ -94,10 +96,12 @@ fn removals(rows: Vec<(Key, Bytes)>) -> Vec<KvWrite> {
     rows.into_iter().map(|(key, _)| KvWrite { key, value: None }).collect()
 }
 
-/// Removes everything in a span that nobody uses any more, in many small transactions.
+/// Removes everything in a span that nobody uses any more, in many small transactions. It is in no hurry, and rests as
+/// long as it works, so that whoever waits for an answer has the machine at least half of the time.
 pub(super) async fn remove_span(kv: &dyn Kv, span: Span) -> Result<()> {
     let mut rest = Some(span);
     while let Some(span) = rest {
+        let begun = Instant::now();
         let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: true };
         let read = kv.begin_read_only(options);
         let request = ScanRequest { span, reverse: false, limit: REMOVE_ROWS, locking: Locking::SHARED };
@@ -106,6 +110,9 @@ pub(super) async fn remove_span(kv: &dyn Kv, span: Span) -> Result<()> {
             commit_writes(kv, removals(page.rows)).await.map_err(sql_error)?;
         }
         rest = page.resume;
+        if rest.is_some() {
+            tokio::time::sleep(begun.elapsed()).await;
+        }
     }
     Ok(())
 }
