@@ -86,6 +86,12 @@ fn a_snapshot_past_a_split_brings_the_right_half_along() {
     }
 }
 
+/// The run ends while an engine holds a slot that its replica has not heard of.
+#[test]
+fn replicas_are_compared_at_the_slots_that_their_engines_hold() {
+    runs(920_001_845..920_001_846, &Options::default());
+}
+
 /// Each kind alone, so that a replay with a list of faults means what it says.
 #[test]
 fn every_fault_alone() {
