@@ -236,7 +236,7 @@ impl Inner {
 
     fn write_data(&self, batch: &WriteBatch) -> Result<(), StorageError> {
         self.counters.applies.add(1);
-        self.data.write(batch.clone(), Durability::Buffered)
+        self.data.write_kept(batch, Durability::Buffered)
     }
 
     /// The apply thread's work on one batch.

@@ -306,7 +306,7 @@ impl LogObserver for Observer {
     }
 
     fn write(&self, batch: &WriteBatch) -> bool {
-        let write = || self.0.log.write(batch.clone(), Durability::Synced);
+        let write = || self.0.log.write_kept(batch, Durability::Synced);
         match self.0.room.wait(|| self.0.is_stopped(), write) {
             Ok(()) => true,
             Err(error) => {

@@ -139,7 +139,7 @@ impl RocksEngine {
         result
     }
 
-    fn rocks_batch(&self, batch: WriteBatch) -> rocksdb::WriteBatch {
+    fn rocks_batch(&self, batch: &WriteBatch) -> rocksdb::WriteBatch {
         let overhead = 32 * batch.mutations().len();
         let mut rocks = rocksdb::WriteBatch::with_capacity_bytes(batch.bytes() + overhead);
         for mutation in batch.mutations() {
@@ -162,8 +162,12 @@ impl RocksEngine {
 
 impl Engine for RocksEngine {
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StorageError> {
+        self.write_kept(&batch, durability)
+    }
+
+    fn write_kept(&self, batch: &WriteBatch, durability: Durability) -> Result<(), StorageError> {
         self.refuse_after_failure()?;
-        self.space.admit(&batch)?;
+        self.space.admit(batch)?;
         let batch = self.rocks_batch(batch);
         match durability {
             Durability::Buffered => self.db.write_opt(batch, &self.buffered).map_err(storage_error),

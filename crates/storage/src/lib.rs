@@ -152,6 +152,12 @@ pub trait Engine: Reader {
     /// Applies `batch` atomically; batches become visible, and durable, in the order of the calls.
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StorageError>;
 
+    /// As [`Engine::write`], for callers who try again when the device is full. An engine that takes nothing out of the
+    /// batch spares the copy.
+    fn write_kept(&self, batch: &WriteBatch, durability: Durability) -> Result<(), StorageError> {
+        self.write(batch.clone(), durability)
+    }
+
     /// Makes everything written so far durable.
     fn sync(&self) -> Result<(), StorageError>;
 
