@@ -7,6 +7,7 @@
 pub mod chaos;
 mod client;
 mod cluster;
+pub mod isolation;
 mod score;
 
 pub use client::{SltClient, SltError, run_file};

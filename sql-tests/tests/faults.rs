@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meridian_sql_tests::{Cluster, ClusterKind, chaos, connect, eventually, meridian_binary};
 use tokio_postgres::{Client, Error};
@@ -189,14 +189,23 @@ async fn killing_all_nodes_loses_nothing() {
     check_bank(&connect(&cluster.url(1)).await.unwrap(), &acknowledged).await;
 }
 
-/// Every workload under one fault each: nothing is seen that must not be, no acknowledged write is lost, and the
+/// At least as long are the workloads run under faults.
+const CHAOS: Duration = Duration::from_secs(60);
+
+/// Every workload under one fault each, and under the next one until a minute is over: nothing is seen that must not be, no acknowledged write is lost, and the
 /// histories are strictly serializable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workloads_under_faults_are_strictly_serializable() {
     let mut cluster = Cluster::start(ClusterKind::Processes, "chaos").await;
     let mut wrong = Vec::new();
-    for (name, fault) in meridian_workload::NAMES.into_iter().zip(chaos::FAULTS) {
-        wrong.extend(chaos::run(&mut cluster, name, &[fault], 1).await);
+    let begun = Instant::now();
+    let mut round = 0;
+    while begun.elapsed() < CHAOS {
+        for (i, name) in meridian_workload::NAMES.into_iter().enumerate() {
+            let fault = chaos::FAULTS[(i + round) % chaos::FAULTS.len()];
+            wrong.extend(chaos::run(&mut cluster, name, &[fault], 1 + round as u64).await);
+        }
+        round += 1;
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

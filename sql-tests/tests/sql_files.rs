@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use meridian_sql_tests::isolation::{Report, Spec, Verdict, run_spec};
 use meridian_sql_tests::{Cluster, ClusterKind, connect, run_file};
 
 /// Drops every table, so that each file starts from nothing.
@@ -39,11 +40,11 @@ async fn run_all(url: &str, files: &[PathBuf]) -> (usize, Vec<String>) {
     (records, failures)
 }
 
-fn files_in(dir: &Path) -> Vec<PathBuf> {
+fn files_in(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "slt"))
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
         .collect();
     files.sort();
     files
@@ -52,7 +53,7 @@ fn files_in(dir: &Path) -> Vec<PathBuf> {
 #[tokio::test]
 async fn sql_files_answer_as_postgresql() {
     let cluster = Cluster::start(ClusterKind::Demo, "sql").await;
-    let files = files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"));
+    let files = files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"), "slt");
     assert!(files.len() >= 10, "the SQL files are missing");
     // Not the node that leads, so that requests cross the transport.
     let (records, failures) = run_all(&cluster.url(1), &files).await;
@@ -97,4 +98,67 @@ fn sqlite_corpus() -> Option<PathBuf> {
         .unwrap();
     assert!(unpacked.success(), "cannot unpack {}", archive.display());
     Some(target.join("sqlite-sqllogictest/test"))
+}
+
+/// Prints what came of a spec's interleavings, and answers those that are wrong.
+fn wrong(name: &str, reports: &[Report]) -> Vec<String> {
+    let sum = |count: fn(&Report) -> usize| reports.iter().map(count).sum::<usize>();
+    println!(
+        "{name}: {} interleavings, {} steps waited, {} transactions committed, {} aborted",
+        reports.len(),
+        sum(|r| r.waited),
+        sum(|r| r.committed),
+        sum(|r| r.aborted)
+    );
+    let mut wrong = Vec::new();
+    for report in reports {
+        // The oldest transaction is never aborted for another: somebody gets to the end.
+        let stopped = report.committed + report.given_up == 0;
+        if report.verdict != Verdict::Serializable || stopped {
+            wrong.push(format!("{name}: {}: {:?}\n{}", report.permutation, report.verdict, report.trace));
+        }
+    }
+    wrong
+}
+
+/// The catalogue of isolation anomalies: no interleaving shows one, and the transactions did meet.
+#[tokio::test]
+async fn isolation_anomalies_do_not_occur() {
+    let cluster = Cluster::start(ClusterKind::Demo, "isolation").await;
+    let urls: Vec<String> = (0..3).map(|node| cluster.url(node)).collect();
+    let files = files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("isolation"), "spec");
+    assert!(files.len() >= 20, "the specs are missing");
+    let mut failures = Vec::new();
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let spec = Spec::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let reports = run_spec(&urls, &spec).await.unwrap();
+        assert_eq!(reports.len(), spec.interleavings(), "{name}: {:?}", reports[0].verdict);
+        failures.extend(wrong(&name, &reports));
+        assert!(reports.iter().any(|r| r.waited + r.aborted > 0), "{name}: nobody met anybody");
+    }
+    let hermitage = corpus("isolation.tar.xz", "isolation/hermitage/postgres.md");
+    let Some(document) = hermitage.map(|path| std::fs::read_to_string(path).unwrap()) else {
+        println!("skipped: Hermitage's scripts are not here");
+        return assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    };
+    let scenarios = Spec::hermitage(&document);
+    assert!(scenarios.len() >= 15, "only {} scenarios of Hermitage", scenarios.len());
+    for (name, spec) in scenarios {
+        failures.extend(wrong(&name, &run_spec(&urls, &spec).await.unwrap()));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// A file of an archive in `shared/corpora` beside the project or above it, unpacked into a temporary folder; `None`
+/// where the archive is not.
+fn corpus(archive: &str, file: &str) -> Option<PathBuf> {
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let archive = above.map(|dir| dir.join("shared/corpora").join(archive)).find(|path| path.is_file())?;
+    let target = std::env::temp_dir().join("meridian-corpora");
+    std::fs::create_dir_all(&target).unwrap();
+    let tar =
+        std::process::Command::new("tar").arg("xJf").arg(&archive).arg("-C").arg(&target).arg(file).status();
+    assert!(tar.unwrap().success(), "cannot unpack {}", archive.display());
+    Some(target.join(file))
 }

@@ -1,7 +1,8 @@
 //! Faults on real processes, on demand.
 //!
 //! ```text
-//! chaos run [SEED]        every workload under every fault; status 1 when anything was seen that must not be
+//! chaos run [SEED]        every workload under every fault, with the next seed again until five minutes are over;
+//!                         status 1 when anything was seen that must not be
 //! chaos failover [ROUNDS] time without writes after SIGKILL of the leader; status 1 beyond two lease lengths
 //! chaos drain [ROUNDS]    the longest gap between writes while their leader is drained
 //! ```
@@ -9,10 +10,13 @@
 #![allow(clippy::unwrap_used, reason = "a developer's tool")]
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meridian_sql_tests::chaos::{FAILOVER_BOUND, FAULTS, drains, failover, run};
 use meridian_sql_tests::{Cluster, ClusterKind};
+
+/// At least as long are the workloads run under faults.
+const CHAOS: Duration = Duration::from_secs(300);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
@@ -20,13 +24,18 @@ async fn main() -> ExitCode {
     let number = args.get(1).and_then(|n| n.parse::<u64>().ok());
     match args.first().map(String::as_str) {
         Some("run") => {
-            let seed = number.unwrap_or(1);
-            println!("seed {seed}");
             let mut cluster = Cluster::start(ClusterKind::Processes, "chaos").await;
             let mut wrong = Vec::new();
-            for name in meridian_workload::NAMES {
-                wrong.extend(run(&mut cluster, name, &FAULTS, seed).await);
+            let begun = Instant::now();
+            let mut seed = number.unwrap_or(1);
+            while begun.elapsed() < CHAOS {
+                println!("seed {seed}");
+                for name in meridian_workload::NAMES {
+                    wrong.extend(run(&mut cluster, name, &FAULTS, seed).await);
+                }
+                seed += 1;
             }
+            println!("{:.0?} of workloads under faults", begun.elapsed());
             wrong.iter().for_each(|w| println!("WRONG: {w}"));
             println!("{}", if wrong.is_empty() { "nothing wrong was seen" } else { "something is WRONG" });
             ExitCode::from(u8::from(!wrong.is_empty()))

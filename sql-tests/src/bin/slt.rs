@@ -5,7 +5,9 @@
 //! slt record 'host=127.0.0.1 port=5432 user=postgres dbname=postgres' FILE...
 //! slt score  'host=127.0.0.1 port=15432 user=root dbname=defaultdb' FILE...
 //! slt failures 'host=127.0.0.1 port=15432 user=root dbname=defaultdb' FILE...
+//! slt specs  'URL of a node;URL of another' FILE...
 //! ```
+//! `specs` runs PostgreSQL's isolation specs, and prints for each whether the transactions that committed are serializable.
 //! `score` gives each file a database of its own, goes on after failures, and ends with their most frequent causes;
 //! `failures` prints each of them as well. `record` is how the files in `sql-tests/sql` got their answers: from PostgreSQL 15.
 
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use meridian_sql_tests::isolation::{Spec, Verdict, run_spec};
 use meridian_sql_tests::{Score, SltClient, run_file, score_file};
 use sqllogictest::Runner;
 
@@ -22,9 +25,12 @@ use sqllogictest::Runner;
 async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [mode, url, files @ ..] = args.as_slice() else {
-        eprintln!("usage: slt run|record|score|failures URL FILE...");
+        eprintln!("usage: slt run|record|score|failures|specs URL FILE...");
         return ExitCode::from(2);
     };
+    if mode == "specs" {
+        return specs(url, files).await;
+    }
     if mode == "score" || mode == "failures" {
         return score(url, files, mode == "failures").await;
     }
@@ -86,4 +92,45 @@ async fn score(url: &str, files: &[String], verbose: bool) -> ExitCode {
     let percent = 100.0 * sum.passed as f64 / sum.total.max(1) as f64;
     println!("TOTAL\t{}/{}\t{percent:.1}%", sum.passed, sum.total);
     ExitCode::SUCCESS
+}
+
+async fn specs(urls: &str, files: &[String]) -> ExitCode {
+    let urls: Vec<String> = urls.split(';').map(str::to_owned).collect();
+    let mut failed = false;
+    for file in files {
+        let spec =
+            match std::fs::read_to_string(file).map_err(|e| e.to_string()).and_then(|t| Spec::parse(&t)) {
+                Ok(spec) => spec,
+                Err(error) => {
+                    println!("{file}\tUNREADABLE\t{error}");
+                    failed = true;
+                    continue;
+                }
+            };
+        let start = Instant::now();
+        let reports = match run_spec(&urls, &spec).await {
+            Ok(reports) => reports,
+            Err(error) => {
+                println!("{file}\tNOT RUN\t{error}");
+                continue;
+            }
+        };
+        let of = |verdict: &Verdict| reports.iter().filter(|r| r.verdict == *verdict).count();
+        let (right, unjudged) = (of(&Verdict::Serializable), of(&Verdict::NotJudged));
+        println!(
+            "{file}\t{right} serializable, {unjudged} not judged, {} WRONG of {}; {} waits, {} aborted\t{:.1?}",
+            reports.len() - right - unjudged,
+            spec.interleavings(),
+            reports.iter().map(|r| r.waited).sum::<usize>(),
+            reports.iter().map(|r| r.aborted).sum::<usize>(),
+            start.elapsed()
+        );
+        for report in reports {
+            if let Verdict::Wrong(why) = report.verdict {
+                failed = true;
+                println!("  {}: {why}\n{}", report.permutation, report.trace);
+            }
+        }
+    }
+    ExitCode::from(u8::from(failed))
 }
