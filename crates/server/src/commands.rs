@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use meridian_rpc::AdminClient;
 use meridian_rpc::admin::AdminError;
-use tokio::net::TcpListener;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::clocks::run_master;
 use crate::http::{Seen, cluster_json};
@@ -43,39 +50,37 @@ pub async fn time_master(options: MasterOptions) -> Result<(), ServerError> {
     run_master(listener, &options, shutdown::on_signal()).await
 }
 
-/// `meridian status`: what the cluster looks like from `host`.
+/// `meridian status`: what the cluster looks like from `host`, the address of a node for other nodes or for HTTP.
 ///
 /// # Errors
 /// The node does not answer.
 pub async fn status(host: &str, as_json: bool) -> Result<(), ServerError> {
-    let seen = ask_all(host).await?;
-    let view = cluster_json(&seen);
+    let view = cluster_view(host).await?;
     if as_json {
         println!("{view:#}");
         return Ok(());
     }
-    print_nodes(&seen);
+    print_nodes(&view);
     println!();
     println!(
         "{:<7} {:<24} {:<7} {:<12} {:>10} {:>10}",
         "shard", "keys from", "leader", "replicas", "committed", "applied"
     );
-    for shard in view["shards"].as_array().into_iter().flatten() {
-        let replicas: Vec<String> =
-            shard["replicas"].as_array().into_iter().flatten().map(|n| format!("n{n}")).collect();
+    for shard in rows(&view, "shards") {
+        let replicas: Vec<String> = rows(shard, "replicas").map(|n| format!("n{n}")).collect();
         let leader = shard["leader"].as_u64().map_or("none".to_string(), |n| format!("n{n}"));
         println!(
-            "g{:<6} {:<24} {:<7} {:<12} {:>10} {:>10}",
-            shard["group"],
-            shard["start"].as_str().unwrap_or(""),
+            "{:<7} {:<24} {:<7} {:<12} {:>10} {:>10}",
+            format!("g{}", shard["group"]),
+            text(shard, "start"),
             leader,
             replicas.join(" "),
-            shard["committed"],
-            shard["applied"],
+            number(shard, "committed"),
+            number(shard, "applied"),
         );
     }
-    for alert in view["alerts"].as_array().into_iter().flatten() {
-        println!("\nalert: {}", alert.as_str().unwrap_or(""));
+    for alert in rows(&view, "alerts") {
+        println!("\nalert: {}", alert.as_str().unwrap_or_default());
     }
     Ok(())
 }
@@ -85,7 +90,7 @@ pub async fn status(host: &str, as_json: bool) -> Result<(), ServerError> {
 /// # Errors
 /// The node does not answer.
 pub async fn node_list(host: &str) -> Result<(), ServerError> {
-    print_nodes(&ask_all(host).await?);
+    print_nodes(&cluster_view(host).await?);
     Ok(())
 }
 
@@ -107,28 +112,61 @@ pub async fn node_drain(host: &str) -> Result<(), ServerError> {
     }
 }
 
-fn print_nodes(seen: &[Seen]) {
+fn rows<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    of[name].as_array().into_iter().flatten()
+}
+
+fn text<'a>(of: &'a Value, name: &str) -> &'a str {
+    of[name].as_str().unwrap_or_default()
+}
+
+fn number(of: &Value, name: &str) -> u64 {
+    of[name].as_u64().unwrap_or_default()
+}
+
+fn print_nodes(view: &Value) {
     println!(
         "{:<5} {:<22} {:<22} {:<12} {:<6} {:>6} {:>9} {:>10}",
         "node", "address", "SQL", "region", "live", "leads", "sessions", "epsilon"
     );
-    for Seen { address, status } in seen {
-        let epsilon =
-            status.as_ref().and_then(|s| s.clock.interval).map_or("unsure".to_string(), |(e, l)| {
-                format!("{:.3} ms", (l - e).half_up().as_nanos() as f64 / 1e6)
-            });
+    for (node, clock) in rows(view, "nodes").zip(rows(view, "clocks")) {
+        let epsilon = clock["epsilon_ns"].as_u64();
+        let epsilon = epsilon.map_or("unsure".to_string(), |ns| format!("{:.3} ms", ns as f64 / 1e6));
         println!(
-            "n{:<4} {:<22} {:<22} {:<12} {:<6} {:>6} {:>9} {:>10}",
-            address.node.get(),
-            address.address,
-            address.sql_address,
-            address.region,
-            if status.is_some() { "yes" } else { "no" },
-            status.as_ref().map_or(0, |s| s.replicas.iter().filter(|r| r.is_leader).count()),
-            status.as_ref().map_or(0, |s| s.sessions),
+            "{:<5} {:<22} {:<22} {:<12} {:<6} {:>6} {:>9} {:>10}",
+            format!("n{}", node["node"]),
+            text(node, "address"),
+            text(node, "sql_address"),
+            text(node, "region"),
+            if node["live"].as_bool().unwrap_or_default() { "yes" } else { "no" },
+            number(node, "leads"),
+            number(node, "sessions"),
             epsilon,
         );
     }
+}
+
+/// The cluster as `host` sees it. The nodes of `demo` have no port for other nodes, only one for HTTP.
+async fn cluster_view(host: &str) -> Result<Value, ServerError> {
+    match ask_all(host).await {
+        Ok(seen) => Ok(cluster_json(&seen)),
+        Err(error) => match timeout(STATUS_TIMEOUT, ask_http(host)).await {
+            Ok(Some(view)) => Ok(view),
+            _ => Err(error),
+        },
+    }
+}
+
+/// The same over HTTP; `None` where no node of Meridian answers.
+async fn ask_http(host: &str) -> Option<Value> {
+    let stream = TcpStream::connect(host).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    // Ends with the answer, or with the command.
+    tokio::spawn(connection);
+    let request = Request::get("/api/v1/cluster").header("host", host).body(Empty::<Bytes>::new()).ok()?;
+    let answer = sender.send_request(request).await.ok()?;
+    let body = answer.into_body().collect().await.ok()?.to_bytes();
+    serde_json::from_slice(&body).ok().filter(|view: &Value| view["nodes"].is_array())
 }
 
 /// Asks `host` who is there, and then each of them.
