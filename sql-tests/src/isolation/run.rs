@@ -1,6 +1,6 @@
 //! Runs the interleavings of a spec against a server.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,26 +73,25 @@ pub async fn run_spec(urls: &[String], spec: &Spec) -> Result<Vec<Report>, Strin
     let mut reports = Vec::new();
     for permutation in &spec.permutations {
         bench.set_up().await?;
-        let events = bench.interleave(permutation).await;
-        let tables = bench.tables().await?;
-        bench.tear_down().await?;
         let names: Vec<&str> = permutation.iter().map(|id| spec.step(*id).name.as_str()).collect();
-        reports.push(match events {
-            Ok(events) => judge(&bench, names.join(" "), &events, &tables).await?,
+        let events = match bench.interleave(permutation).await {
+            Ok(events) => events,
             Err(stuck) => {
-                let verdict = Verdict::Wrong(stuck);
-                let permutation = names.join(" ");
+                // Nothing can be asked of a session that is stuck, not even to roll back.
                 return Ok(vec![Report {
-                    permutation,
+                    permutation: names.join(" "),
                     waited: 0,
                     committed: 0,
                     given_up: 0,
                     aborted: 0,
                     trace: String::new(),
-                    verdict,
+                    verdict: Verdict::Wrong(stuck),
                 }]);
             }
-        });
+        };
+        let tables = bench.tables().await?;
+        bench.tear_down().await?;
+        reports.push(judge(&bench, names.join(" "), &events, &tables).await?);
     }
     Ok(reports)
 }
@@ -159,7 +158,8 @@ impl<'a> Bench<'a> {
     }
 
     async fn interleave(&self, permutation: &[StepId]) -> Result<Vec<Event>, String> {
-        let mut flight = Flight { bench: self, clock: 0, running: Vec::new(), events: Vec::new() };
+        let mut flight =
+            Flight { bench: self, clock: 0, running: Vec::new(), events: Vec::new(), idle: BTreeSet::new() };
         for (session, spec) in self.spec.sessions.iter().enumerate() {
             if let Some(sql) = &spec.setup {
                 flight.start(session, "setup", sql);
@@ -176,20 +176,11 @@ impl<'a> Bench<'a> {
                     flight.start(id.session, &step.name, &step.sql);
                     flight.settle().await?;
                 }
-                None => flight.any_ends().await?,
+                None => flight.unblock(&left).await?,
             }
         }
-        // Who still waits does so for a session that has an open transaction and nothing more to send.
         while !flight.running.is_empty() {
-            for session in 0..self.sessions.len() {
-                if flight.running.iter().all(|r| r.event.session != session) {
-                    flight.start(session, "end", "ROLLBACK");
-                    flight.settle().await?;
-                }
-            }
-            if !flight.running.is_empty() && flight.running.len() == self.sessions.len() {
-                flight.any_ends().await?;
-            }
+            flight.unblock(&left).await?;
         }
         Ok(flight.events)
     }
@@ -206,6 +197,8 @@ struct Flight<'a> {
     clock: usize,
     running: Vec<Running>,
     events: Vec<Event>,
+    /// Sessions that were made to roll back at their end.
+    idle: BTreeSet<usize>,
 }
 
 impl Flight<'_> {
@@ -256,6 +249,21 @@ impl Flight<'_> {
             }
             self.check(begun)?;
         }
+    }
+
+    /// Every step that is left belongs to a session that waits. Whoever has nothing more to send may have a transaction
+    /// open that they wait for, which nobody would end.
+    async fn unblock(&mut self, left: &VecDeque<StepId>) -> Result<(), String> {
+        let mut ended = false;
+        for session in 0..self.bench.sessions.len() {
+            let runs = self.running.iter().any(|r| r.event.session == session);
+            if !runs && left.iter().all(|id| id.session != session) && self.idle.insert(session) {
+                self.start(session, "end", "ROLLBACK");
+                self.settle().await?;
+                ended = true;
+            }
+        }
+        if ended || self.running.is_empty() { Ok(()) } else { self.any_ends().await }
     }
 
     /// Returns when a step has ended.
