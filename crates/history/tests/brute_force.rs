@@ -183,6 +183,9 @@ proptest! {
         let history = History::parse(text.as_bytes()).unwrap();
         let report = check(&history).unwrap();
         prop_assert_eq!(report.is_valid(), explained(&txns, true), "{}\n{}", text, report.explanation());
+        let other = adya::History::from_edn(&text).unwrap();
+        let other = adya::check(&other, adya::Workload::ListAppend, &adya::Opts::default());
+        prop_assert_eq!(report.is_valid(), other.valid != adya::Valid::False, "{}\n{:?}", text, other.anomaly_types);
     }
 
     /// What is said of registers is true; not all that is true is said.

@@ -234,6 +234,34 @@ fn good_histories_pass() {
     }
 }
 
+/// What the checker of another author says.
+fn independent(script: &str) -> adya::Report {
+    // An answered read of a list is a list, of a register a value.
+    let workload = match script.contains(":append ") || script.contains("[:r x [") {
+        true => adya::Workload::ListAppend,
+        false => adya::Workload::RwRegister,
+    };
+    let options = adya::Opts { linearizable_keys: true, ..adya::Opts::default() };
+    adya::check(&adya::History::from_edn(&edn(script)).unwrap(), workload, &options)
+}
+
+/// Bad histories that the other checker does not call bad: nobody wrote anything, so that it has no graph to look at.
+const ONLY_OURS: &[&str] = &["unwritten: a value out of nowhere", "unwritten value of a register"];
+
+#[test]
+fn an_independent_checker_agrees() {
+    for (title, script) in GOOD {
+        let report = independent(script);
+        assert_ne!(report.valid, adya::Valid::False, "{title}: {:?}", report.anomaly_types);
+    }
+    let passed: Vec<&str> = BAD
+        .iter()
+        .filter(|(_, script, _)| independent(script).valid != adya::Valid::False)
+        .map(|(title, ..)| *title)
+        .collect();
+    assert_eq!(passed, ONLY_OURS);
+}
+
 #[test]
 fn a_cycle_is_explained_step_by_step() {
     let (_, explanation) = found("[:append x 1] [:append y 1] | [:r x nil] [:r y [1]]");
