@@ -273,6 +273,20 @@ pub enum AlterAction {
     },
 }
 
+impl AlterAction {
+    /// Whether every row is written anew. A row lacks a column that was added later and reads as NULL there, so that
+    /// another default must be written into it.
+    pub fn rewrites(&self) -> bool {
+        match self {
+            AlterAction::AddColumn { default, .. } => {
+                default.as_ref().is_some_and(|e| e.as_const().is_none_or(|d| !d.is_null()))
+            }
+            AlterAction::AddPrimaryKey { .. } | AlterAction::SetType { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// `COPY`.
 #[derive(Clone, Debug)]
 pub struct Copy {

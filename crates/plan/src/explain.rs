@@ -2,9 +2,10 @@
 //!
 //! Columns are shown by name where they have one, so the names of every operator's output are worked out alongside.
 
+mod ddl;
 mod show;
 
-use meridian_catalog::IndexId;
+use meridian_catalog::{CatalogSnapshot, IndexId};
 use meridian_datum::{EvalContext, to_text};
 
 use crate::expr::Expr;
@@ -13,9 +14,9 @@ use crate::physical::{JoinKind, Operator, Plan, SetFunction, SetOpKind, SortKey,
 use crate::planned::{PlannedStatement, StatementPlan};
 use show::{list, show};
 
-/// The lines of a statement's plan.
-pub(crate) fn explain(statement: &PlannedStatement, costs: bool) -> Vec<String> {
-    let mut e = Explainer { lines: Vec::new(), costs, eval: EvalContext::default() };
+/// The lines of a statement's plan. The snapshot is the one that it was planned on.
+pub(crate) fn explain(statement: &PlannedStatement, costs: bool, snapshot: &CatalogSnapshot) -> Vec<String> {
+    let mut e = Explainer { lines: Vec::new(), costs, eval: EvalContext::default(), snapshot };
     match &statement.plan {
         StatementPlan::Query(p) => {
             e.plan(p, 0);
@@ -36,7 +37,8 @@ pub(crate) fn explain(statement: &PlannedStatement, costs: bool) -> Vec<String> 
             };
             e.line(0, &format!("Point Insert on {}", m.table.name), rows as f64);
         }
-        StatementPlan::Ddl(_) | StatementPlan::Session(_) => e.line(0, "Utility Statement", 0.0),
+        StatementPlan::Ddl(d) => e.ddl(d),
+        StatementPlan::Session(_) => e.line(0, "Utility Statement", 0.0),
         StatementPlan::Explain(inner) => return inner.lines.clone(),
     }
     for (i, cte) in statement.ctes.iter().enumerate() {
@@ -46,13 +48,14 @@ pub(crate) fn explain(statement: &PlannedStatement, costs: bool) -> Vec<String> 
     e.lines
 }
 
-pub(super) struct Explainer {
+pub(super) struct Explainer<'a> {
     lines: Vec<String>,
     costs: bool,
     pub(super) eval: EvalContext,
+    snapshot: &'a CatalogSnapshot,
 }
 
-impl Explainer {
+impl Explainer<'_> {
     fn line(&mut self, depth: usize, text: &str, rows: f64) {
         let arrow =
             if depth == 0 { String::new() } else { format!("{}->  ", "      ".repeat(depth - 1) + "  ") };

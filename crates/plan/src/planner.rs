@@ -283,7 +283,10 @@ fn explain(
         }
     }
     let mut inner = plan_ast(ctx, parsed, statement)?;
-    let lines = crate::explain::explain(&inner, costs);
+    if analyze && matches!(inner.plan, StatementPlan::Ddl(_)) {
+        return Err(SqlError::unsupported("EXPLAIN ANALYZE of a schema change"));
+    }
+    let lines = crate::explain::explain(&inner, costs, ctx.snapshot);
     let column = OutputColumn { name: "QUERY PLAN".to_owned(), ty: DataType::Text, origin: (0, 0) };
     let planned = PlannedStatement {
         param_types: inner.param_types.clone(),

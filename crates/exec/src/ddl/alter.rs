@@ -148,6 +148,7 @@ impl Alteration {
     }
 
     async fn apply(&mut self, services: &DdlServices, action: &AlterAction) -> Result<()> {
+        self.rewrites |= action.rewrites();
         match action {
             AlterAction::AddColumn { column, default } => self.add_column(column, default.as_ref()),
             AlterAction::DropColumn { column, indexes, checks } => {
@@ -169,7 +170,6 @@ impl Alteration {
                 for slot in self.slots.iter_mut().filter(|s| s.column.as_ref().is_some_and(|c| c.hidden)) {
                     slot.column = None;
                 }
-                self.rewrites = true;
             }
             AlterAction::AddUnique { index } => {
                 let ids = self.ids();
@@ -203,7 +203,6 @@ impl Alteration {
             AlterAction::SetType { column, ty, using } => {
                 self.column_mut(*column)?.ty = ty.clone();
                 self.slots[*column].using = Some(using.clone());
-                self.rewrites = true;
             }
             AlterAction::SetNullable { column, nullable } => {
                 let was = std::mem::replace(&mut self.column_mut(*column)?.nullable, *nullable);
@@ -228,8 +227,6 @@ impl Alteration {
         if !new.nullable {
             self.not_null.push(self.slots.len() - 1);
         }
-        // Rows lack the column, which reads as NULL; another value must be written into them.
-        self.rewrites |= default.is_some_and(|e| e.as_const().is_none_or(|d| !d.is_null()));
     }
 
     /// Actions that change names and texts only.

@@ -85,7 +85,10 @@ async fn rows(
     let mut pages = RowPages::new(&statement, old, Locking::SHARED)?;
     let mut under_way = FuturesUnordered::new();
     let read = async {
-        while let Some((_, batch)) = pages.next().await? {
+        // A change that only drops or adds indexes asks nothing of the rows.
+        while alteration.needs_lock()
+            && let Some((_, batch)) = pages.next().await?
+        {
             let rows = alteration.map(statement.ctx(), batch).await?;
             if !alteration.rewrites {
                 continue;

@@ -4,7 +4,7 @@ use super::Explainer;
 use crate::expr::{Expr, SubqueryKind};
 
 /// The expression with columns by name.
-pub(super) fn show(x: &Explainer, e: &Expr, names: &[String]) -> String {
+pub(super) fn show(x: &Explainer<'_>, e: &Expr, names: &[String]) -> String {
     let sub = |e: &Expr| show(x, e, names);
     match e {
         Expr::Const(d, ty) => x.constant(d, ty),
@@ -73,11 +73,11 @@ pub(super) fn show(x: &Explainer, e: &Expr, names: &[String]) -> String {
     }
 }
 
-pub(super) fn list(x: &Explainer, items: &[Expr], names: &[String]) -> String {
+pub(super) fn list(x: &Explainer<'_>, items: &[Expr], names: &[String]) -> String {
     items.iter().map(|e| show(x, e, names)).collect::<Vec<_>>().join(", ")
 }
 
-fn joined(x: &Explainer, parts: &[Expr], by: &str, names: &[String]) -> String {
+fn joined(x: &Explainer<'_>, parts: &[Expr], by: &str, names: &[String]) -> String {
     format!("({})", parts.iter().map(|e| show(x, e, names)).collect::<Vec<_>>().join(by))
 }
 

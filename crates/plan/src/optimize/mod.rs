@@ -8,7 +8,7 @@
 //! Every rewriting keeps results and errors but for this: conditions are evaluated in another order than written, which
 //! SQL allows.
 
-mod estimate;
+pub(crate) mod estimate;
 mod hoist;
 mod join_order;
 mod push_down;

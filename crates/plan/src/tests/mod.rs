@@ -22,7 +22,7 @@ fn answer(f: &Fixture, sql: &str) -> String {
                 let _ = writeln!(out, "{}", fixture::ddl(d));
                 return out;
             }
-            for line in crate::explain::explain(&p, false) {
+            for line in crate::explain::explain(&p, false, &f.snapshot) {
                 let _ = writeln!(out, "{line}");
             }
             let _ = writeln!(out, "{}", fixture::footer(&p));
@@ -95,6 +95,11 @@ fn writes() {
 #[test]
 fn schema_changes() {
     golden("ddl");
+}
+
+#[test]
+fn explained_schema_changes() {
+    golden("explain_ddl");
 }
 
 #[test]
