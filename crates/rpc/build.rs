@@ -1,13 +1,15 @@
 //! Compiles `proto/` with protox, so that no protoc has to be installed.
+//!
+//! The path is relative to the package, where build scripts run: an absolute one would be remembered in a target folder
+//! that several clones share, and changes in another clone go unnoticed.
 
-use std::path::Path;
+const PROTO: &str = "../../proto";
 
 const FILES: [&str; 3] = ["peer.proto", "time.proto", "admin.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    println!("cargo:rerun-if-changed={}", root.display());
-    let descriptors = protox::compile(FILES, [&root])?;
+    println!("cargo:rerun-if-changed={PROTO}");
+    let descriptors = protox::compile(FILES, [PROTO])?;
     tonic_prost_build::configure().bytes(".").build_transport(true).compile_fds(descriptors)?;
     Ok(())
 }
