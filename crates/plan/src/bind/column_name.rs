@@ -2,35 +2,46 @@
 
 use sqlparser::ast::{self, SelectItem};
 
-use super::expr::strip_nested;
 use super::{name_of, names_of};
 
 /// The name that PostgreSQL gives an unnamed column (`FigureColname`).
 pub(super) fn column_name(e: &ast::Expr) -> Option<String> {
+    figure(e).0
+}
+
+/// The name, and whether a cast's type overrides it, as it does those of CASE, of constants and of other casts. One walk
+/// for both: each level of a chain of casts asks for both of the one below.
+fn figure(e: &ast::Expr) -> (Option<String>, bool) {
+    use ast::Expr as A;
+    match e {
+        A::Nested(inner) => figure(inner),
+        A::Cast { expr, data_type, .. } => match figure(expr) {
+            (Some(name), false) => (Some(name), false),
+            _ => (Some(type_name(data_type)), true),
+        },
+        A::Case { else_result, .. } => match else_result.as_deref().map(figure) {
+            Some((Some(name), false)) => (Some(name), false),
+            Some((None, false)) => (Some("case".into()), false),
+            Some((_, true)) | None => (Some("case".into()), true),
+        },
+        A::TypedString(t) => (Some(type_name(&t.data_type)), true),
+        A::Interval(_) => (Some("interval".into()), true),
+        A::Value(v) => (matches!(v.value, ast::Value::Boolean(_)).then(|| "bool".into()), true),
+        _ => (strong_name(e), false),
+    }
+}
+
+fn strong_name(e: &ast::Expr) -> Option<String> {
     use ast::Expr as A;
     Some(match e {
         A::Identifier(i) => name_of(i),
         A::CompoundIdentifier(parts) => name_of(parts.last()?),
-        A::Nested(inner) | A::Collate { expr: inner, .. } => return column_name(inner),
+        A::Collate { expr: inner, .. } => return column_name(inner),
         A::CompoundFieldAccess { root, .. } => return column_name(root),
         A::Function(f) => {
             let names = names_of(&f.name).ok()?;
             names.last()?.clone()
         }
-        A::Cast { expr, data_type, .. } => match column_name(expr) {
-            Some(n) if !is_weak_name(expr) => n,
-            _ => type_name(data_type),
-        },
-        A::TypedString(t) => type_name(&t.data_type),
-        A::Interval(_) => "interval".into(),
-        A::Value(v) => match v.value {
-            ast::Value::Boolean(_) => "bool".into(),
-            _ => return None,
-        },
-        A::Case { else_result, .. } => match else_result.as_deref().and_then(column_name) {
-            Some(n) if else_result.as_deref().is_some_and(|e| !is_weak_name(e)) => n,
-            _ => "case".into(),
-        },
         A::Exists { .. } => "exists".into(),
         A::Subquery(q) => match &*q.body {
             ast::SetExpr::Select(s) => match s.projection.first()? {
@@ -57,16 +68,6 @@ pub(super) fn column_name(e: &ast::Expr) -> Option<String> {
         A::AtTimeZone { .. } => "timezone".into(),
         _ => return None,
     })
-}
-
-/// Names that a cast's type overrides: those of CASE and of other casts.
-fn is_weak_name(e: &ast::Expr) -> bool {
-    match strip_nested(e) {
-        ast::Expr::Case { else_result, .. } => else_result.as_deref().is_none_or(is_weak_name),
-        ast::Expr::Cast { expr, .. } => column_name(expr).is_none() || is_weak_name(expr),
-        ast::Expr::TypedString(_) | ast::Expr::Interval(_) | ast::Expr::Value(_) => true,
-        _ => false,
-    }
 }
 
 /// `typname` of a type as written.

@@ -16,6 +16,10 @@ pub(crate) const RECURSION_MAX: usize = 10 * NESTING_MAX;
 /// Operators in one chain (`1 + 2 + 3`, `q UNION q UNION q`), which are walked with a stack frame for each.
 const CHAIN_MAX: usize = 800;
 
+/// Set operations and JOINs in the whole statement. Each is an operator of the plan, and plans are built, run and dropped
+/// by recursion on stacks that are smaller than the planner's.
+const OPERATORS_MAX: usize = 200;
+
 /// Conditions joined by AND and OR. Chains of them are walked in a loop; only dropping the tree recurses.
 const CONDITIONS_MAX: usize = 3_000;
 
@@ -36,6 +40,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
     let mut is_deep = false;
     let mut levels: Vec<Level> = vec![Level::default()];
     let mut prefixes = 0usize;
+    let mut operators = 0usize;
     for t in tokens {
         let mut is_prefix = false;
         let nested = levels.len() > 1;
@@ -53,14 +58,11 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
                 }
                 Keyword::NOT => is_prefix = true,
                 Keyword::AND | Keyword::OR => *level = Level { conditions: level.conditions + 1, chain: 0 },
-                Keyword::UNION
-                | Keyword::EXCEPT
-                | Keyword::INTERSECT
-                | Keyword::COLLATE
-                | Keyword::IS
-                | Keyword::LIKE
-                | Keyword::JOIN
-                | Keyword::AT => level.chain += 1,
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN => {
+                    operators += 1;
+                    level.chain += 1;
+                }
+                Keyword::COLLATE | Keyword::IS | Keyword::LIKE | Keyword::AT => level.chain += 1,
                 _ => {}
             },
             Token::Minus | Token::Plus | Token::Tilde => {
@@ -80,6 +82,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
         let level = levels.last().expect("the outermost level stays");
         let too_deep = levels.len() > NESTING_MAX
             || prefixes > NESTING_MAX
+            || operators > OPERATORS_MAX
             || level.conditions > CONDITIONS_MAX
             || level.chain > CHAIN_MAX;
         if too_deep {

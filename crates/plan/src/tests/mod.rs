@@ -111,3 +111,16 @@ fn errors() {
 fn types() {
     golden("types");
 }
+
+/// Statements of ordinary length whose trees are deep, or whose walk could double with each level.
+#[test]
+fn long_chains_are_planned_or_refused() {
+    let f = Fixture::new();
+    let casts = format!("SELECT '1'{}", "::int::text".repeat(100));
+    assert_eq!(f.plan(&casts).unwrap().columns.unwrap()[0].name, "text");
+    for (link, last) in [("SELECT 1 UNION ALL ", "SELECT 1"), ("SELECT 1, 1 UNION ALL ", "SELECT 1, 1")] {
+        assert!(f.plan(&format!("{}{last}", link.repeat(150))).is_ok());
+        let refused = f.plan(&format!("{}{last}", link.repeat(500))).unwrap_err();
+        assert_eq!(refused.state, meridian_datum::SqlState::STATEMENT_TOO_COMPLEX);
+    }
+}
