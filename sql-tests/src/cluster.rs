@@ -53,6 +53,8 @@ pub enum ClusterKind {
     Demo,
     /// `meridian start` for each node, and time masters as processes of their own.
     Processes,
+    /// The same with certificates everywhere.
+    Secure,
 }
 
 /// A three-node cluster. Ends its processes when dropped.
@@ -62,6 +64,7 @@ pub struct Cluster {
     pg_ports: Vec<u16>,
     http_ports: Vec<u16>,
     data: PathBuf,
+    certs: Option<PathBuf>,
 }
 
 const NODES: usize = 3;
@@ -80,12 +83,17 @@ impl Cluster {
         let data = data.to_path_buf();
         let mut cluster = match kind {
             ClusterKind::Demo => Self::demo(data),
-            ClusterKind::Processes => Self::processes(data),
+            ClusterKind::Processes => Self::processes(data, None),
+            ClusterKind::Secure => {
+                let certs = data.join("certs");
+                make_certificates(&certs);
+                Self::processes(data, Some(certs))
+            }
         };
         for i in 0..cluster.commands.len() {
             cluster.restart(i);
         }
-        if kind == ClusterKind::Processes {
+        if kind != ClusterKind::Demo {
             cluster.init().await;
         }
         for node in 0..NODES {
@@ -106,14 +114,23 @@ impl Cluster {
             "--data".into(),
             data.join("demo").display().to_string(),
         ];
-        Cluster { children: vec![None], commands: vec![command], pg_ports: pg, http_ports: http, data }
+        Cluster {
+            children: vec![None],
+            commands: vec![command],
+            pg_ports: pg,
+            http_ports: http,
+            data,
+            certs: None,
+        }
     }
 
-    fn processes(data: PathBuf) -> Cluster {
+    fn processes(data: PathBuf, certs: Option<PathBuf>) -> Cluster {
         let (pg, http) = (consecutive_ports(NODES), consecutive_ports(NODES));
         let (rpc, masters) = (consecutive_ports(NODES), consecutive_ports(NODES));
         let list =
             |ports: &[u16]| ports.iter().map(|p| format!("127.0.0.1:{p}")).collect::<Vec<_>>().join(",");
+        let scheme = if certs.is_some() { "https://" } else { "" };
+        let time = |port: &u16| format!("{scheme}127.0.0.1:{port}");
         let mut commands = Vec::new();
         for i in 0..NODES {
             let flags = [
@@ -122,29 +139,35 @@ impl Cluster {
                 ("--pg", format!("127.0.0.1:{}", pg[i])),
                 ("--http", format!("127.0.0.1:{}", http[i])),
                 ("--join", list(&rpc)),
-                ("--time-masters", list(&masters)),
+                ("--time-masters", masters.iter().map(time).collect::<Vec<_>>().join(",")),
             ];
-            let mut command = vec!["start".to_string(), "--insecure".to_string()];
+            let mut command = vec!["start".to_string()];
+            command.extend(certs.as_deref().map_or(vec!["--insecure".into()], certs_flag));
             command.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]));
             commands.push(command);
         }
         for port in &masters {
-            commands.push(vec!["time-master".into(), "--listen".into(), format!("127.0.0.1:{port}")]);
+            let mut command = vec!["time-master".into(), "--listen".into(), format!("127.0.0.1:{port}")];
+            command.extend(certs.as_deref().map(certs_flag).unwrap_or_default());
+            commands.push(command);
         }
         let children = commands.iter().map(|_| None).collect();
-        Cluster { children, commands, pg_ports: pg, http_ports: http, data }
+        Cluster { children, commands, pg_ports: pg, http_ports: http, data, certs }
     }
 
     async fn init(&mut self) {
-        let host = self.host(0);
+        let mut args = vec!["init".to_string(), "--host".into(), self.host(0)];
+        args.extend(self.certs.as_deref().map(certs_flag).unwrap_or_default());
         eventually("init", Duration::from_secs(30), || {
-            let host = host.clone();
-            async move {
-                let out = Command::new(meridian_binary()).args(["init", "--host", &host]).output().unwrap();
-                out.status.success()
-            }
+            let args = args.clone();
+            async move { Command::new(meridian_binary()).args(args).output().unwrap().status.success() }
         })
         .await;
+    }
+
+    /// The folder of certificates of a secure cluster.
+    pub fn certs(&self) -> &Path {
+        self.certs.as_deref().expect("the cluster has certificates")
     }
 
     /// The address of node `node` (from 0) for other nodes and for operators.
@@ -162,6 +185,10 @@ impl Cluster {
 
     /// Waits until node `node` (from 0) answers SQL.
     pub async fn wait_ready(&self, node: usize) {
+        if self.certs.is_some() {
+            let port = self.http_ports[node];
+            return eventually("node is ready", Duration::from_secs(60), || async { is_ready(port) }).await;
+        }
         let url = self.url(node);
         eventually("node serves SQL", Duration::from_secs(60), || async {
             match connect(&url).await {
@@ -251,6 +278,32 @@ impl Cluster {
         std::thread::spawn(move || for _ in BufReader::new(stdout).lines() {});
         self.children[i] = Some(child);
     }
+}
+
+/// `--certs DIR`
+fn certs_flag(dir: &Path) -> Vec<String> {
+    vec!["--certs".into(), dir.display().to_string()]
+}
+
+/// By the script that operators use: for nodes on this machine, for `root` and for `ann`.
+fn make_certificates(dir: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/certs");
+    for what in [&["ca"][..], &["node", "localhost", "127.0.0.1"], &["client", "root"], &["client", "ann"]] {
+        let made = Command::new(&script).arg(dir).args(what).output().unwrap();
+        assert!(made.status.success(), "{what:?}: {}", String::from_utf8_lossy(&made.stderr));
+    }
+}
+
+fn is_ready(http_port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", http_port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    ask().is_ok_and(|text| text.starts_with("HTTP/1.1 200"))
 }
 
 impl Drop for Cluster {

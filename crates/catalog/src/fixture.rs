@@ -188,6 +188,10 @@ impl SessionInfo for TestSession {
         None
     }
 
+    fn roles(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn server_start(&self) -> i64 {
         1
     }

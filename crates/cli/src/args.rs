@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use meridian_server::{ClockSource, DemoOptions, Latency, MasterOptions, ServerError, StartOptions};
+use meridian_server::{ClockSource, DemoOptions, Latency, MasterOptions, ServerError, StartOptions, Target};
 use meridian_sim::cluster::Faults;
 
 use crate::sim::SimOptions;
@@ -116,13 +116,13 @@ pub(crate) struct StartArgs {
     /// This node's zone.
     #[arg(long, env = "MERIDIAN_ZONE", default_value = "default")]
     zone: String,
-    /// Addresses of the time masters.
+    /// Addresses of the time masters; those that begin with https:// are asked over TLS.
     #[arg(long, env = "MERIDIAN_TIME_MASTERS", value_delimiter = ',', conflicts_with = "clock")]
     time_masters: Vec<String>,
     /// `system` takes the kernel's clock with its own error bound instead of time masters.
     #[arg(long, env = "MERIDIAN_CLOCK", value_parser = ["system"])]
     clock: Option<String>,
-    /// Certificates for TLS.
+    /// Folder of ca.crt, node.crt and node.key: everything is encrypted, and clients need a certificate or a password.
     #[arg(long, env = "MERIDIAN_CERTS", conflicts_with = "insecure")]
     certs: Option<PathBuf>,
     /// No TLS, any password.
@@ -140,10 +140,9 @@ impl TryFrom<StartArgs> for StartOptions {
     type Error = ServerError;
 
     fn try_from(args: StartArgs) -> Result<Self, ServerError> {
-        if args.certs.is_some() || !args.insecure {
-            return Err(ServerError::Usage {
-                detail: "TLS and SCRAM are not there yet: start with --insecure on a trusted network".into(),
-            });
+        if args.certs.is_none() && !args.insecure {
+            let detail = "a node needs --certs DIR, or --insecure on a trusted network";
+            return Err(ServerError::Usage { detail: detail.into() });
         }
         let clock = match (args.clock, args.time_masters) {
             (Some(_), _) => ClockSource::System,
@@ -164,6 +163,7 @@ impl TryFrom<StartArgs> for StartOptions {
             region: args.region,
             zone: args.zone,
             clock,
+            certs: args.certs,
             shards_per_table: u32::from(args.shards_per_table),
         })
     }
@@ -173,7 +173,17 @@ impl TryFrom<StartArgs> for StartOptions {
 pub(crate) struct HostArgs {
     /// A node's address (`--listen`).
     #[arg(long, env = "MERIDIAN_HOST")]
-    pub(crate) host: String,
+    host: String,
+    /// Folder of ca.crt and the operator's client.root.crt and client.root.key (or the node's own), for a cluster with
+    /// certificates.
+    #[arg(long, env = "MERIDIAN_CERTS")]
+    certs: Option<PathBuf>,
+}
+
+impl From<HostArgs> for Target {
+    fn from(args: HostArgs) -> Self {
+        Target { host: args.host, certs: args.certs }
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -186,9 +196,8 @@ pub(crate) enum NodeCommand {
 
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
-    /// A node's address (`--listen`).
-    #[arg(long, env = "MERIDIAN_HOST")]
-    pub(crate) host: String,
+    #[command(flatten)]
+    pub(crate) target: HostArgs,
     /// For machines.
     #[arg(long)]
     pub(crate) json: bool,
@@ -211,6 +220,9 @@ pub(crate) struct TimeMasterArgs {
     /// Seed of its jitter.
     #[arg(long, env = "MERIDIAN_SEED", default_value_t = 0)]
     seed: u64,
+    /// Folder of ca.crt, node.crt and node.key: answers over TLS only, to holders of a certificate.
+    #[arg(long, env = "MERIDIAN_CERTS")]
+    certs: Option<PathBuf>,
 }
 
 impl From<TimeMasterArgs> for MasterOptions {
@@ -221,6 +233,7 @@ impl From<TimeMasterArgs> for MasterOptions {
             offset_ns: args.offset,
             drift_ppm: args.drift_ppm,
             seed: args.seed,
+            certs: args.certs,
         }
     }
 }

@@ -66,11 +66,11 @@ async fn run(command: Command, replication: &Handle) -> Result<(), ServerError> 
     match command {
         Command::Demo(args) => meridian_server::demo(args.into()).await,
         Command::Start(args) => meridian_server::start(args.try_into()?, replication).await,
-        Command::Init(args) => meridian_server::init(&args.host).await,
+        Command::Init(args) => meridian_server::init(&args.into()).await,
         Command::TimeMaster(args) => meridian_server::time_master(args.into()).await,
-        Command::Node(NodeCommand::List(args)) => meridian_server::node_list(&args.host).await,
-        Command::Node(NodeCommand::Drain(args)) => meridian_server::node_drain(&args.host).await,
-        Command::Status(args) => meridian_server::status(&args.host, args.json).await,
+        Command::Node(NodeCommand::List(args)) => meridian_server::node_list(&args.into()).await,
+        Command::Node(NodeCommand::Drain(args)) => meridian_server::node_drain(&args.into()).await,
+        Command::Status(args) => meridian_server::status(&args.target.into(), args.json).await,
         Command::Sim(_) => unreachable!("it needs no runtime, and was run without"),
         Command::Check(_) | Command::Workload(_) => unreachable!("they end with a status of their own"),
         Command::Version => {

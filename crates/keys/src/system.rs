@@ -216,6 +216,11 @@ impl SystemKey {
         kind_span(SETTING)
     }
 
+    /// The span of all roles.
+    pub fn all_roles() -> Span {
+        kind_span(ROLE)
+    }
+
     fn kind(&self) -> u8 {
         match self {
             SystemKey::Meta { .. } => META,

@@ -106,14 +106,12 @@ impl TimeService for SimulatedMaster {
     }
 }
 
-/// The time of day of this machine, which something outside keeps within a known bound.
-pub struct MachineClock {
-    /// The bound.
-    pub error_max: Duration,
-}
+/// The kernel's clock, which a daemon on this machine disciplines, with the kernel's own bound of its error.
+#[derive(Debug, Default)]
+pub struct KernelClock;
 
 #[async_trait]
-impl TimeMaster for MachineClock {
+impl TimeMaster for KernelClock {
     fn name(&self) -> String {
         "system".to_owned()
     }
@@ -123,8 +121,10 @@ impl TimeMaster for MachineClock {
     }
 
     async fn poll(&mut self) -> Result<TtInterval, PollError> {
-        let now = machine_time();
-        Ok(TtInterval::new(now.saturating_sub(self.error_max), now + self.error_max))
+        let failed = |detail: String| PollError { master: self.name(), detail };
+        let reading = meridian_kernel_clock::read().map_err(|error| failed(error.to_string()))?;
+        let (time, error_max) = (reading.time, reading.error_max);
+        Ok(TtInterval::new(time.saturating_sub(error_max), time + error_max))
     }
 }
 
@@ -146,6 +146,8 @@ pub struct NodeClock {
     shared: SharedClock,
     disciplined: Option<Mutex<DisciplinedClock>>,
     masters: Vec<String>,
+    /// Why the last poll of each master had no answer; empty where it had one.
+    failures: Mutex<Vec<String>>,
 }
 
 impl NodeClock {
@@ -162,6 +164,7 @@ impl NodeClock {
             shared: SharedClock::new(),
             disciplined: Some(Mutex::new(disciplined)),
             masters: masters.iter().map(|m| m.name()).collect(),
+            failures: Mutex::new(vec![String::new(); masters.len()]),
         })
     }
 
@@ -178,7 +181,13 @@ impl NodeClock {
             drift_ppm: 0,
             valid_until: Mono::from_nanos(u64::MAX),
         }));
-        Arc::new(NodeClock { oscillator, shared, disciplined: None, masters: Vec::new() })
+        Arc::new(NodeClock {
+            oscillator,
+            shared,
+            disciplined: None,
+            masters: Vec::new(),
+            failures: Mutex::default(),
+        })
     }
 
     /// The moment of a step.
@@ -233,12 +242,11 @@ impl NodeClock {
         loop {
             ticks.tick().await;
             for _ in 0..POLLS_MAX {
-                let input = match poll_once(&self.oscillator, &mut *master).await {
+                let polled = poll_once(&self.oscillator, &mut *master).await;
+                self.note_failure(id, polled.as_ref().err());
+                let input = match polled {
                     Ok(sample) => ClockInput::PollResult { master: id, sample },
-                    Err(error) => {
-                        tracing::debug!(%error, "poll failed");
-                        ClockInput::PollFailed { master: id }
-                    }
+                    Err(_) => ClockInput::PollFailed { master: id },
                 };
                 self.feed(input);
                 let ClockInput::PollResult { sample, .. } = input else { break };
@@ -258,6 +266,19 @@ impl NodeClock {
                 Err(_) => self.feed(ClockInput::PollFailed { master: id }),
             }
         }
+    }
+
+    /// Remembers why a poll had no answer, and says so once.
+    fn note_failure(&self, id: MasterId, error: Option<&PollError>) {
+        let detail = error.map(|e| e.detail.clone()).unwrap_or_default();
+        let mut failures = self.failures.lock();
+        let known = &mut failures[id.0 as usize];
+        if let Some(error) = error
+            && known.is_empty()
+        {
+            tracing::warn!(%error, "no time");
+        }
+        *known = detail;
     }
 
     fn feed(&self, input: ClockInput) {
@@ -291,7 +312,9 @@ impl NodeClock {
         let clock = disciplined.lock();
         let status = clock.status(self.oscillator.now());
         drop(clock);
-        let sources = status.masters.iter().map(|m| source_status(&self.masters, m, status.now)).collect();
+        let failures = self.failures.lock();
+        let source = |m| source_status(&self.masters, &failures, m, status.now);
+        let sources = status.masters.iter().map(source).collect();
         ClockStatus {
             interval: status.now.map(|tt| (tt.earliest(), tt.latest())),
             unsure: status.unsure.map(|why| why.to_string()).unwrap_or_default(),
@@ -303,6 +326,7 @@ impl NodeClock {
 /// The master's interval relative to the middle of the node's own.
 fn source_status(
     names: &[String],
+    failures: &[String],
     master: &meridian_truetime::MasterStatus,
     now: Option<TtInterval>,
 ) -> ClockSourceStatus {
@@ -310,7 +334,9 @@ fn source_status(
     let middle = reference.map_or(0, |tt| (tt.earliest() + tt.epsilon()).as_nanos());
     let offset =
         |t: Timestamp| i64::try_from(i128::from(t.as_nanos()) - i128::from(middle)).unwrap_or(i64::MAX);
+    let failure = failures.get(master.id.0 as usize).map_or("", String::as_str);
     let reason = match (master.interval, master.rejected) {
+        (None, _) if !failure.is_empty() => failure,
         (None, _) => "no recent answer",
         (Some(_), true) => "disagrees with the majority",
         (Some(_), false) => "",

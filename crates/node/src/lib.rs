@@ -44,7 +44,7 @@ mod snapshots;
 mod tests;
 mod timer;
 
-pub use clock::{MachineClock, NodeClock, SimulatedMaster, TimeMaster, machine_time};
+pub use clock::{KernelClock, NodeClock, SimulatedMaster, TimeMaster, machine_time};
 pub use counters::{Counter, Counters};
 pub use garbage::{Horizons, RETENTION, Sweep};
 pub use inner::RecoveryHandler;

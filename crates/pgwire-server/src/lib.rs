@@ -13,11 +13,15 @@
 //!  socket <- flush at Sync, Flush, end of a simple query, or when the buffer is full
 //! ```
 //!
+//! With certificates, sessions are encrypted, and clients are known by a certificate of their own or by SCRAM-SHA-256
+//! (`tls`, `auth`); without, anybody is let in.
+//!
 //! In the extended protocol an error makes the connection skip messages until Sync, as the protocol demands. A
 //! malformed message is a protocol violation (08P01): it is answered and the connection closed, since the stream can't
 //! be trusted any more; nothing else is harmed.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod auth;
 mod cancel;
 mod connection;
 pub mod encode;
@@ -26,5 +30,7 @@ mod frames;
 mod server;
 mod sink;
 mod startup;
+mod tls;
 
 pub use server::{PgServer, PgServerOptions};
+pub use tls::{CertificateError, PgSecurity};

@@ -8,15 +8,20 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use meridian_datum::{SqlError, SqlState};
 use meridian_session::{ResultSink, SessionFactory, SessionParams};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::auth;
 use crate::cancel::CancelRegistry;
 use crate::connection::Connection;
 use crate::encode;
 use crate::sink::WireSink;
-use crate::startup::{Opening, negotiate};
+use crate::startup::{Encryption, Opening, negotiate};
+use crate::tls::{PgSecurity, certified_user};
 
 /// A client has this long to send its start-up packet, as in PostgreSQL (`authentication_timeout`).
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,26 +30,33 @@ const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 const LISTEN_BACKLOG: u32 = 4_096;
 
 /// How the server listens.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PgServerOptions {
     /// The address of the SQL port.
     pub listen: SocketAddr,
     /// Sessions at once; further clients get 53300.
     pub max_connections: usize,
+    /// Without it any user with any password is let in, in clear text.
+    pub security: Option<Arc<PgSecurity>>,
 }
 
 /// The SQL port of a node: bound early, so that a port that is taken is known at once, and served once the node can.
 pub struct PgServer {
     listener: TcpListener,
     max_connections: usize,
+    security: Option<Arc<PgSecurity>>,
     open: Arc<AtomicUsize>,
 }
+
+/// In clear text or encrypted.
+type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 
 struct Shared {
     sessions: SessionFactory,
     cancels: CancelRegistry,
     open: Arc<AtomicUsize>,
     max_connections: usize,
+    security: Option<Arc<PgSecurity>>,
     shutdown: CancellationToken,
 }
 
@@ -58,7 +70,8 @@ impl PgServer {
         socket.set_reuseaddr(true)?;
         socket.bind(options.listen)?;
         let listener = socket.listen(LISTEN_BACKLOG)?;
-        Ok(PgServer { listener, max_connections: options.max_connections, open: Arc::default() })
+        let (max_connections, security) = (options.max_connections, options.security.clone());
+        Ok(PgServer { listener, max_connections, security, open: Arc::default() })
     }
 
     /// The address that was bound.
@@ -83,6 +96,7 @@ impl PgServer {
             cancels: CancelRegistry::default(),
             open: self.open,
             max_connections: self.max_connections,
+            security: self.security,
             shutdown: shutdown.clone(),
         });
         info!(address = ?self.listener.local_addr().ok(), "accepting SQL connections");
@@ -116,7 +130,7 @@ impl Drop for OpenGuard<'_> {
 }
 
 impl Shared {
-    async fn connection(&self, mut stream: TcpStream, peer: SocketAddr) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
         let number = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         let _guard = OpenGuard(&self.open);
         if let Err(error) = stream.set_nodelay(true) {
@@ -124,26 +138,106 @@ impl Shared {
             return;
         }
         let mut input = BytesMut::with_capacity(8 << 10);
-        let opening = tokio::time::timeout(STARTUP_TIMEOUT, negotiate(&mut stream, &mut input));
-        let opening = match opening.await {
-            Ok(Ok(Opening::Session(_))) if number > self.max_connections => Err(too_many_connections()),
-            Ok(opening) => opening,
-            Err(_elapsed) => return,
+        let opening = self.open(stream, peer, number, &mut input);
+        let Ok(Some((stream, opening))) = tokio::time::timeout(STARTUP_TIMEOUT, opening).await else {
+            return;
         };
-        match opening {
-            Ok(Opening::Session(params)) => self.session(stream, peer, params, input).await,
-            Ok(Opening::Cancel { pid, secret }) => self.cancels.cancel(pid, secret),
-            Ok(Opening::Gone) => {}
-            Err(error) => WireSink::new(stream).fatal(&error).await,
+        match (opening, stream) {
+            (Ok(Opening::Session(params)), Either::Left(stream)) => {
+                let (reader, writer) = stream.into_split();
+                self.session(reader, WireSink::new(writer), peer, params, input).await;
+            }
+            (Ok(Opening::Session(params)), Either::Right(stream)) => {
+                let (reader, writer) = tokio::io::split(stream);
+                self.session(reader, WireSink::new(writer), peer, params, input).await;
+            }
+            (Ok(Opening::Cancel { pid, secret }), _) => self.cancels.cancel(pid, secret),
+            (Ok(Opening::Encrypt | Opening::Gone), _) => {}
+            (Err(error), stream) => WireSink::new(stream).fatal(&error).await,
         }
     }
 
-    async fn session(&self, stream: TcpStream, peer: SocketAddr, mut params: SessionParams, input: BytesMut) {
+    /// Everything up to the session: encryption, the start-up packet, who the client is. `None` when there is nobody to
+    /// answer any more.
+    async fn open(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        number: usize,
+        input: &mut BytesMut,
+    ) -> Option<(Stream, Result<Opening, SqlError>)> {
+        let mut stream = stream;
+        let Some(security) = &self.security else {
+            let opening = match negotiate(&mut stream, input, Encryption::Declined).await {
+                Ok(Opening::Session(_)) if number > self.max_connections => Err(too_many_connections()),
+                opening => opening,
+            };
+            return Some((Either::Left(stream), opening));
+        };
+        match negotiate(&mut stream, input, Encryption::Demanded).await {
+            Ok(Opening::Encrypt) => {}
+            opening => return Some((Either::Left(stream), opening)),
+        }
+        let mut stream = match security.accept(stream).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                info!(%error, %peer, "no encrypted connection came about");
+                return None;
+            }
+        };
+        let opening = match negotiate(&mut stream, input, Encryption::On).await {
+            Ok(Opening::Session(_)) if number > self.max_connections => Err(too_many_connections()),
+            Ok(Opening::Session(params)) => {
+                match self.authenticate(security, &mut stream, input, &params.user).await {
+                    Ok(Some(())) => Ok(Opening::Session(params)),
+                    Ok(None) => return None,
+                    Err(error) => {
+                        info!(%peer, user = params.user, error = &*error.message, "client was not let in");
+                        Err(error)
+                    }
+                }
+            }
+            opening => opening,
+        };
+        Some((Either::Right(stream), opening))
+    }
+
+    /// Lets the user in with a certificate of that name, or with the password.
+    async fn authenticate(
+        &self,
+        security: &PgSecurity,
+        stream: &mut TlsStream<TcpStream>,
+        input: &mut BytesMut,
+        user: &str,
+    ) -> Result<Option<()>, SqlError> {
+        let role = self.sessions.role(user).await?;
+        if certified_user(stream).is_some_and(|name| name == user) {
+            return match role {
+                Some(_) => Ok(Some(())),
+                None => Err(SqlError::new(
+                    SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                    format!("role \"{user}\" does not exist"),
+                )),
+            };
+        }
+        let verifier = role.as_ref().and_then(|r| r.verifier.as_deref());
+        auth::authenticate(stream, input, security, user, verifier).await
+    }
+
+    async fn session<R, W>(
+        &self,
+        reader: R,
+        mut sink: WireSink<W>,
+        peer: SocketAddr,
+        mut params: SessionParams,
+        input: BytesMut,
+    ) where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin + Send,
+    {
         let pid = self.cancels.next_pid();
         params.client_address = Some(peer);
         params.backend_pid = pid;
-        let (reader, writer) = stream.into_split();
-        let mut sink = WireSink::new(writer);
         let mut session = match self.sessions.open(params).await {
             Ok(session) => session,
             Err(error) => return sink.fatal(&error).await,

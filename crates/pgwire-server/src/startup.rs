@@ -25,22 +25,49 @@ pub(crate) enum Opening {
         /// What its client was told.
         secret: i32,
     },
+    /// The client was told to shake hands now.
+    Encrypt,
     /// The client left, or nothing sensible can be answered.
     Gone,
 }
 
-/// Reads the start-up packet, after declining encryption where it is asked for first.
+/// Whether the connection is encrypted, or is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Encryption {
+    /// There is none.
+    Declined,
+    /// There will be no session without.
+    Demanded,
+    /// It is on.
+    On,
+}
+
+/// Reads the start-up packet, or how the client wants to go on before it.
 ///
 /// # Errors
 /// To be sent as FATAL.
-pub(crate) async fn negotiate<S>(stream: &mut S, input: &mut BytesMut) -> Result<Opening, SqlError>
+pub(crate) async fn negotiate<S>(
+    stream: &mut S,
+    input: &mut BytesMut,
+    encryption: Encryption,
+) -> Result<Opening, SqlError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     loop {
         let Some(mut packet) = read_packet(stream, input).await? else { return Ok(Opening::Gone) };
         match packet.get_u32() {
-            SSL_REQUEST | GSS_REQUEST => {
+            SSL_REQUEST if encryption == Encryption::Demanded => {
+                // What came before the handshake was never encrypted: somebody in the middle may have put it in.
+                if !input.is_empty() {
+                    return Err(protocol_violation("received unencrypted data after SSL request"));
+                }
+                if stream.write_all(b"S").await.is_err() {
+                    return Ok(Opening::Gone);
+                }
+                return Ok(Opening::Encrypt);
+            }
+            SSL_REQUEST | GSS_REQUEST if encryption != Encryption::On => {
                 if stream.write_all(b"N").await.is_err() {
                     return Ok(Opening::Gone);
                 }
@@ -52,6 +79,15 @@ where
                 return Ok(Opening::Cancel { pid: packet.get_i32(), secret: packet.get_i32() });
             }
             version if version >> 16 == 3 => {
+                if encryption == Encryption::Demanded {
+                    return Err(SqlError::new(
+                        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                        "the server accepts encrypted connections only",
+                    )
+                    .with_hint(
+                        "Connect with sslmode=verify-full and sslrootcert, or at least sslmode=require.",
+                    ));
+                }
                 let minor = version & 0xffff;
                 let (params, options) = parse_parameters(&packet)?;
                 if minor > 0 || !options.is_empty() {

@@ -206,7 +206,7 @@ fn show_name(name: &str) -> &str {
 }
 
 fn session_tag(s: &SessionStatement) -> CommandTag {
-    use crate::session::{Discard, JobAction};
+    use crate::session::{Discard, JobAction, RoleChange};
     use SessionStatement as S;
     CommandTag::Plain(match s {
         S::Begin(_) => "BEGIN",
@@ -217,6 +217,11 @@ fn session_tag(s: &SessionStatement) -> CommandTag {
         S::SetTransaction(_) | S::SetSessionCharacteristics(_) | S::Set { .. } | S::SetCluster { .. } => {
             "SET"
         }
+        S::Role(change) => match change {
+            RoleChange::Create { .. } => "CREATE ROLE",
+            RoleChange::Alter { .. } => "ALTER ROLE",
+            RoleChange::Drop { .. } => "DROP ROLE",
+        },
         S::Reset(_) => "RESET",
         S::Show(_) | S::ShowCluster(_) | S::ShowAll => "SHOW",
         S::Prepare { .. } => "PREPARE",

@@ -51,6 +51,8 @@ pub enum SessionStatement {
         /// The value; `None` is DEFAULT.
         value: Option<String>,
     },
+    /// `CREATE ROLE`, `ALTER ROLE`, `DROP ROLE`
+    Role(RoleChange),
     /// `RESET name`, `RESET ALL`
     Reset(Option<String>),
     /// `SHOW name`
@@ -172,5 +174,41 @@ impl SessionStatement {
                 | SessionStatement::Rollback { .. }
                 | SessionStatement::RollbackTo(_)
         )
+    }
+}
+
+/// What a statement does to roles.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RoleChange {
+    /// `CREATE ROLE`
+    Create {
+        /// Its name.
+        name: String,
+        /// Without one, nobody logs in by password.
+        password: Option<Password>,
+    },
+    /// `ALTER ROLE`
+    Alter {
+        /// Its name.
+        name: String,
+        /// The new password; the inner `None` takes it away.
+        password: Option<Option<Password>>,
+    },
+    /// `DROP ROLE`
+    Drop {
+        /// Their names.
+        names: Vec<String>,
+        /// Those that there are not are passed over.
+        if_exists: bool,
+    },
+}
+
+/// A password, or the verifier of one. Not to be logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(...)")
     }
 }

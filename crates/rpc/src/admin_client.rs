@@ -11,6 +11,7 @@ use crate::admin::{
     TransactionStatus,
 };
 use crate::grpc::endpoint;
+use crate::security::Security;
 use crate::wire::proto::admin_client::AdminClient as WireClient;
 use crate::wire::{WireError, proto};
 
@@ -31,8 +32,8 @@ impl AdminClient {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(address: &str, timeout: Duration) -> Result<Self, AdminError> {
-        let endpoint = endpoint(address).map_err(|error| AdminError::Unreachable {
+    pub fn new(address: &str, security: &Security, timeout: Duration) -> Result<Self, AdminError> {
+        let endpoint = endpoint(address, security).map_err(|error| AdminError::Unreachable {
             address: address.to_owned(),
             detail: format!("{error:?}"),
         })?;

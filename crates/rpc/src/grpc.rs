@@ -29,6 +29,7 @@ use crate::admin::NodeAddress;
 use crate::latency::LatencyTable;
 use crate::peer::{LIVENESS, PeerHandler, PeerMessage, SendError, Transport};
 use crate::queue::{Epoch, SendQueue, Taken};
+use crate::security::Security;
 use crate::wire::proto::peer_client::PeerClient;
 use crate::wire::proto::peer_server::Peer;
 use crate::wire::{frame_of, proto};
@@ -53,7 +54,7 @@ pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who this node is, for a transport.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GrpcConfig {
     /// The cluster; streams of others are refused.
     pub cluster: ClusterId,
@@ -65,6 +66,8 @@ pub struct GrpcConfig {
     pub incarnation: u64,
     /// Artificial latency.
     pub latency: LatencyTable,
+    /// How peers are dialled.
+    pub security: Security,
 }
 
 struct Link {
@@ -143,7 +146,7 @@ impl GrpcTransport {
         self.runtime.spawn(run_link(
             self.this.clone(),
             peer,
-            address.address.clone(),
+            (address.address.clone(), self.config.security.clone()),
             queue.clone(),
             stopped,
         ));
@@ -251,7 +254,7 @@ impl Transport for GrpcTransport {
 async fn run_link(
     transport: Weak<GrpcTransport>,
     peer: NodeId,
-    address: String,
+    (address, security): (String, Security),
     queue: Arc<SendQueue>,
     mut stop: watch::Receiver<()>,
 ) {
@@ -259,7 +262,7 @@ async fn run_link(
     loop {
         let Some(hello) = transport.upgrade().map(|t| t.hello(peer)) else { return };
         let streamed = tokio::select! {
-            streamed = stream_to(&address, hello, &queue) => streamed,
+            streamed = stream_to(&address, &security, hello, &queue) => streamed,
             _ = stop.changed() => return,
         };
         queue.close();
@@ -280,8 +283,13 @@ async fn run_link(
 }
 
 /// Dials, and streams until the connection breaks. `Ok` when a stream had been established.
-async fn stream_to(address: &str, hello: proto::Hello, queue: &Arc<SendQueue>) -> Result<(), DialError> {
-    let channel = endpoint(address)?.connect().await?;
+async fn stream_to(
+    address: &str,
+    security: &Security,
+    hello: proto::Hello,
+    queue: &Arc<SendQueue>,
+) -> Result<(), DialError> {
+    let channel = endpoint(address, security)?.connect().await?;
     let mut client = PeerClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -303,15 +311,19 @@ pub(crate) enum DialError {
 }
 
 /// How nodes dial each other.
-pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
+pub(crate) fn endpoint(address: &str, security: &Security) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("{}://{address}", security.scheme()))?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true))
+        .keep_alive_while_idle(true);
+    match security.client() {
+        Some(tls) => endpoint.tls_config(tls),
+        None => Ok(endpoint),
+    }
 }
 
 /// The frames of one stream, pulled from the queue.

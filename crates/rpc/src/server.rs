@@ -4,12 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
 
 use crate::admin::{AdminError, AdminHandler};
 use crate::grpc::{KEEP_ALIVE, MESSAGE_BYTES_MAX, PeerEndpoint, PeerService, WINDOW_BYTES};
+use crate::security::{NODE, OPERATOR, Security};
 use crate::time::TimeService;
 use crate::wire::proto;
 use crate::wire::proto::admin_server::{Admin, AdminServer};
@@ -24,40 +26,62 @@ const SHUTDOWN_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 #[error("gRPC server failed: {0:?}")]
 pub struct ServeError(#[from] tonic::transport::Error);
 
-fn builder() -> Server {
-    Server::builder()
+fn builder(security: &Security) -> Result<Server, ServeError> {
+    let server = Server::builder()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE));
+    match security.server() {
+        Some(tls) => Ok(server.tls_config(tls)?),
+        None => Ok(server),
+    }
 }
 
-/// Serves the streams of other nodes, administration, and time where `time` is given, until `shutdown` is ready. Open
+/// What a node serves to other nodes and to operators.
+pub struct NodeServices {
+    /// Streams of other nodes.
+    pub peers: Arc<PeerEndpoint>,
+    /// Administration.
+    pub admin: Arc<dyn AdminHandler>,
+    /// Time, where the node is a master too.
+    pub time: Option<Arc<dyn TimeService>>,
+}
+
+/// Serves the streams of other nodes, administration, and time where it is given, until `shutdown` is ready. Open
 /// connections are given a moment to end.
+///
+/// # Errors
+/// The certificates are of no use, or the listener broke.
 pub async fn serve_node(
     listener: TcpListener,
-    peers: Arc<PeerEndpoint>,
-    admin: Arc<dyn AdminHandler>,
-    time: Option<Arc<dyn TimeService>>,
+    services: NodeServices,
+    security: &Security,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
+    let NodeServices { peers, admin, time } = services;
     let peer_server = PeerServer::new(PeerService(peers))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let router = builder()
-        .add_service(peer_server)
-        .add_service(AdminServer::new(AdminService(admin)))
+    let admin_server = AdminServer::new(AdminService(admin));
+    let router = builder(security)?
+        .add_service(InterceptedService::new(peer_server, security.only(&[NODE])))
+        .add_service(InterceptedService::new(admin_server, security.only(&[NODE, OPERATOR])))
         .add_optional_service(time.map(|t| TimeMasterServer::new(TimeMasterService(t))));
     run(router, listener, shutdown).await
 }
 
 /// Serves time alone, until `shutdown` is ready.
+///
+/// # Errors
+/// The certificates are of no use, or the listener broke.
 pub async fn serve_time_master(
     listener: TcpListener,
     time: Arc<dyn TimeService>,
+    security: &Security,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let router = builder().add_service(TimeMasterServer::new(TimeMasterService(time)));
+    let router = builder(security)?.add_service(TimeMasterServer::new(TimeMasterService(time)));
     run(router, listener, shutdown).await
 }
 

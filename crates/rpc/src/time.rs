@@ -7,6 +7,7 @@ use meridian_types::{Duration, Timestamp};
 use tonic::transport::Channel;
 
 use crate::grpc::{DialError, endpoint};
+use crate::security::Security;
 use crate::wire::proto;
 use crate::wire::proto::time_master_client::TimeMasterClient;
 
@@ -42,13 +43,14 @@ pub struct PollError {
 /// Asks one time master. The connection is made at the first poll and kept.
 pub struct TimeClient {
     master: String,
+    security: Security,
     client: Option<TimeMasterClient<Channel>>,
 }
 
 impl TimeClient {
     /// A client of the master at `host:port`.
-    pub fn new(master: &str) -> Self {
-        TimeClient { master: master.to_owned(), client: None }
+    pub fn new(master: &str, security: Security) -> Self {
+        TimeClient { master: master.to_owned(), security, client: None }
     }
 
     /// Where the master is.
@@ -59,7 +61,7 @@ impl TimeClient {
     /// Makes the connection, so that the round trip of the next poll does not pay for it.
     pub async fn connect(&mut self) -> Result<(), PollError> {
         if self.client.is_none() {
-            let dial = async { Ok::<_, DialError>(endpoint(&self.master)?.connect().await?) };
+            let dial = async { Ok::<_, DialError>(endpoint(&self.master, &self.security)?.connect().await?) };
             let channel = self.bounded(dial).await?;
             self.client = Some(TimeMasterClient::new(channel));
         }

@@ -93,6 +93,7 @@ async fn start(node: u32, cluster: u128) -> Node {
             region: String::new(),
             incarnation: u64::from(node),
             latency: LatencyTable::none(),
+            security: Security::none(),
         },
         tokio::runtime::Handle::current(),
     );
@@ -104,9 +105,11 @@ async fn start(node: u32, cluster: u128) -> Node {
     endpoint.set(transport.clone());
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let time: Arc<dyn TimeService> = Arc::new(FixedTime);
-    tokio::spawn(serve_node(listener, endpoint, Arc::new(NoAdmin), Some(time), async move {
-        stopped.await.ok();
-    }));
+    let services = NodeServices { peers: endpoint, admin: Arc::new(NoAdmin), time: Some(time) };
+    tokio::spawn(async move {
+        let stop = async move { drop(stopped.await) };
+        serve_node(listener, services, &Security::none(), stop).await
+    });
     let address = NodeAddress { node: NodeId::new(node), address, ..NodeAddress::default() };
     Node { transport, address, events, _handler: handler, _stop: stop }
 }
@@ -177,7 +180,7 @@ async fn a_node_of_another_cluster_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn administration_and_time_are_answered() {
     let node = start(1, 5).await;
-    let client = AdminClient::new(&node.address.address, Duration::from_secs(10)).unwrap();
+    let client = AdminClient::new(&node.address.address, &Security::none(), Duration::from_secs(10)).unwrap();
     assert_eq!(client.init().await, Err(AdminError::AlreadyInitialised));
     assert_eq!(client.locks(1).await, Err(AdminError::NotInitialised));
     assert_eq!(client.publish_catalog(9).await, Err(AdminError::Failed { detail: "9".into() }));
@@ -186,7 +189,7 @@ async fn administration_and_time_are_answered() {
     let me = NodeAddress { region: "eu".into(), ..node.address.clone() };
     let reply = client.join(JoinRequest { node: me.clone(), cluster: Some(ClusterId::new(1 << 100)) }).await;
     assert_eq!(reply, Ok(JoinReply { cluster: Some(ClusterId::new(1 << 100)), node: None, nodes: vec![me] }));
-    let mut time = TimeClient::new(&node.address.address);
+    let mut time = TimeClient::new(&node.address.address, Security::none());
     assert_eq!(time.poll().await.map(|r| r.time), Ok(Timestamp::from_nanos(42)));
 }
 
@@ -195,7 +198,7 @@ async fn nobody_there_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let client = AdminClient::new(&address, Duration::from_secs(10)).unwrap();
+    let client = AdminClient::new(&address, &Security::none(), Duration::from_secs(10)).unwrap();
     assert!(matches!(client.drain().await, Err(AdminError::Unreachable { .. })));
-    assert!(TimeClient::new(&address).poll().await.is_err());
+    assert!(TimeClient::new(&address, Security::none()).poll().await.is_err());
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meridian_rpc::AdminClient;
 use meridian_rpc::admin::{
     AdminError, AdminHandler, BootstrapRequest, InitReply, JoinReply, JoinRequest, NodeAddress, NodeStatus,
     TransactionStatus,
@@ -228,7 +227,7 @@ impl AdminHandler for Admin {
         for request in plan.values() {
             let address = &request.nodes[request.node.get() as usize - 1].address;
             if *address != me.address {
-                AdminClient::new(address, GATHER_TIMEOUT)?.bootstrap(request.clone()).await?;
+                self.peers.client(address, GATHER_TIMEOUT)?.bootstrap(request.clone()).await?;
             }
         }
         // Itself last: until then a failed attempt can be repeated.
@@ -352,7 +351,7 @@ mod tests {
                 std::env::temp_dir().join(format!("meridian-admin-{}-{runs_before}", std::process::id()));
             let folder = Arc::new(Folder::open(&path).expect("a new folder"));
             let me = NodeAddress { address: "h3:1".into(), ..NodeAddress::default() };
-            let admin = Admin::new(me, Vec::new(), folder, Peers::new());
+            let admin = Admin::new(me, Vec::new(), folder, Peers::new(meridian_rpc::Security::none()));
             let nodes = (1..=3).map(|i| NodeAddress { address: format!("h{i}:1"), ..NodeAddress::default() });
             let plan = bootstrap::plan(ClusterId::new(7), nodes.collect());
             let request = plan[&NodeId::new(3)].clone();

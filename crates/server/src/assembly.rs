@@ -14,7 +14,7 @@ use meridian_node::{Horizons, Node, NodeClock, NodeConfig, NodeOptions, Recovery
 use meridian_pgwire_server::PgServer;
 use meridian_rpc::admin::{AdminError, BootstrapRequest, NodeAddress, NodeStatus, TransactionStatus};
 use meridian_rpc::peer::Transport;
-use meridian_session::{ClusterSettings, ServerSettings, SessionFactory};
+use meridian_session::{ClusterSettings, Roles, ServerSettings, SessionFactory};
 use meridian_shard::{LockStatus, Recovery};
 use meridian_types::{Duration, GroupId, NodeId, TtInterval};
 use tokio::runtime::Handle;
@@ -139,13 +139,16 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
     tokio::spawn(catalog.clone().run(shutdown.clone().cancelled_owned()));
     retry("load the catalog", || async { catalog.acquire().await.map(drop) }).await;
     let cluster_settings = Arc::new(ClusterSettings::default());
+    let roles = Arc::new(Roles::default());
     // Ends with the shutdown.
-    let heed = heed_settings(cluster_settings.clone(), gateway.clone(), folder.horizons.clone());
+    let heed =
+        heed_settings((cluster_settings.clone(), roles.clone()), gateway.clone(), folder.horizons.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(heed));
     let settings = ServerSettings {
         defaults: vec![("shards_per_table".into(), shards_per_table.to_string())],
         address: pg.local_addr().ok(),
         cluster: cluster_settings,
+        roles,
     };
     let sessions = SessionFactory::new(Arc::new(gateway), cluster, catalog, settings);
     ready.store(true, Ordering::Release);
@@ -153,10 +156,15 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
     Ok(Member { node, _admin: admin, serving })
 }
 
-/// Keeps the cluster's settings fresh, and does what they say.
-async fn heed_settings(settings: Arc<ClusterSettings>, gateway: Gateway, horizons: Arc<Horizons>) {
+/// Keeps the cluster's settings and the names of its roles fresh, and does what the settings say.
+async fn heed_settings(
+    (settings, roles): (Arc<ClusterSettings>, Arc<Roles>),
+    gateway: Gateway,
+    horizons: Arc<Horizons>,
+) {
     loop {
-        if let Err(error) = settings.refresh(&gateway).await {
+        let (settings_read, roles_read) = tokio::join!(settings.refresh(&gateway), roles.refresh(&gateway));
+        if let Err(error) = settings_read.and(roles_read) {
             // They stay as they were.
             tracing::debug!(%error, "cluster settings could not be read");
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_node::{SimulatedMaster, machine_time};
-use meridian_rpc::serve_time_master;
+use meridian_rpc::{Security, serve_time_master};
 use meridian_truetime::{MasterFault, MasterModel};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -32,10 +32,11 @@ fn model(options: &MasterOptions) -> MasterModel {
 pub(crate) async fn run_master(
     listener: TcpListener,
     options: &MasterOptions,
+    security: &Security,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
     let master = Arc::new(SimulatedMaster::new(&options.listen.to_string(), model(options)));
-    serve_time_master(listener, master, shutdown.cancelled_owned())
+    serve_time_master(listener, master, security, shutdown.cancelled_owned())
         .await
         .map_err(|error| ServerError::Bootstrap { detail: error.to_string() })
 }

@@ -1,5 +1,6 @@
 //! The small commands: `init`, `status`, `node`, `time-master`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::clocks::run_master;
 use crate::http::{Seen, cluster_json};
-use crate::{MasterOptions, ServerError, shutdown};
+use crate::{MasterOptions, ServerError, certificates, shutdown};
 
 /// Initialising waits for nodes that are still starting.
 const INIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,12 +26,28 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Draining hands over one shard after the other.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// `meridian init`: makes a cluster of the nodes that gathered at `host`.
+/// The node that a command is for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its address for other nodes.
+    pub host: String,
+    /// Certificates, where the cluster has them.
+    pub certs: Option<PathBuf>,
+}
+
+impl Target {
+    fn client(&self, timeout: Duration) -> Result<AdminClient, ServerError> {
+        let security = certificates::of_operator(self.certs.as_deref())?;
+        Ok(AdminClient::new(&self.host, &security, timeout)?)
+    }
+}
+
+/// `meridian init`: makes a cluster of the nodes that gathered at a host.
 ///
 /// # Errors
 /// The node is not there, is a member already, or lacks peers.
-pub async fn init(host: &str) -> Result<(), ServerError> {
-    let reply = AdminClient::new(host, INIT_TIMEOUT)?.init().await?;
+pub async fn init(target: &Target) -> Result<(), ServerError> {
+    let reply = target.client(INIT_TIMEOUT)?.init().await?;
     println!("cluster {:032x} with {} nodes", reply.cluster.get(), reply.nodes.len());
     Ok(())
 }
@@ -40,6 +57,7 @@ pub async fn init(host: &str) -> Result<(), ServerError> {
 /// # Errors
 /// The port is taken.
 pub async fn time_master(options: MasterOptions) -> Result<(), ServerError> {
+    let security = certificates::of_node(options.certs.as_deref())?.peers;
     let address = options.listen;
     let listener = TcpListener::bind(address).await.map_err(|error| ServerError::Listen {
         what: "time",
@@ -47,15 +65,15 @@ pub async fn time_master(options: MasterOptions) -> Result<(), ServerError> {
         error,
     })?;
     tracing::info!(%address, "serving time");
-    run_master(listener, &options, shutdown::on_signal()).await
+    run_master(listener, &options, &security, shutdown::on_signal()).await
 }
 
-/// `meridian status`: what the cluster looks like from `host`, the address of a node for other nodes or for HTTP.
+/// `meridian status`: what the cluster looks like from a host, the address of a node for other nodes or for HTTP.
 ///
 /// # Errors
 /// The node does not answer.
-pub async fn status(host: &str, as_json: bool) -> Result<(), ServerError> {
-    let view = cluster_view(host).await?;
+pub async fn status(target: &Target, as_json: bool) -> Result<(), ServerError> {
+    let view = cluster_view(target).await?;
     if as_json {
         println!("{view:#}");
         return Ok(());
@@ -85,22 +103,22 @@ pub async fn status(host: &str, as_json: bool) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// `meridian node list`: the members of the cluster as `host` knows them.
+/// `meridian node list`: the members of the cluster as a host knows them.
 ///
 /// # Errors
 /// The node does not answer.
-pub async fn node_list(host: &str) -> Result<(), ServerError> {
-    print_nodes(&cluster_view(host).await?);
+pub async fn node_list(target: &Target) -> Result<(), ServerError> {
+    print_nodes(&cluster_view(target).await?);
     Ok(())
 }
 
-/// `meridian node drain`: the node at `host` hands over every shard that it leads, so that it can be stopped without
+/// `meridian node drain`: the node at a host hands over every shard that it leads, so that it can be stopped without
 /// an election. It stays a member and a voter, and may be elected again while it runs.
 ///
 /// # Errors
 /// The node does not answer, or leads shards still, for which no other replica was ready.
-pub async fn node_drain(host: &str) -> Result<(), ServerError> {
-    match AdminClient::new(host, DRAIN_TIMEOUT)?.drain().await? {
+pub async fn node_drain(target: &Target) -> Result<(), ServerError> {
+    match target.client(DRAIN_TIMEOUT)?.drain().await? {
         0 => {
             println!("drained: leads no shard");
             Ok(())
@@ -146,11 +164,11 @@ fn print_nodes(view: &Value) {
     }
 }
 
-/// The cluster as `host` sees it. The nodes of `demo` have no port for other nodes, only one for HTTP.
-async fn cluster_view(host: &str) -> Result<Value, ServerError> {
-    match ask_all(host).await {
+/// The cluster as a host sees it. The nodes of `demo` have no port for other nodes, only one for HTTP.
+async fn cluster_view(target: &Target) -> Result<Value, ServerError> {
+    match ask_all(target).await {
         Ok(seen) => Ok(cluster_json(&seen)),
-        Err(error) => match timeout(STATUS_TIMEOUT, ask_http(host)).await {
+        Err(error) => match timeout(STATUS_TIMEOUT, ask_http(&target.host)).await {
             Ok(Some(view)) => Ok(view),
             _ => Err(error),
         },
@@ -169,17 +187,19 @@ async fn ask_http(host: &str) -> Option<Value> {
     serde_json::from_slice(&body).ok().filter(|view: &Value| view["nodes"].is_array())
 }
 
-/// Asks `host` who is there, and then each of them.
-async fn ask_all(host: &str) -> Result<Vec<Seen>, ServerError> {
-    let first = AdminClient::new(host, STATUS_TIMEOUT)?;
+/// Asks the host who is there, and then each of them.
+async fn ask_all(target: &Target) -> Result<Vec<Seen>, ServerError> {
+    let security = certificates::of_operator(target.certs.as_deref())?;
+    let first = AdminClient::new(&target.host, &security, STATUS_TIMEOUT)?;
     let status = first.node_status().await?;
     if status.cluster.is_none() {
         return Err(AdminError::NotInitialised.into());
     }
     let request = meridian_rpc::admin::JoinRequest { node: status.node.clone(), cluster: status.cluster };
     let nodes = first.join(request).await?.nodes;
+    let security = &security;
     let ask = nodes.into_iter().map(|address| async move {
-        let status = match AdminClient::new(&address.address, STATUS_TIMEOUT) {
+        let status = match AdminClient::new(&address.address, security, STATUS_TIMEOUT) {
             Ok(client) => client.node_status().await.ok(),
             Err(_) => None,
         };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use meridian_node::{LocalNetwork, Oscillator};
+use meridian_rpc::Security;
 use meridian_rpc::admin::NodeAddress;
 use meridian_types::ClusterId;
 use tokio::net::TcpListener;
@@ -20,8 +21,8 @@ use crate::clocks::{self, run_master};
 use crate::http::{self, Pages};
 use crate::identity::Folder;
 use crate::peers::Peers;
-use crate::start::{bind_pg, discipline};
-use crate::{DemoOptions, MasterOptions, ServerError, bootstrap, shutdown};
+use crate::start::{bind_pg, discipline, sources};
+use crate::{ClockSource, DemoOptions, MasterOptions, ServerError, bootstrap, shutdown};
 
 /// Time masters of a demo: a minority may lie.
 const MASTERS: u64 = 3;
@@ -68,7 +69,7 @@ async fn run(
     let data = data.expect("either given or a scratch folder");
     let (latency, table_regions) = options.latency.load()?;
     let regions = if options.regions.is_empty() { table_regions } else { options.regions.clone() };
-    let masters = start_masters(&shutdown).await?;
+    let clock = ClockSource::Masters(start_masters(&shutdown).await?);
     let mut nodes = Vec::new();
     for i in 0..options.nodes {
         nodes.push(prepare(options, data, &regions[i % regions.len()], i, &shutdown).await?);
@@ -78,9 +79,9 @@ async fn run(
     let mut guards = Vec::new();
     let starting = nodes.into_iter().enumerate().map(|(i, prepared)| {
         let oscillator = Oscillator::disturbed(0, DRIFTS_PPM[i % DRIFTS_PPM.len()]);
-        let (clock, guard) = discipline(&masters, oscillator);
+        let (disciplined, guard) = discipline(sources(&clock, &Security::none()), oscillator);
         guards.push(guard);
-        start_one(prepared, network.clone(), clock, options.shards_per_table, shutdown.clone())
+        start_one(prepared, network.clone(), disciplined, options.shards_per_table, shutdown.clone())
     });
     let starting = futures::future::try_join_all(starting.collect::<Vec<_>>());
     let members: Vec<Member> = tokio::select! {
@@ -109,11 +110,12 @@ async fn start_masters(shutdown: &CancellationToken) -> Result<Vec<String>, Serv
             offset_ns: 0,
             drift_ppm: 0,
             seed,
+            certs: None,
         };
         let shutdown = shutdown.clone();
         // Ends with the shutdown.
         tokio::spawn(async move {
-            if let Err(error) = run_master(listener, &options, shutdown).await {
+            if let Err(error) = run_master(listener, &options, &Security::none(), shutdown).await {
                 tracing::error!(%error, "a time master ended");
             }
         });
@@ -131,7 +133,7 @@ async fn prepare(
     let port = |first: u16| first.checked_add(i as u16).ok_or_else(too_high);
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let (pg, http) = (local(port(options.pg_port)?), local(port(options.http_port)?));
-    let pg_server = bind_pg(pg)?;
+    let pg_server = bind_pg(pg, None)?;
     let http_listener = http::bind(http).await?;
     let folder = Arc::new(Folder::open(&data.join(format!("node{}", i + 1)))?);
     let me = NodeAddress {
@@ -143,7 +145,7 @@ async fn prepare(
         zone: "demo".into(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    let peers = Peers::new();
+    let peers = Peers::new(Security::none());
     let admin = Admin::new(me, Vec::new(), folder.clone(), peers.clone());
     let ready = Arc::new(AtomicBool::new(false));
     let pages = Arc::new(Pages { peers: peers.clone(), ready: ready.clone() });

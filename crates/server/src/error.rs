@@ -61,6 +61,14 @@ pub enum ServerError {
     /// The other side refused or is not there.
     #[error("{0}")]
     Admin(#[from] meridian_rpc::admin::AdminError),
+    /// A certificate or its key is of no use.
+    #[error("{}: {detail}", .path.display())]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
     /// A latency table can't be read.
     #[error("latency table {name}: {detail}")]
     Latency {

@@ -13,6 +13,7 @@
 mod admin;
 mod assembly;
 mod bootstrap;
+mod certificates;
 mod clocks;
 mod commands;
 mod demo;
@@ -29,7 +30,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use commands::{init, node_drain, node_list, status, time_master};
+pub use commands::{Target, init, node_drain, node_list, status, time_master};
 pub use demo::demo;
 pub use error::ServerError;
 pub use latency::Latency;
@@ -75,6 +76,8 @@ pub struct StartOptions {
     pub zone: String,
     /// Where time comes from.
     pub clock: ClockSource,
+    /// Certificates; without them nothing is encrypted and anybody is let in.
+    pub certs: Option<PathBuf>,
     /// Into how many shards a new table is split.
     pub shards_per_table: u32,
 }
@@ -82,7 +85,7 @@ pub struct StartOptions {
 /// Where a node's time comes from.
 #[derive(Clone, Debug)]
 pub enum ClockSource {
-    /// Time masters at these addresses.
+    /// Time masters at these addresses; those that begin with `https://` are asked over TLS.
     Masters(Vec<String>),
     /// The kernel's clock with the kernel's error bound.
     System,
@@ -101,4 +104,6 @@ pub struct MasterOptions {
     pub drift_ppm: i64,
     /// Seed of its jitter.
     pub seed: u64,
+    /// Certificates, where it answers over TLS only.
+    pub certs: Option<PathBuf>,
 }

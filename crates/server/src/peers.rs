@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use meridian_rpc::AdminClient;
 use meridian_rpc::admin::{AdminError, AdminHandler, NodeAddress, NodeStatus};
+use meridian_rpc::{AdminClient, Security};
 use meridian_types::NodeId;
 use parking_lot::RwLock;
 
@@ -29,12 +29,19 @@ pub(crate) enum Peer {
 /// The address book with a way to ask each node.
 pub(crate) struct Peers {
     me: OnceLock<NodeId>,
+    security: Security,
     nodes: RwLock<BTreeMap<NodeId, (NodeAddress, Peer)>>,
 }
 
 impl Peers {
-    pub(crate) fn new() -> Arc<Peers> {
-        Arc::new(Peers { me: OnceLock::new(), nodes: RwLock::default() })
+    /// An empty book, of nodes that are asked so.
+    pub(crate) fn new(security: Security) -> Arc<Peers> {
+        Arc::new(Peers { me: OnceLock::new(), security, nodes: RwLock::default() })
+    }
+
+    /// A client of the node at `address`, member or not.
+    pub(crate) fn client(&self, address: &str, timeout: Duration) -> Result<AdminClient, AdminError> {
+        AdminClient::new(address, &self.security, timeout)
     }
 
     /// Tells which of the nodes is this one.
@@ -58,7 +65,7 @@ impl Peers {
         }
         let peer = match local {
             Some(handler) => Peer::Local(handler),
-            None => match AdminClient::new(&address.address, PUBLISH_TIMEOUT) {
+            None => match self.client(&address.address, PUBLISH_TIMEOUT) {
                 Ok(client) => Peer::Remote(client),
                 Err(error) => {
                     tracing::warn!(%node, %error, "node has an address that can't be used");

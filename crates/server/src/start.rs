@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use meridian_node::{NodeClock, Oscillator, TimeMaster};
-use meridian_pgwire_server::{PgServer, PgServerOptions};
+use meridian_node::{KernelClock, NodeClock, Oscillator, TimeMaster};
+use meridian_pgwire_server::{PgSecurity, PgServer, PgServerOptions};
 use meridian_rpc::admin::{AdminError, JoinRequest, NodeAddress};
 use meridian_rpc::peer::Transport;
 use meridian_rpc::{
-    AdminClient, GrpcConfig, GrpcTransport, LatencyTable, PeerEndpoint, TimeClient, serve_node,
+    GrpcConfig, GrpcTransport, LatencyTable, NodeServices, PeerEndpoint, Security, TimeClient, serve_node,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -21,7 +21,7 @@ use crate::assembly::{self, Parts};
 use crate::http::{self, Pages};
 use crate::identity::{Folder, Identity};
 use crate::peers::Peers;
-use crate::{ClockSource, ServerError, StartOptions, shutdown};
+use crate::{ClockSource, ServerError, StartOptions, certificates, shutdown};
 
 /// How often time masters are polled. Between polls epsilon grows by 200 us a second, and every commit waits out two of
 /// them: polled each second, a commit of one client waited longer for the clock than for the disks. A poll costs each
@@ -47,13 +47,11 @@ pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 /// # Errors
 /// What keeps it from starting; see [`ServerError`].
 pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), ServerError> {
-    let ClockSource::Masters(masters) = options.clock.clone() else {
-        let detail = "--clock system is not there yet: run meridian time-master and use --time-masters";
-        return Err(ServerError::Usage { detail: detail.into() });
-    };
+    let security = certificates::of_node(options.certs.as_deref())?;
     let shutdown = shutdown::on_signal();
     let folder = Arc::new(Folder::open(&options.data)?);
-    let pg = bind_pg(options.pg)?;
+    let pg = bind_pg(options.pg, security.clients)?;
+    let security = security.peers;
     let http = http::bind(options.http).await?;
     let address = options.listen;
     let rpc = replication.spawn(TcpListener::bind(address)).await.expect("binding a port does not panic");
@@ -67,23 +65,19 @@ pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), Se
         zone: options.zone.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    let peers = Peers::new();
+    let peers = Peers::new(security.clone());
     let admin = Admin::new(me, options.join.clone(), folder.clone(), peers.clone());
     let endpoint = Arc::new(PeerEndpoint::default());
     let ready = Arc::new(AtomicBool::new(false));
     // Both end with the shutdown.
-    let rpc_server = replication.spawn(serve_node(
-        rpc,
-        endpoint.clone(),
-        admin.clone(),
-        None,
-        shutdown.clone().cancelled_owned(),
-    ));
+    let services = NodeServices { peers: endpoint.clone(), admin: admin.clone(), time: None };
+    let (serving, stop) = (security.clone(), shutdown.clone().cancelled_owned());
+    let rpc_server = replication.spawn(async move { serve_node(rpc, services, &serving, stop).await });
     let pages = Arc::new(Pages { peers: peers.clone(), ready: ready.clone() });
     let http_server = tokio::spawn(http::serve(http, pages, shutdown.clone()));
     let (clock, _discipline) = {
         let _entered = replication.enter();
-        discipline(&masters, Oscillator::os())
+        discipline(sources(&options.clock, &security), Oscillator::os())
     };
 
     if let Some(identity) = folder.identity()? {
@@ -91,7 +85,7 @@ pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), Se
     }
     let membership = tokio::select! {
         membership = admin.member() => membership,
-        refused = join(&admin, &options.join, &folder, shutdown.clone()) => return refused,
+        refused = join(&admin, &peers, &options.join, &folder, shutdown.clone()) => return refused,
     };
     let config = GrpcConfig {
         cluster: membership.identity.cluster,
@@ -99,6 +93,7 @@ pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), Se
         region: options.region,
         incarnation: folder.incarnation,
         latency: LatencyTable::none(),
+        security,
     };
     let transport = GrpcTransport::new(config, replication.clone());
     endpoint.set(transport.clone());
@@ -106,7 +101,7 @@ pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), Se
     let parts = Parts {
         folder: folder.clone(),
         admin: admin.clone(),
-        peers,
+        peers: peers.clone(),
         clock,
         transport,
         pg,
@@ -115,7 +110,7 @@ pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), Se
         shutdown: shutdown.clone(),
     };
     // Goes on asking: addresses of peers may have changed since they were written down.
-    let joining = join(&admin, &options.join, &folder, shutdown.clone());
+    let joining = join(&admin, &peers, &options.join, &folder, shutdown.clone());
     tokio::pin!(joining);
     let starting = assembly::start(parts, membership);
     tokio::pin!(starting);
@@ -147,18 +142,34 @@ pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), Se
 }
 
 /// Binds the SQL port.
-pub(crate) fn bind_pg(listen: SocketAddr) -> Result<PgServer, ServerError> {
-    PgServer::bind(&PgServerOptions { listen, max_connections: MAX_CONNECTIONS })
+pub(crate) fn bind_pg(
+    listen: SocketAddr,
+    security: Option<Arc<PgSecurity>>,
+) -> Result<PgServer, ServerError> {
+    PgServer::bind(&PgServerOptions { listen, max_connections: MAX_CONNECTIONS, security })
         .map_err(|error| ServerError::Listen { what: "SQL", address: listen, error })
+}
+
+/// What a node's clock is disciplined by.
+pub(crate) fn sources(clock: &ClockSource, security: &Security) -> Vec<Box<dyn TimeMaster>> {
+    let master = |address: &String| {
+        let client = match address.strip_prefix("https://") {
+            Some(address) => TimeClient::new(address, security.clone()),
+            None => TimeClient::new(address, Security::none()),
+        };
+        Box::new(client) as Box<dyn TimeMaster>
+    };
+    match clock {
+        ClockSource::Masters(masters) => masters.iter().map(master).collect(),
+        ClockSource::System => vec![Box::new(KernelClock)],
+    }
 }
 
 /// A clock that these masters discipline until the guard is dropped.
 pub(crate) fn discipline(
-    masters: &[String],
+    masters: Vec<Box<dyn TimeMaster>>,
     oscillator: Oscillator,
 ) -> (Arc<NodeClock>, tokio_util::sync::DropGuard) {
-    let masters: Vec<Box<dyn TimeMaster>> =
-        masters.iter().map(|m| Box::new(TimeClient::new(m)) as Box<dyn TimeMaster>).collect();
     let clock = NodeClock::new(oscillator, &masters, CLOCK_PATIENCE.into());
     let guard = clock.discipline(masters, CLOCK_POLL);
     (clock, guard)
@@ -167,6 +178,7 @@ pub(crate) fn discipline(
 /// Makes this node known to its peers, until it is a member and each has answered once. Returns early only with an error.
 async fn join(
     admin: &Arc<Admin>,
+    peers: &Peers,
     addresses: &[String],
     folder: &Folder,
     shutdown: CancellationToken,
@@ -178,7 +190,7 @@ async fn join(
         let ask = waiting.iter().filter(|a| **a != me.address).map(|address| {
             let request = JoinRequest { node: me.clone(), cluster: identity.map(|i| i.cluster) };
             async move {
-                let reply = match AdminClient::new(address, JOIN_TIMEOUT) {
+                let reply = match peers.client(address, JOIN_TIMEOUT) {
                     Ok(client) => client.join(request).await,
                     Err(error) => Err(error),
                 };

@@ -7,21 +7,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use meridian_datum::{SqlError, SqlState};
-use meridian_exec::sql_error;
 use meridian_keys::SystemKey;
-use meridian_kv_api::{
-    Kv, KvError, KvWrite, Locking, ReadBound, ReadOnlyOptions, ReadWriteOptions, ScanRequest,
-};
+use meridian_kv_api::{Kv, KvError};
 use meridian_types::Duration;
 use parking_lot::RwLock;
 
 use crate::settings::staleness::parse_duration;
-
-/// Settings may be this old where they are read.
-const STALENESS: Duration = Duration::from_secs(1);
-
-/// Attempts of a change that loses against another one.
-const ATTEMPTS: usize = 8;
+use crate::system_rows::{self, Change};
 
 /// A setting that there is.
 struct Known {
@@ -87,23 +79,15 @@ impl ClusterSettings {
     /// # Errors
     /// No replica of it can be read.
     pub async fn refresh(&self, kv: &dyn Kv) -> Result<(), KvError> {
-        let bound = ReadBound::AtLeast(kv.now()?.earliest().saturating_sub(STALENESS));
-        let txn = kv.begin_read_only(ReadOnlyOptions { bound, single_operation: true });
-        let mut rest = Some(SystemKey::all_settings());
         let mut found = BTreeMap::new();
-        while let Some(span) = rest {
-            let request = ScanRequest { span, reverse: false, limit: 1_000, locking: Locking::SHARED };
-            let page = txn.scan(request).await?;
-            for (key, value) in page.rows {
-                if let Ok(SystemKey::Setting(name)) = SystemKey::decode(key.as_bytes())
-                    && let Ok(known) = known(&name)
-                    && let Ok(value) = std::str::from_utf8(&value)
-                    && known.parse(value).is_ok()
-                {
-                    found.insert(name, value.to_owned());
-                }
+        for (key, value) in system_rows::read_all(kv, SystemKey::all_settings()).await? {
+            if let Ok(SystemKey::Setting(name)) = SystemKey::decode(key.as_bytes())
+                && let Ok(known) = known(&name)
+                && let Ok(value) = std::str::from_utf8(&value)
+                && known.parse(value).is_ok()
+            {
+                found.insert(name, value.to_owned());
             }
-            rest = page.resume;
         }
         *self.values.write() = found;
         Ok(())
@@ -130,25 +114,9 @@ impl ClusterSettings {
         if let Some(value) = value {
             known.parse(value)?;
         }
-        let key = SystemKey::Setting(name.to_owned()).encode();
-        let write = KvWrite { key, value: value.map(|v| Bytes::copy_from_slice(v.as_bytes())) };
-        let mut retry_of = None;
-        for attempt in 1.. {
-            let txn = kv.begin(ReadWriteOptions { retry_of });
-            retry_of = txn.id();
-            let written = async {
-                txn.write(vec![write.clone()]).await?;
-                txn.commit().await
-            };
-            match written.await {
-                Ok(_) => break,
-                Err(KvError::Retry { .. }) if attempt < ATTEMPTS => txn.rollback().await,
-                Err(error) => {
-                    txn.rollback().await;
-                    return Err(sql_error(error));
-                }
-            }
-        }
+        let row = |value: &str| Change::Put(Bytes::copy_from_slice(value.as_bytes()));
+        let becomes = value.map_or(Change::Delete, row);
+        system_rows::change(kv, &SystemKey::Setting(name.to_owned()), |_| Ok(becomes.clone())).await?;
         let mut values = self.values.write();
         match value {
             Some(value) => values.insert(name.to_owned(), value.to_owned()),

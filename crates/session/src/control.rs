@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meridian_catalog::CatalogSnapshot;
 use meridian_datum::{Batch, CastContext, DataType, Datum, SqlError, SqlState, cast};
 use meridian_kv_api::{LockWait, Locking, ReadLock};
 use meridian_plan::session::{Discard, SessionStatement, TransactionModes};
@@ -10,6 +11,7 @@ use meridian_types::Timestamp;
 use crate::api::{CommandTag, Flow, ResultSink, RowDescription, Severity};
 use crate::block::{Mark, isolation_name};
 use crate::extended::Prepared;
+use crate::roles::ROOT;
 use crate::session::Session;
 
 fn no_transaction() -> SqlError {
@@ -42,6 +44,24 @@ fn timestamp_text(t: Option<Timestamp>) -> String {
     );
     let whole = text.trim_end_matches("+00");
     format!("{whole}.{:09}+00", nanos % 1_000_000_000)
+}
+
+/// Why a role can't be dropped.
+fn role_uses(catalog: &CatalogSnapshot, user: &str, name: &str) -> Option<SqlError> {
+    let owns = catalog.databases().any(|d| d.owner == name)
+        || catalog.schemas().any(|s| s.owner == name)
+        || catalog.tables().any(|t| t.owner == name);
+    if name == ROOT {
+        let message = "role \"root\" is required by the database system";
+        return Some(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message));
+    }
+    if name == user {
+        return Some(SqlError::new(SqlState::OBJECT_IN_USE, "current user cannot be dropped"));
+    }
+    owns.then(|| {
+        let message = format!("role \"{name}\" cannot be dropped because some objects depend on it");
+        SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+    })
 }
 
 impl Session {
@@ -104,6 +124,16 @@ impl Session {
                 let shared = &self.shared;
                 shared.server.cluster.set(&*shared.kv, name, value.as_deref()).await?;
                 "SET"
+            }
+            SessionStatement::Role(change) => {
+                if self.transaction.as_ref().is_some_and(|t| t.is_explicit) {
+                    return Err(not_in_block("statements about roles"));
+                }
+                let shared = self.shared.clone();
+                let catalog = shared.catalog.acquire().await.map_err(meridian_exec::sql_error)?;
+                let user = self.user.clone();
+                let uses = |name: &str| role_uses(catalog.snapshot(), &user, name);
+                shared.server.roles.change(&*shared.kv, change, uses).await?
             }
             SessionStatement::Job { job, .. } => {
                 return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("job {job} does not exist")));

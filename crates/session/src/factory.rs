@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::api::SessionParams;
 use crate::cluster_settings::ClusterSettings;
+use crate::roles::{self, Role, Roles};
 use crate::session::Session;
 use crate::settings::Settings;
 
@@ -24,6 +25,8 @@ pub struct ServerSettings {
     pub address: Option<std::net::SocketAddr>,
     /// Those of the whole cluster, as this node knows them. Whoever runs the node keeps them fresh.
     pub cluster: Arc<ClusterSettings>,
+    /// The cluster's roles, as this node knows them; kept fresh likewise.
+    pub roles: Arc<Roles>,
 }
 
 /// Makes sessions. Cheap to clone.
@@ -107,6 +110,14 @@ impl SessionFactory {
         let settings = Settings::new(&params.user, &self.shared.server.defaults, &params.settings)?;
         let id = self.shared.next_session.fetch_add(1, Ordering::Relaxed);
         Ok(Session::new(self.shared.clone(), id, params, settings))
+    }
+
+    /// What is known of the role `name`; `None` where there is no such role.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn role(&self, name: &str) -> Result<Option<Role>, SqlError> {
+        roles::role(&*self.shared.kv, name).await
     }
 
     /// The sessions of this node.

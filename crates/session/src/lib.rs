@@ -44,9 +44,11 @@ mod ddl;
 mod execute;
 mod extended;
 mod factory;
+mod roles;
 mod session;
 mod settings;
 mod simple;
+mod system_rows;
 mod transaction;
 mod view;
 
@@ -57,6 +59,7 @@ pub use api::{
 pub use cluster_settings::ClusterSettings;
 pub use factory::{ServerSettings, SessionFactory, SessionInfo};
 pub use meridian_exec::CancelHandle;
+pub use roles::{Role, Roles};
 pub use session::Session;
 pub use settings::SERVER_VERSION;
 

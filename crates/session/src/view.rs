@@ -65,6 +65,10 @@ impl meridian_catalog::SessionInfo for View {
         &self.user
     }
 
+    fn roles(&self) -> Vec<String> {
+        self.shared.server.roles.names()
+    }
+
     fn search_path(&self) -> Vec<String> {
         self.settings.lock().effective().search_path.clone()
     }

@@ -19,6 +19,9 @@ pub trait SessionInfo {
     /// `session_user`: who logged in.
     fn session_user(&self) -> &str;
 
+    /// The roles of the cluster, besides `root`.
+    fn roles(&self) -> Vec<String>;
+
     /// The search path, as set; `$user` is not replaced.
     fn search_path(&self) -> Vec<String>;
 

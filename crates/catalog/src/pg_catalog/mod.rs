@@ -124,10 +124,11 @@ pub(crate) fn role_oid(name: &str) -> u32 {
     if name == "root" { ROOT_OID } else { derived_oid("role", &[name.as_bytes()]) }
 }
 
-/// The roles that anything is known of: `root`, the session's, and owners. Sorted.
+/// The roles that anything is known of: `root`, those that were made, the session's, and owners. Sorted.
 pub(crate) fn role_names(scope: Scope<'_>) -> Vec<String> {
     let session = scope.session;
     let mut names = vec!["root".to_owned(), session.session_user().to_owned(), session.user().into_owned()];
+    names.extend(session.roles());
     names.extend(scope.snapshot.databases().map(|d| d.owner.clone()));
     names.extend(scope.snapshot.schemas().map(|s| s.owner.clone()));
     names.extend(scope.snapshot.tables().map(|t| t.owner.clone()));

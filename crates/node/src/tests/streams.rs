@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use meridian_paxos::MemberKind;
 use meridian_rpc::admin::*;
-use meridian_rpc::{GrpcConfig, GrpcTransport, LatencyTable, PeerEndpoint, ShardClient, serve_node};
+use meridian_rpc::{
+    GrpcConfig, GrpcTransport, LatencyTable, NodeServices, PeerEndpoint, Security, ShardClient, serve_node,
+};
 use meridian_shard::{LockStatus, ReadMode, ReadOp, ReadResult, Request, Response, ShardDescriptor, TxnRef};
 use meridian_types::{ClusterId, Duration, Span, Timestamp, TxnId};
 use tokio::net::TcpListener;
@@ -98,12 +100,16 @@ impl Remote {
                 region: String::new(),
                 incarnation: self.starts,
                 latency: LatencyTable::none(),
+                security: Security::none(),
             },
             tokio::runtime::Handle::current(),
         );
         let endpoint = Arc::new(PeerEndpoint::default());
         endpoint.set(transport.clone());
-        self.runtime.spawn(serve_node(listener, endpoint, Arc::new(NoAdmin), None, std::future::pending()));
+        let services = NodeServices { peers: endpoint, admin: Arc::new(NoAdmin), time: None };
+        self.runtime.spawn(async move {
+            serve_node(listener, services, &Security::none(), std::future::pending()).await
+        });
         let node = Node::open(NodeConfig {
             node: node_id(i),
             data: self.engines[i].data.clone(),

@@ -57,6 +57,11 @@ pub(super) fn read(
     c.at = 1;
     let word = first.value.to_ascii_uppercase();
     let session = |s| Ok(Some(Command::Session(s)));
+    if matches!(word.as_str(), "CREATE" | "ALTER" | "DROP")
+        && let Some(statement) = super::roles::read(&word, &mut c)?
+    {
+        return session(statement);
+    }
     let command = match word.as_str() {
         "BEGIN" => {
             let _ = c.word("WORK") || c.word("TRANSACTION");

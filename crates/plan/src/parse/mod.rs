@@ -20,6 +20,7 @@ mod dialect;
 mod error;
 mod hooks;
 mod limits;
+mod roles;
 
 use std::sync::Arc;
 
