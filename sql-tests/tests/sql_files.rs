@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "sql_files/timeouts.rs"]
+mod timeouts;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -6,7 +6,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use meridian_datum::{SqlError, SqlState};
+use meridian_kv_api::{KvError, KvTxn};
+use meridian_types::Timestamp;
 use tokio::sync::Notify;
+
+use crate::kv_error::sql_error;
 
 const RUNNING: u8 = 0;
 const BY_USER: u8 = 1;
@@ -101,6 +105,25 @@ impl CancelHandle {
             v = &mut future => Ok(v),
             () = self.cancelled() => Err(cancelled(self.0.reason.load(Ordering::Acquire))),
             () = tokio::time::sleep(left) => Err(cancelled(BY_TIMEOUT)),
+        }
+    }
+
+    /// Commits, unless the statement is cancelled first. What may be durable already is waited for: the answer is the
+    /// cancellation only when the transaction had no effect, and 40003 when that could not be learned.
+    ///
+    /// # Errors
+    /// 57014, and those of the store.
+    pub async fn commit(&self, txn: &dyn KvTxn) -> Result<Option<Timestamp>, SqlError> {
+        self.check()?;
+        let mut commit = std::pin::pin!(txn.commit());
+        let cancelled = match self.guard(&mut commit).await {
+            Ok(committed) => return committed.map_err(sql_error),
+            Err(cancelled) => cancelled,
+        };
+        txn.stop_commit();
+        match commit.await {
+            Err(KvError::Stopped) => Err(cancelled),
+            committed => committed.map_err(sql_error),
         }
     }
 }

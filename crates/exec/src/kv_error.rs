@@ -30,6 +30,12 @@ pub fn sql_error(e: KvError) -> SqlError {
         KvError::LockNotAvailable => {
             SqlError::new(SqlState::LOCK_NOT_AVAILABLE, "could not obtain lock on row in relation")
         }
+        KvError::LockTimeout => {
+            SqlError::new(SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout")
+        }
+        KvError::Stopped => {
+            SqlError::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+        }
         KvError::TooLarge { .. } => SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, e.to_string()),
         KvError::SnapshotTooOld { .. } => {
             SqlError::new(SqlState::SNAPSHOT_TOO_OLD, "snapshot too old").with_detail(e.to_string())
@@ -46,4 +52,9 @@ pub fn sql_error(e: KvError) -> SqlError {
 /// Whether an error of [`sql_error`]'s table asks for the transaction to be run again.
 pub fn is_retry(e: &SqlError) -> bool {
     e.state == SqlState::SERIALIZATION_FAILURE
+}
+
+/// Whether a commit may have taken effect or not, for all that is known.
+pub fn is_ambiguous<T>(committed: &Result<T, SqlError>) -> bool {
+    committed.as_ref().is_err_and(|e| e.state == SqlState::STATEMENT_COMPLETION_UNKNOWN)
 }

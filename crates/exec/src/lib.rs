@@ -46,7 +46,7 @@ mod table;
 
 pub use cancel::CancelHandle;
 pub use context::{Ctx, Environment, Statement};
-pub use kv_error::{is_retry, sql_error};
+pub use kv_error::{is_ambiguous, is_retry, sql_error};
 pub use locking::lock_table;
 pub use memory::{MemoryAccount, Reservation};
 pub use point::CompiledPoint;

@@ -32,6 +32,12 @@ pub enum KvError {
     /// NOWAIT found a lock: 55P03.
     #[error("lock not available")]
     LockNotAvailable,
+    /// A lock was waited for longer than [`KvTxn::set_lock_timeout`](crate::KvTxn::set_lock_timeout) allows: 55P03.
+    #[error("lock timeout")]
+    LockTimeout,
+    /// [`KvTxn::stop_commit`](crate::KvTxn::stop_commit) came in time: the commit had no effect and will have none. 57014.
+    #[error("commit was stopped")]
+    Stopped,
     /// A key, a value or a transaction is beyond its limit: 54000.
     #[error("{what} of {size} bytes exceeds the limit of {limit} bytes")]
     TooLarge {

@@ -174,6 +174,10 @@ pub trait KvTxn: Send + Sync {
     /// Undoes the writes after the mark; the mark stays. Locks stay too, as in PostgreSQL.
     async fn rollback_to(&self, savepoint: Savepoint) -> Result<(), KvError>;
 
+    /// A lock is not waited for longer than this, or as long as it takes; a wait that is under way is not changed. Counts
+    /// from the moment at which a shard is asked.
+    fn set_lock_timeout(&self, _timeout: Option<std::time::Duration>) {}
+
     /// The transaction may not commit above this timestamp (the end of the schema lease that it was planned under).
     /// The lowest bound given wins.
     fn limit_commit_timestamp(&self, max: Timestamp);
@@ -187,6 +191,10 @@ pub trait KvTxn: Send + Sync {
 
     /// Commits. Returns the commit timestamp (of a transaction that wrote), once it has passed everywhere.
     async fn commit(&self) -> Result<Option<Timestamp>, KvError>;
+
+    /// Nobody wants the commit that is under way any more. It ends as soon as it is known how: without effect
+    /// ([`KvError::Stopped`]) where that can still be, with success where it was decided already.
+    fn stop_commit(&self) {}
 
     /// Ends without effect. Never fails: what can't be told to a shard, the shard finds out.
     async fn rollback(&self);

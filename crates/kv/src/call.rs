@@ -19,11 +19,12 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use meridian_kv_api::{KvError, RetryReason};
 use meridian_rpc::{Call, CallError};
 use meridian_shard::{AbortReason, Outcome, Request, Response, ShardError};
-use meridian_types::{Key, NodeId};
+use meridian_types::{GroupId, Key, NodeId};
 use tokio::time::Instant;
 
 use crate::gateway::Core;
 use crate::limits;
+use crate::patience::Patience;
 use crate::router::Shard;
 
 /// Why a shard did not answer what it was asked.
@@ -67,6 +68,7 @@ pub(crate) fn error_of(error: ShardError) -> KvError {
             KvError::Retry { reason: RetryReason::Recovered }
         }
         ShardError::WouldBlock => KvError::LockNotAvailable,
+        ShardError::LockTimeout => KvError::LockTimeout,
         ShardError::BelowHorizon { at, horizon } => KvError::SnapshotTooOld { at, horizon },
         ShardError::InFuture { at } => KvError::InFuture { at },
         ShardError::OutcomeUnknown => KvError::Ambiguous,
@@ -87,6 +89,7 @@ pub(crate) fn is_final(error: &ShardError) -> bool {
     match error {
         ShardError::Aborted { .. }
         | ShardError::WouldBlock
+        | ShardError::LockTimeout
         | ShardError::AlreadyDecided { .. }
         | ShardError::OutcomeUnknown
         | ShardError::BelowHorizon { .. }
@@ -116,12 +119,12 @@ pub(crate) fn unexpected(request: &str, answer: &impl std::fmt::Debug) -> KvErro
 }
 
 /// How long something has been tried in vain.
-#[derive(Debug)]
 pub(crate) struct Tries {
     within: Duration,
     /// When the present row of failures began, and when its last one was.
     failing: Option<(Instant, Instant)>,
     count: u32,
+    pub(crate) patience: Patience,
 }
 
 impl Tries {
@@ -130,7 +133,11 @@ impl Tries {
     }
 
     pub(crate) fn within(within: Duration) -> Self {
-        Tries { within, failing: None, count: 0 }
+        Tries { within, failing: None, count: 0, patience: Patience::default() }
+    }
+
+    pub(crate) fn with(patience: &Patience) -> Self {
+        Tries { patience: patience.clone(), ..Tries::new() }
     }
 
     /// Waits a little, longer each time, or gives up.
@@ -147,8 +154,9 @@ impl Tries {
     ) -> Result<T, KvError> {
         let now = Instant::now();
         let (began, _) = *self.failing.get_or_insert((now, now));
+        let other = self.patience.unless_stopped(other);
         let done = tokio::time::timeout_at(began + self.within, other).await;
-        done.map_err(|_| KvError::Unavailable { detail: detail.into() })
+        done.unwrap_or_else(|_| Err(KvError::Unavailable { detail: detail.into() }))
     }
 
     async fn pause_for(&mut self, core: &Core, pause: Duration, detail: &'static str) -> Result<(), KvError> {
@@ -163,28 +171,57 @@ impl Tries {
         if now - began >= self.within {
             return Err(KvError::Unavailable { detail: detail.into() });
         }
-        tokio::time::sleep(core.jitter(pause)).await;
-        Ok(())
+        self.patience.unless_stopped(tokio::time::sleep(core.jitter(pause))).await
     }
 }
 
 impl Core {
-    /// Waits for a call. A node that is not heard from any more counts as unreachable.
-    pub(crate) async fn answer(&self, node: NodeId, call: Call) -> Result<Response, CallError> {
-        match call {
-            Call::Ready(answer) => answer.expect("a call that was just made is not taken yet"),
-            mut pending => loop {
-                tokio::select! {
-                    biased;
-                    answer = &mut pending => return answer,
-                    () = tokio::time::sleep(limits::LIVENESS_CHECK) => {
-                        if node != self.node && !self.client.is_live(node) {
-                            return Err(CallError::Unreachable { node });
-                        }
-                    }
-                }
-            },
+    /// Asks a replica and waits for its answer. A node that is not heard from any more counts as unreachable. `None` when
+    /// patience ended first: the request may have been carried out, or may still be.
+    pub(crate) async fn call(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        request: Request,
+        patience: &Patience,
+    ) -> Option<Result<Response, CallError>> {
+        let mut pending = match self.client.call(node, group, request) {
+            Call::Ready(answer) => {
+                return Some(answer.expect("a call that was just made is not taken yet"));
+            }
+            pending => pending,
+        };
+        let mut cancel_at = patience.locks.map(|(_, timeout)| Instant::now() + timeout);
+        loop {
+            let check_at = Instant::now() + limits::LIVENESS_CHECK;
+            tokio::select! {
+                biased;
+                answer = &mut pending => return Some(answer),
+                () = patience.stopped() => return None,
+                () = tokio::time::sleep_until(cancel_at.map_or(check_at, |at| at.min(check_at))) => {}
+            }
+            if let Some((id, timeout)) = patience.locks
+                && cancel_at.is_some_and(|at| at <= Instant::now())
+            {
+                // Not waited for: the request itself is answered. Again later, in case that it begins to wait only then.
+                drop(self.client.call(node, group, Request::CancelWaits { id }));
+                cancel_at = Some(Instant::now() + timeout);
+            }
+            if node != self.node && !self.client.is_live(node) {
+                return Some(Err(CallError::Unreachable { node }));
+            }
         }
+    }
+
+    /// As [`Core::call`], however long it takes.
+    pub(crate) async fn call_patiently(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        request: Request,
+    ) -> Result<Response, CallError> {
+        let answer = self.call(node, group, request, &Patience::default()).await;
+        answer.expect("nothing ends a patient call but its answer")
     }
 
     /// Whom to ask first: the leader where it is known, else the replica on this node, else any voter.
@@ -207,8 +244,14 @@ impl Core {
     ) -> Result<Response, Failure> {
         let mut redirects = 0;
         loop {
+            tries.patience.check().map_err(Failure::GaveUp)?;
             let node = self.leader_or_guess(shard);
-            let answer = self.answer(node, self.client.call(node, shard.group(), make())).await;
+            let Some(answer) = self.call(node, shard.group(), make(), &tries.patience).await else {
+                return Err(match resend {
+                    Resend::IfRefused => Failure::Unanswered,
+                    Resend::Always => Failure::GaveUp(KvError::Stopped),
+                });
+            };
             let error = match answer {
                 Ok(response) => {
                     shard.set_leader(node);
@@ -246,6 +289,7 @@ impl Core {
                 }
                 ShardError::Aborted { .. }
                 | ShardError::WouldBlock
+                | ShardError::LockTimeout
                 | ShardError::AlreadyDecided { .. }
                 | ShardError::OutcomeUnknown
                 | ShardError::BelowHorizon { .. }
@@ -313,8 +357,8 @@ impl Core {
 
     /// Asks a replica whether it leads. A heartbeat of nobody is answered by leaders only and costs nothing.
     async fn probe(&self, node: NodeId, shard: &Shard) -> (NodeId, Result<(), CallError>) {
-        let call = self.client.call(node, shard.group(), Request::Heartbeat { ids: Vec::new() });
-        let answer = tokio::time::timeout(limits::PROBE_TIMEOUT, self.answer(node, call)).await;
+        let call = self.call_patiently(node, shard.group(), Request::Heartbeat { ids: Vec::new() });
+        let answer = tokio::time::timeout(limits::PROBE_TIMEOUT, call).await;
         (node, answer.unwrap_or(Err(CallError::Unreachable { node })).map(|_| ()))
     }
 }

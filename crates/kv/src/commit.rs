@@ -21,6 +21,7 @@ use meridian_types::{Key, Span, Timestamp, TxnId};
 use crate::call::{Failure, Resend, Tries, unexpected};
 use crate::gateway::Core;
 use crate::limits::{CHUNK_BYTES, OUTCOME_WITHIN, STAGES_IN_FLIGHT};
+use crate::patience::Patience;
 use crate::router::Shard;
 use crate::two_phase::TwoPhase;
 use crate::txn::Touched;
@@ -85,6 +86,7 @@ impl Core {
         id: TxnId,
         buffer: WriteBuffer,
         touched: impl IntoIterator<Item = Touched>,
+        patience: &Patience,
     ) -> Result<Sent, KvError> {
         let (read, unanswered): (Vec<_>, Vec<_>) =
             touched.into_iter().partition(|t| t.registration.is_some());
@@ -94,7 +96,7 @@ impl Core {
             // Before it is asked: should nobody wait for the answer, it is told of the end.
             self.live.touch(id, part.touched());
         }
-        try_join_all(parts.iter_mut().map(|part| self.stage(id, part))).await?;
+        try_join_all(parts.iter_mut().map(|part| self.stage(id, part, patience))).await?;
         Ok(Sent { parts, unanswered })
     }
 
@@ -104,9 +106,10 @@ impl Core {
         id: TxnId,
         sent: Sent,
         max_ts: Timestamp,
+        patience: &Patience,
     ) -> Result<Timestamp, KvError> {
         let Sent { mut parts, unanswered } = sent;
-        let result = self.commit_parts(id, &mut parts, max_ts).await;
+        let result = self.commit_parts(id, &mut parts, max_ts, patience).await;
         let result = result.map_err(|failure| self.give_up(id, &parts, failure));
         self.roll_back(id, unanswered);
         result
@@ -119,28 +122,34 @@ impl Core {
         buffer: WriteBuffer,
         touched: impl IntoIterator<Item = Touched>,
         max_ts: Timestamp,
+        patience: &Patience,
     ) -> Result<Option<Timestamp>, KvError> {
         let (read, unanswered): (Vec<_>, Vec<_>) =
             touched.into_iter().partition(|t| t.registration.is_some());
         let result = if buffer.is_empty() {
-            self.end_reads(id, &read).await.map(|()| None)
+            self.end_reads(id, &read, patience).await.map(|()| None)
         } else {
             let writes = buffer.into_writes().map(|(key, value)| Write { key, value }).collect();
-            self.commit_writes(id, writes, &read, max_ts).await.map(Some)
+            self.commit_writes(id, writes, &read, max_ts, patience).await.map(Some)
         };
         self.roll_back(id, unanswered);
         result
     }
 
-    async fn end_reads(&self, id: TxnId, read: &[Touched]) -> Result<(), KvError> {
+    async fn end_reads(&self, id: TxnId, read: &[Touched], patience: &Patience) -> Result<(), KvError> {
         let asks = read.iter().map(|Touched { shard, registration }| async {
             let txn = TxnRef { id, registration: *registration };
-            match self.ask(shard, &mut Tries::new(), Resend::Always, &|| Request::EndReads { txn }).await {
+            let make = || Request::EndReads { txn };
+            match self.ask(shard, &mut Tries::with(patience), Resend::Always, &make).await {
                 Ok(_) => Ok(()),
                 Err(failure) => Err(KvError::from(failure)),
             }
         });
-        join_all(asks).await.into_iter().collect()
+        let ended: Result<(), KvError> = join_all(asks).await.into_iter().collect();
+        if ended == Err(KvError::Stopped) {
+            self.roll_back(id, read.iter().cloned());
+        }
+        ended
     }
 
     async fn commit_writes(
@@ -149,17 +158,19 @@ impl Core {
         mut writes: Vec<Write>,
         read: &[Touched],
         max_ts: Timestamp,
+        patience: &Patience,
     ) -> Result<Timestamp, KvError> {
-        let mut tries = Tries::new();
+        let mut tries = Tries::with(patience);
         loop {
-            let mut parts = match self.parts(writes, read, &mut tries).await {
-                Ok(parts) => parts,
-                Err(error) => {
+            let parts = patience.unless_stopped(self.parts(writes, read, &mut tries)).await;
+            let mut parts = match parts {
+                Ok(Ok(parts)) => parts,
+                Ok(Err(error)) | Err(error) => {
                     self.roll_back(id, read.iter().cloned());
                     return Err(error);
                 }
             };
-            match (self.commit_parts(id, &mut parts, max_ts).await, &mut parts[..]) {
+            match (self.commit_parts(id, &mut parts, max_ts, patience).await, &mut parts[..]) {
                 (Ok(commit_ts), _) => return Ok(commit_ts),
                 // Nothing was locked here before, so that nothing was lost by the move.
                 (Err(Failure::Moved), [part]) if part.staged == 0 && part.registration.is_none() => {
@@ -177,11 +188,13 @@ impl Core {
         id: TxnId,
         parts: &mut Vec<Part>,
         max_ts: Timestamp,
+        patience: &Patience,
     ) -> Result<Timestamp, Failure> {
         if let [part] = &mut parts[..] {
-            return self.commit_one(id, part, max_ts).await;
+            return self.commit_one(id, part, max_ts, patience).await;
         }
-        let two_phase = TwoPhase::new(Arc::clone(self), id, std::mem::take(parts), max_ts);
+        let parts = std::mem::take(parts);
+        let two_phase = TwoPhase::new(Arc::clone(self), id, parts, max_ts, patience.clone());
         // To the end even if the client goes: a participant left prepared blocks others until it recovers.
         self.detached(two_phase.run()).await.map_err(Failure::GaveUp)
     }
@@ -231,15 +244,21 @@ impl Core {
         Ok(parts)
     }
 
-    async fn commit_one(&self, id: TxnId, part: &mut Part, max_ts: Timestamp) -> Result<Timestamp, Failure> {
-        self.stage(id, part).await?;
+    async fn commit_one(
+        &self,
+        id: TxnId,
+        part: &mut Part,
+        max_ts: Timestamp,
+        patience: &Patience,
+    ) -> Result<Timestamp, Failure> {
+        self.stage(id, part, patience).await?;
         let make = || Request::Commit {
             txn: part.txn(id),
             writes: part.writes.clone(),
             staged_chunks: part.staged,
             max_ts,
         };
-        let answer = self.ask(&part.shard, &mut Tries::new(), Resend::IfRefused, &make).await;
+        let answer = self.ask(&part.shard, &mut Tries::with(patience), Resend::IfRefused, &make).await;
         let key = part.key.as_ref().expect("a shard that commits alone was written");
         self.committed(id, key, answer).await
     }
@@ -293,7 +312,7 @@ impl Core {
 
     /// Replicates a big part's writes ahead of its commit, all but the last chunk of them. The first chunk goes alone
     /// where the shard does not know the transaction yet, since its answer has the registration for the others.
-    pub(crate) async fn stage(&self, id: TxnId, part: &mut Part) -> Result<(), Failure> {
+    pub(crate) async fn stage(&self, id: TxnId, part: &mut Part, patience: &Patience) -> Result<(), Failure> {
         if !part.is_big() || part.staged > 0 {
             return Ok(());
         }
@@ -306,12 +325,13 @@ impl Core {
         if part.registration.is_none()
             && let Some((writes, chunk)) = chunks.next()
         {
-            part.registration = Some(self.stage_chunk(id, part, chunk, writes).await?);
+            part.registration = Some(self.stage_chunk(id, part, chunk, writes, patience).await?);
         }
         // Staged chunks are lost with the locks that cover them, which need heartbeats while other parts are staged.
         self.live.touch(id, part.touched());
         let part = &*part;
-        let staged = stream::iter(chunks.map(|(writes, chunk)| self.stage_chunk(id, part, chunk, writes)));
+        let staged = chunks.map(|(writes, chunk)| self.stage_chunk(id, part, chunk, writes, patience));
+        let staged = stream::iter(staged);
         staged.buffer_unordered(STAGES_IN_FLIGHT).try_for_each(|_| async { Ok(()) }).await
     }
 
@@ -321,12 +341,13 @@ impl Core {
         part: &Part,
         chunk: u32,
         writes: Vec<Write>,
+        patience: &Patience,
     ) -> Result<Registration, Failure> {
         let (first, last) = (writes.first(), writes.last());
         let (first, last) = first.zip(last).expect("a chunk has writes");
         let lock = Span::new(first.key.clone(), Some(last.key.next()));
         let make = || Request::Stage { txn: part.txn(id), chunk, lock: lock.clone(), writes: writes.clone() };
-        match self.ask(&part.shard, &mut Tries::new(), Resend::Always, &make).await? {
+        match self.ask(&part.shard, &mut Tries::with(patience), Resend::Always, &make).await? {
             Response::Staged { registration }
                 if part.registration.is_none_or(|known| known == registration) =>
             {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
 
 use crate::gateway::Core;
+use crate::patience::Stop;
 use crate::router::Shard;
 use crate::txn::{Touched, TxnState};
 
@@ -30,12 +31,17 @@ pub(crate) struct Live {
 /// What others may see of an open transaction.
 pub(crate) struct LiveTxn {
     pub(crate) state: Mutex<TxnState>,
+    pub(crate) stop: Stop,
     was_seen: AtomicBool,
 }
 
 impl LiveTxn {
     pub(crate) fn new(state: TxnState) -> Arc<Self> {
-        Arc::new(LiveTxn { state: Mutex::new(state), was_seen: AtomicBool::new(false) })
+        Arc::new(LiveTxn {
+            state: Mutex::new(state),
+            stop: Stop::default(),
+            was_seen: AtomicBool::new(false),
+        })
     }
 }
 

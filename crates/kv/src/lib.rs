@@ -41,6 +41,7 @@ mod ids;
 mod limits;
 mod membership;
 mod meta;
+mod patience;
 mod read;
 mod recovery;
 mod repair;

@@ -106,8 +106,8 @@ impl Snapshot {
         shard: &Shard,
         request: Request,
     ) -> Option<Result<Response, Failure>> {
-        let call = self.core.client.call(node, shard.group(), request);
-        match tokio::time::timeout(FOLLOWER_TIMEOUT, self.core.answer(node, call)).await {
+        let call = self.core.call_patiently(node, shard.group(), request);
+        match tokio::time::timeout(FOLLOWER_TIMEOUT, call).await {
             Ok(Ok(response)) => Some(Ok(response)),
             Ok(Err(CallError::Shard(error))) if is_final(&error) => Some(Err(Failure::Refused(error))),
             _ => None,
@@ -130,7 +130,7 @@ impl Snapshot {
         };
         let mode = chosen.map_or(ReadMode::Strong, |chosen| ReadMode::At(chosen.at));
         let request = Request::Read { mode, ops: vec![ReadOp::Get(key.clone())] };
-        match self.core.answer(node, self.core.client.call(node, shard.group(), request)).await {
+        match self.core.call_patiently(node, shard.group(), request).await {
             Ok(response) => Some(self.accept(mode, response).and_then(|mut results| match results.pop() {
                 Some(result) if results.is_empty() => value_of(result),
                 other => Err(unexpected("Get", &other)),

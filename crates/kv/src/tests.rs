@@ -4,6 +4,7 @@ mod admin;
 mod commit;
 mod fake;
 mod overlay;
+mod patience;
 mod replicas;
 mod routing;
 mod snapshot;

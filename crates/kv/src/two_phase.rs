@@ -26,6 +26,7 @@ use crate::call::{Failure, Resend, Tries, unexpected};
 use crate::commit::Part;
 use crate::gateway::Core;
 use crate::limits::BACKGROUND_WITHIN;
+use crate::patience::Patience;
 
 /// A transaction on its way through two phases.
 pub(crate) struct TwoPhase {
@@ -36,17 +37,24 @@ pub(crate) struct TwoPhase {
     outcome_key: Key,
     others: Vec<Part>,
     max_ts: Timestamp,
+    patience: Patience,
 }
 
 impl TwoPhase {
     /// The coordinator is a written shard: one that this node leads, since that saves a round trip, else the one with
     /// the most bytes, which then travel only once.
-    pub(crate) fn new(core: Arc<Core>, id: TxnId, mut parts: Vec<Part>, max_ts: Timestamp) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        id: TxnId,
+        mut parts: Vec<Part>,
+        max_ts: Timestamp,
+        patience: Patience,
+    ) -> Self {
         let rank = |part: &Part| (part.key.is_some(), part.shard.leader() == Some(core.node), part.bytes);
         let best = (0..parts.len()).rev().max_by_key(|i| rank(&parts[*i])).expect("a transaction has parts");
         let coordinator = parts.remove(best);
         let outcome_key = coordinator.key.clone().expect("a transaction that wrote has a written part");
-        TwoPhase { core, id, coordinator, outcome_key, others: parts, max_ts }
+        TwoPhase { core, id, coordinator, outcome_key, others: parts, max_ts, patience }
     }
 
     /// Runs to the decision. What comes after it runs in the background.
@@ -73,8 +81,9 @@ impl TwoPhase {
     /// First phase. The coordinator stages its writes meanwhile.
     async fn prepare(&mut self) -> Result<Vote, Failure> {
         let (core, id, max_ts, coordinator) = (&self.core, self.id, self.max_ts, &self.outcome_key);
+        let patience = &self.patience;
         let votes = try_join_all(self.others.iter_mut().map(|part| async move {
-            core.stage(id, part).await?;
+            core.stage(id, part, patience).await?;
             let make = || Request::Prepare {
                 txn: part.txn(id),
                 writes: part.writes.clone(),
@@ -82,12 +91,12 @@ impl TwoPhase {
                 coordinator: coordinator.clone(),
                 max_ts,
             };
-            match core.ask(&part.shard, &mut Tries::new(), Resend::Always, &make).await? {
+            match core.ask(&part.shard, &mut Tries::with(patience), Resend::Always, &make).await? {
                 Response::Voted(vote) => Ok(vote),
                 other => Err(Failure::GaveUp(unexpected("Prepare", &other))),
             }
         }));
-        let (votes, ()) = futures::try_join!(votes, core.stage(id, &mut self.coordinator))?;
+        let (votes, ()) = futures::try_join!(votes, core.stage(id, &mut self.coordinator, patience))?;
         let everything = Vote { prepare_ts: Timestamp::ZERO, max_ts };
         let window = votes.into_iter().fold(everything, |all, vote| Vote {
             prepare_ts: all.prepare_ts.max(vote.prepare_ts),
@@ -109,8 +118,8 @@ impl TwoPhase {
             window,
             participants: participants.clone(),
         };
-        let answer =
-            self.core.ask(&self.coordinator.shard, &mut Tries::new(), Resend::IfRefused, &make).await;
+        let mut tries = Tries::with(&self.patience);
+        let answer = self.core.ask(&self.coordinator.shard, &mut tries, Resend::IfRefused, &make).await;
         let commit_ts = self.core.committed(self.id, &self.outcome_key, answer).await?;
         assert!(
             window.prepare_ts <= commit_ts && commit_ts <= window.max_ts,

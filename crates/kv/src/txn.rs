@@ -11,6 +11,7 @@
 //! and then has to be told of the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,6 +32,7 @@ use crate::commit::Sent;
 use crate::gateway::Core;
 use crate::heartbeat::LiveTxn;
 use crate::limits::CHUNK_BYTES;
+use crate::patience::Patience;
 use crate::read::{self, Reader, value_of};
 use crate::router::Shard;
 
@@ -62,6 +64,7 @@ pub(crate) struct TxnState {
     pub(crate) max_commit: Timestamp,
     /// What was sent ahead of the commit.
     sent: Option<Sent>,
+    lock_timeout: Option<Duration>,
     phase: Phase,
     is_listed: bool,
 }
@@ -132,6 +135,7 @@ impl Txn {
             touched: SmallVec::new(),
             max_commit: Timestamp::MAX,
             sent: None,
+            lock_timeout: None,
             phase: if id.is_some() { Phase::Open } else { Phase::Dead(unborn()) },
             is_listed: false,
         };
@@ -169,6 +173,25 @@ impl Txn {
         ReadMode::Locking { txn: TxnRef { id: self.open_id(), registration }, mode, wait }
     }
 
+    /// What bounds the waits of a read.
+    fn patience(&self, state: &TxnState) -> Patience {
+        let locks = state.lock_timeout.map(|timeout| (self.open_id(), timeout));
+        Patience { locks, commit: None }
+    }
+
+    /// What bounds the waits of a commit.
+    fn commit_patience(&self, state: &TxnState) -> Patience {
+        Patience { commit: Some(Arc::clone(&self.live)), ..self.patience(state) }
+    }
+
+    /// A commit that nobody wanted any more, and that did not take effect, does not ask for another attempt.
+    fn unless_stopped<T>(&self, result: Result<T, KvError>) -> Result<T, KvError> {
+        match result {
+            Err(KvError::Retry { .. }) if self.live.stop.is_said() => Err(KvError::Stopped),
+            result => result,
+        }
+    }
+
     /// Takes in an answer to a locking read.
     fn accept(&self, shard: &Shard, response: Response) -> Result<Vec<ReadResult>, KvError> {
         match response {
@@ -196,14 +219,14 @@ impl Txn {
     async fn get_quickly(&self, key: &Key, locking: Locking) -> Option<Result<Option<Bytes>, KvError>> {
         let shard = self.core.router.shard(key)?;
         let node = shard.leader()?;
-        let registration = match self.open() {
-            Ok(mut state) => state.touch(&shard),
+        let (registration, patience) = match self.open() {
+            Ok(mut state) => (state.touch(&shard), self.patience(&state)),
             Err(error) => return Some(Err(error)),
         };
         let mode = self.mode(locking, registration);
         let request = Request::Read { mode, ops: vec![ReadOp::Get(key.clone())] };
-        let response = match self.core.answer(node, self.core.client.call(node, shard.group(), request)).await
-        {
+        let answer = self.core.call(node, shard.group(), request, &patience).await;
+        let response = match answer.expect("nothing stops a read but its caller") {
             Ok(response) => response,
             Err(CallError::Shard(error)) if is_final(&error) => return Some(Err(error_of(error))),
             Err(_) => return None,
@@ -292,7 +315,11 @@ impl Reader for LockingReader<'_> {
         _is_point: bool,
         tries: &mut Tries,
     ) -> Result<Vec<ReadResult>, Failure> {
-        let registration = self.txn.open().map_err(Failure::GaveUp)?.touch(shard);
+        let registration = {
+            let mut state = self.txn.open().map_err(Failure::GaveUp)?;
+            tries.patience = self.txn.patience(&state);
+            state.touch(shard)
+        };
         let mode = self.txn.mode(self.locking, registration);
         // Locking again under the same registration is the same as locking once.
         let make = || Request::Read { mode, ops: ops.clone() };
@@ -379,16 +406,24 @@ impl KvTxn for Txn {
         state.max_commit = state.max_commit.min(max);
     }
 
+    fn set_lock_timeout(&self, timeout: Option<Duration>) {
+        self.live.state.lock().lock_timeout = timeout;
+    }
+
+    fn stop_commit(&self) {
+        self.live.stop.say();
+    }
+
     async fn send_ahead(&self) -> Result<(), KvError> {
-        let (buffer, touched) = {
+        let (buffer, touched, patience) = {
             let mut state = self.open()?;
             if state.buffer.bytes() <= CHUNK_BYTES {
                 return Ok(());
             }
             state.phase = Phase::Sent;
-            (std::mem::take(&mut state.buffer), state.touched.clone())
+            (std::mem::take(&mut state.buffer), state.touched.clone(), self.patience(&state))
         };
-        let sent = self.core.send_ahead(self.open_id(), buffer, touched).await;
+        let sent = self.core.send_ahead(self.open_id(), buffer, touched, &patience).await;
         let mut state = self.live.state.lock();
         match sent {
             Ok(sent) => {
@@ -409,27 +444,28 @@ impl KvTxn for Txn {
             if sent.is_some() {
                 state.phase = Phase::Ended;
             }
-            sent.map(|sent| (sent, state.max_commit))
+            sent.map(|sent| (sent, state.max_commit, self.commit_patience(&state)))
         };
-        if let Some((sent, max_commit)) = sent {
-            let result = self.core.commit_sent(self.open_id(), sent, max_commit).await;
+        if let Some((sent, max_commit, patience)) = sent {
+            let result = self.core.commit_sent(self.open_id(), sent, max_commit, &patience).await;
             self.unlist();
-            return result.map(Some);
+            return self.unless_stopped(result).map(Some);
         }
-        let (buffer, touched, max_commit) = {
+        let (buffer, touched, max_commit, patience) = {
             let mut state = self.live.state.lock();
             state.check_open()?;
             state.phase = Phase::Ended;
             // The shards stay in the state until the outcome is known, so that heartbeats go on.
-            (std::mem::take(&mut state.buffer), state.touched.clone(), state.max_commit)
+            let patience = self.commit_patience(&state);
+            (std::mem::take(&mut state.buffer), state.touched.clone(), state.max_commit, patience)
         };
         if buffer.is_empty() && touched.is_empty() {
             self.unlist();
             return Ok(None);
         }
-        let result = self.core.commit(self.open_id(), buffer, touched, max_commit).await;
+        let result = self.core.commit(self.open_id(), buffer, touched, max_commit, &patience).await;
         self.unlist();
-        result
+        self.unless_stopped(result)
     }
 
     async fn rollback(&self) {

@@ -6,6 +6,7 @@ use meridian_session::{BindParams, Flow, Format, ResultSink, Session, Transactio
 use pgwire::messages::PgWireFrontendMessage as Message;
 use pgwire::messages::extendedquery::{Bind, Close, Describe, Execute, Parse};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::Instant;
 
 use crate::encode;
 use crate::errors::protocol_violation;
@@ -39,6 +40,8 @@ pub(crate) struct Connection<'s, R, W> {
     input: BytesMut,
     frames: Frames,
     mode: Mode,
+    /// While the client has been told to go on and has not: until when it may be silent, and what comes then.
+    idle: Option<(Instant, SqlError)>,
 }
 
 impl<'s, R, W> Connection<'s, R, W>
@@ -47,17 +50,19 @@ where
     W: AsyncWrite + Unpin + Send,
 {
     pub(crate) fn new(reader: R, sink: WireSink<W>, session: &'s mut Session, input: BytesMut) -> Self {
-        Connection { reader, sink, session, input, frames: Frames::new(), mode: Mode::Normal }
+        Connection { reader, sink, session, input, frames: Frames::new(), mode: Mode::Normal, idle: None }
     }
 
     /// Serves the client until it leaves, breaks the protocol, or `shutdown` resolves while the session is idle.
     pub(crate) async fn run(&mut self, shutdown: impl Future<Output = ()>) {
         tokio::pin!(shutdown);
+        self.rest();
         loop {
             let message = match self.frames.next(&mut self.input) {
                 Ok(Some(message)) => message,
                 Ok(None) => {
                     // Input is used up: whatever was answered so far may go, unless a Sync is still to come.
+                    let silence = self.idle.as_ref().map(|(until, _)| *until);
                     let read = self.reader.read_buf(&mut self.input);
                     tokio::select! {
                         biased;
@@ -67,6 +72,11 @@ where
                         },
                         () = &mut shutdown => {
                             self.sink.fatal(&admin_shutdown()).await;
+                            return;
+                        }
+                        () = silent_until(silence) => {
+                            let (_, error) = self.idle.take().expect("silence has an end");
+                            self.sink.fatal(&error).await;
                             return;
                         }
                     }
@@ -85,6 +95,7 @@ where
                     return;
                 }
             };
+            self.idle = None;
             match self.handle(message).await {
                 Next::Continue => {}
                 Next::Close => return,
@@ -100,6 +111,7 @@ where
             self.mode = Mode::SkipToSync;
         } else {
             self.sink.ready(self.session.status());
+            self.rest();
         }
     }
 
@@ -288,7 +300,20 @@ where
     async fn finish(&mut self) -> Next {
         let status: TransactionStatus = self.session.status();
         self.sink.ready(status);
+        self.rest();
         if self.flush_failed().await { Next::Close } else { Next::Continue }
+    }
+
+    /// The client is to move: the idle timeouts begin to count.
+    fn rest(&mut self) {
+        self.idle = self.session.idle_timeout().map(|(timeout, error)| (Instant::now() + timeout, error));
+    }
+}
+
+async fn silent_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -15,6 +15,7 @@
 //! a savepoint to go back to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use meridian_datum::{SqlError, SqlState};
 use meridian_exec::ddl::BlockChange;
@@ -39,6 +40,8 @@ pub(crate) struct Transaction {
     pub(crate) kv: Option<Arc<dyn KvTxn>>,
     /// The store's transaction can only read.
     pub(crate) kv_read_only: bool,
+    /// How long the store's transaction waits for locks.
+    pub(crate) lock_timeout: Option<Duration>,
     /// The store's transaction promised to read once, and has.
     pub(crate) kv_is_spent: bool,
     /// The catalog that its statements are planned on.
@@ -113,6 +116,7 @@ impl Transaction {
             modes,
             kv: None,
             kv_read_only: false,
+            lock_timeout: None,
             kv_is_spent: false,
             lease: None,
             settings,

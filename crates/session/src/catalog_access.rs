@@ -13,8 +13,8 @@ use std::sync::Arc;
 use meridian_catalog::{CatalogGuard, CatalogSnapshot, TableId};
 use meridian_datum::SqlError;
 use meridian_exec::ddl::outdated_plan;
-use meridian_exec::sql_error;
-use meridian_kv_api::{KvError, KvTxn, ReadBound};
+use meridian_exec::{is_ambiguous, sql_error};
+use meridian_kv_api::{KvTxn, ReadBound};
 use meridian_plan::ParsedStatement;
 use meridian_plan::planned::AsOf;
 use meridian_types::{Duration, Timestamp};
@@ -170,19 +170,19 @@ impl Session {
     /// Commits the store's read-write transaction within the bounds of what it was planned on.
     pub(crate) async fn commit_planned(&mut self, kv: &dyn KvTxn) -> Result<Option<Timestamp>, SqlError> {
         let t = self.transaction.as_ref().expect("the transaction is open");
-        let Some(lease) = &t.lease else { return kv.commit().await.map_err(sql_error) };
+        let Some(lease) = &t.lease else { return self.cancel.commit(kv).await };
         // What takes long comes before the permit, which lasts no longer than the schema lease.
-        kv.send_ahead().await.map_err(sql_error)?;
+        self.cancel.guard(kv.send_ahead()).await?.map_err(sql_error)?;
         if let Some(change) = t.changed_catalog {
             return self.ddl_services().commit_block(kv, change, &lease.guard, &lease.used).await;
         }
-        let permit = self.shared.catalog.commit_permit(&lease.guard, &lease.used).await.map_err(sql_error)?;
-        let permit = permit.ok_or_else(outdated_plan)?;
+        let permit = self.cancel.guard(self.shared.catalog.commit_permit(&lease.guard, &lease.used)).await?;
+        let permit = permit.map_err(sql_error)?.ok_or_else(outdated_plan)?;
         kv.limit_commit_timestamp(permit.limit());
-        let committed = kv.commit().await;
-        if committed != Err(KvError::Ambiguous) {
+        let committed = self.cancel.commit(kv).await;
+        if !is_ambiguous(&committed) {
             permit.end();
         }
-        committed.map_err(sql_error)
+        committed
     }
 }

@@ -104,7 +104,6 @@ impl Session {
             let notice = SqlError::new(meridian_datum::SqlState::SUCCESSFUL_COMPLETION, text.clone());
             self.notice(sink, Severity::Notice, &notice);
         }
-        self.start_timeout();
         if let StatementPlan::Session(s) = &planned.plan
             && !matches!(s.as_ref(), SessionStatement::Copy(_))
         {
@@ -158,11 +157,6 @@ impl Session {
         }
     }
 
-    /// Cancels the statement when `statement_timeout` passes.
-    pub(crate) fn start_timeout(&self) {
-        self.cancel.set_timeout(self.settings.lock().effective().statement_timeout);
-    }
-
     /// A statement ready to run in the open transaction.
     pub(crate) fn statement(
         &mut self,
@@ -175,10 +169,17 @@ impl Session {
         }
         self.begin_kv(planned)?;
         let eval = self.eval_context();
-        let memory = MemoryAccount::new(self.settings.lock().effective().memory_limit);
+        let effective = self.settings.lock().effective().clone();
+        let memory = MemoryAccount::new(effective.memory_limit);
         let catalog = self.snapshot();
         let t = self.transaction.as_mut().expect("a transaction of the session is open");
         t.has_run = true;
+        if let Some(kv) = &t.kv
+            && effective.lock_timeout != t.lock_timeout
+        {
+            kv.set_lock_timeout(effective.lock_timeout);
+            t.lock_timeout = effective.lock_timeout;
+        }
         t.lease.as_mut().expect("the catalog is leased").note_used(&planned.tables);
         let environment = Environment {
             txn: t.kv.clone().expect("the store's transaction has begun"),

@@ -189,6 +189,7 @@ impl Session {
         statement: &str,
         params: BindParams<'_>,
     ) -> Result<(), SqlError> {
+        self.start_timeout();
         let result = self.bind_inner(portal, statement, params).await;
         self.end_message(result).await
     }
@@ -402,8 +403,7 @@ impl Session {
             }
             let id = self.attempt_id();
             self.roll_back().await;
-            tokio::time::sleep(crate::transaction::backoff(attempt)).await;
-            self.cancel.check()?;
+            self.cancel.guard(tokio::time::sleep(crate::transaction::backoff(attempt))).await?;
             self.begin(false);
             if let Some(t) = &mut self.transaction {
                 t.retry_of = id;
@@ -436,7 +436,6 @@ impl Session {
             }
             PortalState::New => panic!("the portal has been started"),
         };
-        self.start_timeout();
         let rows = portal.rows.clone().unwrap_or_default();
         let mut left = if max_rows == 0 { usize::MAX } else { max_rows as usize };
         let mut sent = 0u64;
@@ -482,6 +481,8 @@ impl Session {
     /// A commit that failed; its statement has been run again as often as it made sense.
     pub async fn sync(&mut self, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
         let replay = self.replay.take().filter(|r| sink.position() == r.end);
+        // The time that the client took to send Sync is not the commit's.
+        self.start_timeout();
         let mut result = self.end_implicit(sink).await;
         if let (Err(e), Some(r)) = (&result, replay)
             && is_retry(e)

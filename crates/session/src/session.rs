@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use meridian_datum::{DataType, EvalContext, SqlError, SqlState};
 use meridian_exec::copy::CopyIn;
@@ -192,6 +192,7 @@ impl Session {
     ) -> Result<Flow, SqlError> {
         let mut rest = statements.into_iter();
         while let Some(statement) = rest.next() {
+            self.start_timeout();
             if self.transaction.is_none() {
                 self.begin(false);
             }
@@ -307,9 +308,29 @@ impl Session {
         }
     }
 
+    /// How long the client may send nothing from now on, and the error with which the connection then ends.
+    pub fn idle_timeout(&self) -> Option<(Duration, SqlError)> {
+        let effective = self.settings.lock().effective().clone();
+        if self.transaction.is_some() {
+            let message = "terminating connection due to idle-in-transaction timeout";
+            let error = || SqlError::new(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, message);
+            return effective.idle_in_transaction_timeout.map(|timeout| (timeout, error()));
+        }
+        let message = "terminating connection due to idle-session timeout";
+        let error = || SqlError::new(SqlState::IDLE_SESSION_TIMEOUT, message);
+        effective.idle_session_timeout.map(|timeout| (timeout, error()))
+    }
+
+    /// Cancels what runs from here on when `statement_timeout` passes. A statement that is run again unnoticed goes on
+    /// under the time of its first attempt.
+    pub(crate) fn start_timeout(&self) {
+        self.cancel.set_timeout(self.settings.lock().effective().statement_timeout);
+    }
+
     /// A request begins.
     pub(crate) fn begin_statement(&mut self, sql: &str) {
         self.cancel.reset();
+        self.start_timeout();
         self.last_tag = None;
         let mut info = self.info.lock();
         info.state = "active";

@@ -86,6 +86,7 @@ impl Session {
             shared.kv.begin(ReadWriteOptions { retry_of: t.retry_of })
         };
         t.kv_read_only = only_reads;
+        t.lock_timeout = None;
         t.kv = Some(Arc::from(kv));
         Ok(())
     }
@@ -117,8 +118,7 @@ impl Session {
             }
             retry_of = self.attempt_id().or(retry_of);
             self.roll_back().await;
-            tokio::time::sleep(backoff(attempt)).await;
-            self.cancel.check()?;
+            self.cancel.guard(tokio::time::sleep(backoff(attempt))).await?;
         }
         unreachable!("the loop returns")
     }

@@ -412,6 +412,20 @@ impl Replica {
         cx.reply(id, Ok(Response::Done));
     }
 
+    pub(crate) fn cancel_waits(&mut self, id: RequestId, txn: TxnId, cx: &mut Step<'_>) {
+        let mut events = Vec::new();
+        let leader = self.leader_mut();
+        let mine = leader.lock_waits.iter().filter(|(_, work)| work.txn().id == txn);
+        let mine: Vec<Ticket> = mine.map(|(ticket, _)| *ticket).collect();
+        for ticket in mine {
+            leader.lock_waits.remove(&ticket);
+            leader.locks.cancel(ticket, &mut events);
+            cx.reply(RequestId(ticket.0), Err(ShardError::LockTimeout));
+        }
+        self.on_lock_events(events, cx);
+        cx.reply(id, Ok(Response::Done));
+    }
+
     pub(crate) fn end_reads(&mut self, id: RequestId, txn: TxnRef, cx: &mut Step<'_>) {
         let leader = self.leader_mut();
         let active = leader.txns.get(&txn.id).is_some_and(|t| t.phase == Phase::Active);

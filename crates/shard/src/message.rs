@@ -233,6 +233,12 @@ pub enum Request {
         /// Who.
         id: TxnId,
     },
+    /// Those of a transaction's requests that wait for a lock wait no longer, and are answered with
+    /// [`ShardError::LockTimeout`]. What it holds stays.
+    CancelWaits {
+        /// Whose.
+        id: TxnId,
+    },
     /// Answers whether the locks of a transaction that wrote nothing still stood until now, and drops them.
     EndReads {
         /// Who, with its registration.
@@ -361,6 +367,9 @@ pub enum ShardError {
     /// A lock is held and the policy is not to wait.
     #[error("lock not available")]
     WouldBlock,
+    /// A lock was waited for until the gateway had it cancelled.
+    #[error("lock timeout")]
+    LockTimeout,
     /// The transaction is decided already, differently from what the request wants (a late commit after an abort).
     #[error("transaction is already decided")]
     AlreadyDecided {

@@ -387,6 +387,7 @@ impl Replica {
             Request::Resolve { id: txn, outcome } => self.resolve(id, txn, outcome, cx),
             Request::Forget { id: txn } => self.forget(id, txn, cx),
             Request::Rollback { id: txn } => self.rollback(id, txn, cx),
+            Request::CancelWaits { id: txn } => self.cancel_waits(id, txn, cx),
             Request::EndReads { txn } => self.end_reads(id, txn, cx),
             Request::Heartbeat { ids } => {
                 let leader = self.leader_mut();

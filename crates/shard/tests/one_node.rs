@@ -238,6 +238,40 @@ fn an_older_transaction_wounds_and_the_victim_learns_of_it() {
 }
 
 #[test]
+fn waits_are_cancelled_and_nothing_else_is() {
+    let mut shard = Shard::new();
+    let old = shard.lock(blind(10), LockMode::Exclusive, get("a"));
+    let (_, registration) = shard.locked(old);
+    let young = shard.lock(blind(20), LockMode::Exclusive, get("b"));
+    let (_, young_registration) = shard.locked(young);
+    let young = TxnRef { id: txn(20), registration: Some(young_registration) };
+    let waits = shard.lock(young, LockMode::Exclusive, get("a"));
+    // A commit waits in the same way, and is refused for certain.
+    let writes = vec![put("a", "2")];
+    let commit = Request::Commit { txn: blind(30), writes, staged_chunks: 0, max_ts: Timestamp::MAX };
+    let blind_commit = shard.ask(commit.clone());
+    for id in [20, 30] {
+        assert_eq!(shard.call(Request::CancelWaits { id: txn(id) }), Ok(Response::Done));
+    }
+    assert_eq!(shard.answer(waits), Err(ShardError::LockTimeout));
+    assert_eq!(shard.answer(blind_commit), Err(ShardError::LockTimeout));
+    // What does not wait goes on: the holder, and what the younger one holds.
+    assert_eq!(shard.call(Request::CancelWaits { id: txn(10) }), Ok(Response::Done));
+    let older = TxnRef { id: txn(10), registration: Some(registration) };
+    let committing = vec![put("a", "1")];
+    let id = shard.ask(Request::Commit {
+        txn: older,
+        writes: committing,
+        staged_chunks: 0,
+        max_ts: Timestamp::MAX,
+    });
+    assert_eq!(shard.call(Request::CancelWaits { id: txn(10) }), Ok(Response::Done));
+    assert!(matches!(shard.answer(id), Ok(Response::Committed { .. })));
+    shard.commit(young, vec![put("b", "1")]).unwrap();
+    assert!(matches!(shard.call(commit), Ok(Response::Committed { .. })), "it may be tried again");
+}
+
+#[test]
 fn a_younger_transaction_waits_and_reads_what_the_older_wrote() {
     let mut shard = Shard::new();
     let old = shard.lock(blind(10), LockMode::Exclusive, get("a"));

@@ -31,7 +31,7 @@ use meridian_catalog::{
     DatabaseId, SchemaDesc, SchemaId, TableDesc, TableId, TableRef,
 };
 use meridian_datum::{EvalContext, Result, SqlError, SqlState, TimeZone};
-use meridian_kv_api::{Cluster, Kv, KvError, KvTxn, ReadBound, ReadOnlyOptions, ReadWriteOptions};
+use meridian_kv_api::{Cluster, Kv, KvTxn, ReadBound, ReadOnlyOptions, ReadWriteOptions};
 use meridian_plan::ddl::Ddl;
 use meridian_plan::planned::CommandTag;
 use meridian_plan::{PlannedStatement, StatementPlan};
@@ -151,11 +151,11 @@ impl DdlServices {
         if let Some(at) = at {
             self.stamp(txn, at).await.map_err(catalog_error)?;
         }
-        let committed = txn.commit().await;
-        if committed != Err(KvError::Ambiguous) {
+        let committed = self.cancel.commit(txn).await;
+        if !crate::is_ambiguous(&committed) {
             permit.end();
         }
-        let committed = committed.map_err(sql_error)?;
+        let committed = committed?;
         match at {
             Some(at) => self.in_force(change.version, at).await?,
             None => self.publish(change.version).await?,

@@ -1,11 +1,13 @@
 //! Read-write transactions of the in-memory store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use meridian_types::{Key, Span, Timestamp, TxnId};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::memory::{Inner, State};
 use crate::{
@@ -22,6 +24,8 @@ pub(super) struct MemoryTxn {
 struct Local {
     buffer: WriteBuffer,
     max_commit: Timestamp,
+    lock_timeout: Option<Duration>,
+    is_stopped: bool,
 }
 
 /// What an attempt to lock came to.
@@ -35,8 +39,13 @@ enum Attempt {
 
 impl MemoryTxn {
     pub(super) fn new(inner: Arc<Inner>, id: TxnId) -> Self {
-        let local = Mutex::new(Local { buffer: WriteBuffer::new(), max_commit: Timestamp::MAX });
-        MemoryTxn { inner, id, local }
+        let local = Local {
+            buffer: WriteBuffer::new(),
+            max_commit: Timestamp::MAX,
+            lock_timeout: None,
+            is_stopped: false,
+        };
+        MemoryTxn { inner, id, local: Mutex::new(local) }
     }
 
     /// Runs `step` until it does not have to wait.
@@ -44,6 +53,8 @@ impl MemoryTxn {
         &self,
         mut step: impl FnMut(&mut State) -> Result<Option<T>, KvError>,
     ) -> Result<T, KvError> {
+        let timeout = self.local.lock().lock_timeout;
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let released = self.inner.released.notified();
             tokio::pin!(released);
@@ -55,8 +66,16 @@ impl MemoryTxn {
                     return Ok(done);
                 }
             }
+            if self.local.lock().is_stopped {
+                return Err(KvError::Stopped);
+            }
             // A step that waits may have wounded younger transactions first, whose waiters must learn of it.
-            released.await;
+            match deadline {
+                None => released.await,
+                Some(at) => {
+                    tokio::time::timeout_at(at, released).await.map_err(|_| KvError::LockTimeout)?;
+                }
+            }
         }
     }
 
@@ -241,6 +260,15 @@ impl KvTxn for MemoryTxn {
     fn limit_commit_timestamp(&self, max: Timestamp) {
         let mut local = self.local.lock();
         local.max_commit = local.max_commit.min(max);
+    }
+
+    fn set_lock_timeout(&self, timeout: Option<Duration>) {
+        self.local.lock().lock_timeout = timeout;
+    }
+
+    fn stop_commit(&self) {
+        self.local.lock().is_stopped = true;
+        self.inner.released.notify_waiters();
     }
 
     async fn commit(&self) -> Result<Option<Timestamp>, KvError> {

@@ -18,6 +18,7 @@ use meridian_shard::{
 };
 use meridian_types::{Ballot, GroupId, Key, NodeId, Span, Timestamp, TtInterval, TxnId};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::{Clock, Gateway, GatewayConfig, encode_descriptor};
 
@@ -82,6 +83,12 @@ pub(super) struct State {
     script: Vec<(&'static str, Answer)>,
     /// Requests whose text contains the word are carried out, and then the connection breaks.
     lost_answers: Vec<&'static str>,
+    /// The next request whose text contains the word waits for a lock until `CancelWaits`, or for ever.
+    pub(super) waits: Vec<&'static str>,
+    /// The next request whose text contains the word is carried out, and its answer does not come.
+    pub(super) slow_answers: Vec<&'static str>,
+    waiting: Vec<oneshot::Sender<Answer>>,
+    unanswered: Vec<oneshot::Sender<Answer>>,
     /// The first request whose text contains the word is carried out, and then all nodes die.
     pub(super) last_word: Option<&'static str>,
     data: BTreeMap<Key, BTreeMap<Timestamp, Option<Bytes>>>,
@@ -189,7 +196,19 @@ impl ShardClient for Fake {
         if let Some(i) = state.script.iter().position(|(word, _)| text.contains(word)) {
             return Call::Ready(Some(state.script.remove(i).1));
         }
+        let (sender, answer) = oneshot::channel();
+        let pending = Call::Pending { node: to, answer };
+        if let Some(i) = state.waits.iter().position(|word| text.contains(word)) {
+            state.waits.remove(i);
+            state.waiting.push(sender);
+            return pending;
+        }
         let answer = state.serve(&self.clock, to, g, request).map_err(CallError::Shard);
+        if let Some(i) = state.slow_answers.iter().position(|word| text.contains(word)) {
+            state.slow_answers.remove(i);
+            state.unanswered.push(sender);
+            return pending;
+        }
         if state.last_word.is_some_and(|word| text.contains(word)) {
             state.dead.extend([1, 2, 3].map(node));
             return Call::Ready(Some(Err(CallError::Unreachable { node: to })));
@@ -323,6 +342,12 @@ impl State {
                 self.leaders.insert(g, to);
                 Ok(Response::Done)
             }
+            Request::CancelWaits { .. } => {
+                for waiting in self.waiting.drain(..) {
+                    waiting.send(Err(CallError::Shard(ShardError::LockTimeout))).ok();
+                }
+                Ok(Response::Done)
+            }
             Request::Forget { .. }
             | Request::Rollback { .. }
             | Request::EndReads { .. }
@@ -414,6 +439,7 @@ impl State {
             },
             Request::Forget { id } => format!("Forget {}", self.name(*id)),
             Request::Rollback { id } => format!("Rollback {}", self.name(*id)),
+            Request::CancelWaits { id } => format!("CancelWaits {}", self.name(*id)),
             Request::EndReads { txn } => {
                 format!("EndReads {}{}", self.name(txn.id), registered(txn.registration))
             }
@@ -450,6 +476,7 @@ fn keys_of(request: &Request) -> Vec<Span> {
         Request::Resolve { .. }
         | Request::Forget { .. }
         | Request::Rollback { .. }
+        | Request::CancelWaits { .. }
         | Request::EndReads { .. }
         | Request::Heartbeat { .. }
         | Request::CloseTimestamp { .. }

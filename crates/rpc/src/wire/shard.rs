@@ -266,6 +266,7 @@ impl From<Request> for proto::Request {
             }
             Request::Forget { id } => K::Forget(id.into()),
             Request::Rollback { id } => K::Rollback(id.into()),
+            Request::CancelWaits { id } => K::CancelWaits(id.into()),
             Request::EndReads { txn } => K::EndReads(txn.into()),
             Request::Heartbeat { ids } => K::Heartbeat(q::Heartbeat { ids: each(ids) }),
             Request::QueryOutcome { id, key, abort_unknown } => {
@@ -322,6 +323,7 @@ impl TryFrom<proto::Request> for Request {
                 outcome: need(m.outcome, "resolve.outcome")?.try_into()?,
             },
             K::Forget(id) => Request::Forget { id: id.into() },
+            K::CancelWaits(id) => Request::CancelWaits { id: id.into() },
             K::Rollback(id) => Request::Rollback { id: id.into() },
             K::EndReads(t) => Request::EndReads { txn: t.try_into()? },
             K::Heartbeat(m) => Request::Heartbeat { ids: each(m.ids) },
@@ -435,6 +437,7 @@ impl From<ShardError> for proto::ShardError {
             ShardError::UnknownGroup { group } => K::UnknownGroup(group.get()),
             ShardError::Aborted { reason } => K::Aborted(reason.into()),
             ShardError::WouldBlock => K::WouldBlock(proto::Empty {}),
+            ShardError::LockTimeout => K::LockTimeout(proto::Empty {}),
             ShardError::AlreadyDecided { outcome } => K::AlreadyDecided(outcome.into()),
             ShardError::OutcomeUnknown => K::OutcomeUnknown(proto::Empty {}),
             ShardError::BelowHorizon { at, horizon } => {
@@ -467,6 +470,7 @@ impl TryFrom<proto::ShardError> for ShardError {
             K::UnknownGroup(g) => ShardError::UnknownGroup { group: GroupId::new(g) },
             K::Aborted(reason) => ShardError::Aborted { reason: reason.try_into()? },
             K::WouldBlock(_) => ShardError::WouldBlock,
+            K::LockTimeout(_) => ShardError::LockTimeout,
             K::AlreadyDecided(o) => ShardError::AlreadyDecided { outcome: o.try_into()? },
             K::OutcomeUnknown(_) => ShardError::OutcomeUnknown,
             K::BelowHorizon(m) => ShardError::BelowHorizon { at: ts(m.at), horizon: ts(m.horizon) },

@@ -56,7 +56,13 @@ pub(crate) struct Effective {
     pub(crate) search_path: Vec<String>,
     /// `statement_timeout`; `None` when 0.
     pub(crate) statement_timeout: Option<std::time::Duration>,
-    /// `lock_timeout` is remembered only; `statement_memory_limit` in bytes.
+    /// `lock_timeout`; `None` when 0.
+    pub(crate) lock_timeout: Option<std::time::Duration>,
+    /// `idle_in_transaction_session_timeout`; `None` when 0.
+    pub(crate) idle_in_transaction_timeout: Option<std::time::Duration>,
+    /// `idle_session_timeout`; `None` when 0.
+    pub(crate) idle_session_timeout: Option<std::time::Duration>,
+    /// `statement_memory_limit` in bytes.
     pub(crate) memory_limit: usize,
     /// `default_transaction_read_only`
     pub(crate) default_read_only: bool,
@@ -269,8 +275,10 @@ impl Settings {
 
     fn recompute(&mut self) {
         self.generation += 1;
-        let millis = |v: &str| value::parse_int(v, Unit::Milliseconds).unwrap_or(0).max(0) as u64;
-        let timeout = millis(&self.value("statement_timeout"));
+        let timeout = |name| {
+            let millis = value::parse_int(&self.value(name), Unit::Milliseconds).unwrap_or(0).max(0) as u64;
+            (millis > 0).then(|| std::time::Duration::from_millis(millis))
+        };
         let mut staleness = staleness::parse(&self.value("read_staleness")).unwrap_or_default();
         if staleness == Staleness::Strong {
             staleness =
@@ -281,7 +289,10 @@ impl Settings {
         self.effective = Arc::new(Effective {
             time_zone: value::time_zone(&self.value("TimeZone")).unwrap_or_default(),
             search_path: split_list(&self.value("search_path")),
-            statement_timeout: (timeout > 0).then(|| std::time::Duration::from_millis(timeout)),
+            statement_timeout: timeout("statement_timeout"),
+            lock_timeout: timeout("lock_timeout"),
+            idle_in_transaction_timeout: timeout("idle_in_transaction_session_timeout"),
+            idle_session_timeout: timeout("idle_session_timeout"),
             memory_limit: usize::try_from(memory_kb).unwrap_or(0).saturating_mul(1024),
             default_read_only: &*self.value("default_transaction_read_only") == "on",
             default_isolation: self.value("default_transaction_isolation"),
@@ -299,6 +310,9 @@ impl Effective {
             time_zone: TimeZone::Utc,
             search_path: Vec::new(),
             statement_timeout: None,
+            lock_timeout: None,
+            idle_in_transaction_timeout: None,
+            idle_session_timeout: None,
             memory_limit: 0,
             default_read_only: false,
             default_isolation: "serializable".into(),
