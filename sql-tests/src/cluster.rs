@@ -243,13 +243,32 @@ impl Cluster {
         self.metric(node, "meridian_leaders").unwrap_or(0)
     }
 
-    fn metric(&self, node: usize, name: &str) -> Option<usize> {
+    /// A metric of node `node` (from 0), by its whole name; `None` when it does not answer.
+    pub fn metric(&self, node: usize, name: &str) -> Option<usize> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http_ports[node])).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// The data folder of node `node` (from 0).
+    pub fn folder(&self, node: usize) -> PathBuf {
+        let data = self.commands[node].iter().position(|a| a == "--data").unwrap() + 1;
+        PathBuf::from(&self.commands[node][data])
+    }
+
+    /// What process `i` has logged so far.
+    pub fn log(&self, i: usize) -> String {
+        std::fs::read_to_string(self.data.join(format!("process-{i}.log"))).unwrap_or_default()
+    }
+
+    /// What `meridian init` at node `node` (from 0) prints, if it succeeds.
+    pub fn init_again(&self, node: usize) -> Option<String> {
+        let out =
+            Command::new(meridian_binary()).args(["init", "--host", &self.host(node)]).output().unwrap();
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
     /// Starts process `i`, which must not run.

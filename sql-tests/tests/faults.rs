@@ -189,6 +189,155 @@ async fn killing_all_nodes_loses_nothing() {
     check_bank(&connect(&cluster.url(1)).await.unwrap(), &acknowledged).await;
 }
 
+/// The nodes that have a replica of any shard, as node `asked` (from 0) knows them; `None` where it does not answer.
+async fn homes(cluster: &Cluster, asked: usize) -> Option<std::collections::BTreeSet<Vec<i64>>> {
+    let client = connect(&cluster.url(asked)).await.ok()?;
+    let rows = client.query("SELECT replicas FROM meridian.shards", &[]).await.ok()?;
+    let sorted = |row: &tokio_postgres::Row| {
+        let mut replicas: Vec<i64> = row.get(0);
+        replicas.sort();
+        replicas
+    };
+    Some(rows.iter().map(sorted).collect())
+}
+
+/// Waits until every shard has three replicas, none of them on `lost`, and answers where they are.
+async fn await_replacement(cluster: &Cluster, asked: usize, lost: i64) -> Vec<i64> {
+    let seen = Mutex::new(None);
+    eventually("every shard has three replicas, on nodes that live", Duration::from_secs(90), || async {
+        let Some(homes) = homes(cluster, asked).await else { return false };
+        let is_whole = homes.iter().all(|nodes| nodes.len() == 3 && !nodes.contains(&lost));
+        *seen.lock().unwrap() = homes.first().filter(|_| is_whole && homes.len() == 1).cloned();
+        seen.lock().unwrap().is_some()
+    })
+    .await;
+    seen.into_inner().unwrap().unwrap()
+}
+
+/// A node loses its folder under load and starts again with the same flags. It must not vote as the node that it was,
+/// whose promises it does not know: it joins as a new one and takes the other's place everywhere, the shard map's own
+/// shard included, without anybody's help. That it really votes shows when one of the others is killed next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_folder_joins_as_a_new_one_and_replaces_itself() {
+    let mut cluster = Cluster::start(ClusterKind::Processes, "lost-folder").await;
+    let first = cluster.init_again(0).expect("init says the same when it is repeated");
+    create_bank(&connect(&cluster.url(0)).await.unwrap()).await;
+    let load = Load::start((0..3).map(|i| cluster.url(i)).collect());
+    eventually("load is under way", Duration::from_secs(30), || async { load.count() > 20 }).await;
+
+    let victim = chaos::leader(&cluster);
+    let (other, third) = ((victim + 1) % 3, (victim + 2) % 3);
+    cluster.kill(victim);
+    std::fs::remove_dir_all(cluster.folder(victim)).unwrap();
+    cluster.restart(victim);
+    let homes = await_replacement(&cluster, other, victim as i64 + 1).await;
+    assert!(homes.iter().any(|node| *node > 3), "no replica is on a new node: {homes:?}");
+    cluster.wait_ready(victim).await;
+
+    // Two of three voters are left, and one of them is the new node.
+    cluster.kill(third);
+    let at_kill = load.count();
+    eventually("writes go on with the new voter", Duration::from_secs(60), || async {
+        load.count() > at_kill + 20
+    })
+    .await;
+    cluster.restart(third);
+    cluster.wait_ready(third).await;
+    let acknowledged = load.stop().await;
+    for node in 0..3 {
+        check_bank(&connect(&cluster.url(node)).await.unwrap(), &acknowledged).await;
+    }
+    assert_eq!(cluster.init_again(other).as_deref(), Some(first.as_str()), "it is the same cluster");
+}
+
+/// Flips a bit of every occurrence of `needle` in the files of a folder with one of these extensions; how many there were.
+fn damage(folder: &std::path::Path, extension: &str, needle: &[u8]) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != extension) {
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        let places: Vec<usize> =
+            bytes.windows(needle.len()).enumerate().filter(|(_, w)| *w == needle).map(|(i, _)| i).collect();
+        places.iter().for_each(|at| bytes[*at] ^= 0x20);
+        found += places.len();
+        if !places.is_empty() {
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    found
+}
+
+/// Bytes that no compression shortens.
+const NEEDLE: &str = "qZ7kV0xPw3LbT9eJ";
+
+/// A record in the middle of a stopped node's files goes bad: in the log, where it means that the node does not know its
+/// promises, and in the data, which is noticed when it is read. Each is reported and rebuilt, and nothing wrong is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_records_are_reported_and_rebuilt_and_never_served() {
+    let mut cluster = Cluster::start(ClusterKind::Processes, "damage").await;
+    let client = connect(&cluster.url(0)).await.unwrap();
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE note (id int PRIMARY KEY, body text); INSERT INTO note VALUES (1, '{NEEDLE}')"
+        ))
+        .await
+        .unwrap();
+    create_bank(&client).await;
+    let load = Load::start((0..3).map(|i| cluster.url(i)).collect());
+    eventually("records follow the one that will be damaged", Duration::from_secs(30), || async {
+        load.count() > 100
+    })
+    .await;
+
+    // The log.
+    let (first, second) = (1, 2);
+    cluster.kill(first);
+    assert!(damage(&cluster.folder(first).join("log"), "log", NEEDLE.as_bytes()) > 0, "no record to damage");
+    cluster.restart(first);
+    cluster.wait_ready(first).await;
+    await_replacement(&cluster, 0, first as i64 + 1).await;
+    assert!(cluster.log(first).contains("is damaged at byte"), "the damage is not reported");
+
+    // The data. What the write-ahead log of the data has goes into files at a start.
+    cluster.kill(second);
+    cluster.restart(second);
+    cluster.wait_ready(second).await;
+    cluster.kill(second);
+    assert!(damage(&cluster.folder(second).join("data"), "sst", NEEDLE.as_bytes()) > 0, "no block to damage");
+    cluster.restart(second);
+    cluster.wait_ready(second).await;
+    let read = "SELECT body FROM note AS OF SYSTEM TIME '-1ms' WHERE id = 1";
+    eventually("the damage is met, and nothing wrong is served", Duration::from_secs(60), || async {
+        let Ok(client) = connect(&cluster.url(second)).await else { return false };
+        if let Ok(row) = client.query_one(read, &[]).await {
+            assert_eq!(row.get::<_, &str>(0), NEEDLE);
+        }
+        cluster.metric(second, "meridian_disk_failed") == Some(1)
+    })
+    .await;
+    assert!(cluster.log(second).contains("the data is damaged"), "the damage is not reported");
+    cluster.kill(second);
+    cluster.restart(second);
+    cluster.wait_ready(second).await;
+    eventually("the data is there again", Duration::from_secs(60), || async {
+        cluster.metric(second, "meridian_snapshots_installed_total") >= Some(2)
+            && cluster.metric(second, "meridian_replicas") == cluster.metric(0, "meridian_replicas")
+    })
+    .await;
+    assert_eq!(cluster.metric(second, "meridian_disk_failed"), Some(0));
+
+    let acknowledged = load.stop().await;
+    for node in 0..3 {
+        let client = connect(&cluster.url(node)).await.unwrap();
+        check_bank(&client, &acknowledged).await;
+        let body: String = client.query_one(read, &[]).await.unwrap().get(0);
+        assert_eq!(body, NEEDLE);
+    }
+}
+
 /// At least as long are the workloads run under faults.
 const CHAOS: Duration = Duration::from_secs(60);
 

@@ -20,6 +20,7 @@
 //! | `08 0b table column` | [`SystemKey::Statistics`] | histogram | ANALYZE |
 //! | `08 0c sequence` | [`SystemKey::Sequence`]: state of a SQL sequence | next value | nextval |
 //! | `08 0d` | [`SystemKey::CatalogFence`] | timestamp | schema changes |
+//! | `08 0e folder` | [`SystemKey::Folder`]: the node that a data folder belongs to | node id | the node that admits it |
 //! | `80 table index columns` | [`IndexKey`]: a row or an index entry | encoded columns | SQL |
 //! | `80 table index columns 05 table index columns` | a row of a child table, interleaved in its parent's row | encoded columns | SQL |
 //!

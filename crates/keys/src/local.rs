@@ -23,6 +23,9 @@
 //! | Node | `02` | [`NODE_FORMAT`]: version of the disk format | when the folder is created |
 //! | Node | `03` | [`NODE_INCARNATION`]: counts starts of the process | at start |
 //! | Node | `04` | [`NODE_PEERS`]: the address book as last known | when it changes |
+//! | Node | `05` | [`NODE_FOLDER`]: the folder's own id, in the log's and in the data's engine | when the folder is made |
+//! | Node | `06` | [`NODE_PLAN`]: the first nodes of the cluster, and whether this one has its first replicas | at `init` |
+//! | Node | `07` | [`NODE_DAMAGED`]: the data engine was found damaged, and how | when it is found |
 //! | Node | `10 group` | [`node_replica`]: a replica lives here | when it is created |
 //! | Node | `11 group chunk` | [`snapshot_chunk`]: a part of a snapshot that is being received | as it comes |
 //! | Node | `12 group` | [`snapshot_complete`]: all chunks are here, to be put in place | until they are |
@@ -55,6 +58,12 @@ pub const NODE_FORMAT: &[u8] = &[0x02];
 pub const NODE_INCARNATION: &[u8] = &[0x03];
 /// Node: the address book as last known, so that a restarted node finds the others before it has SQL.
 pub const NODE_PEERS: &[u8] = &[0x04];
+/// Node: the folder's own id, drawn when it was made.
+pub const NODE_FOLDER: &[u8] = &[0x05];
+/// Node: the first nodes of the cluster, and whether this one has created its first replicas.
+pub const NODE_PLAN: &[u8] = &[0x06];
+/// Node: the data engine was found damaged: what was found.
+pub const NODE_DAMAGED: &[u8] = &[0x07];
 const NODE_REPLICA: u8 = 0x10;
 const NODE_SNAPSHOT_CHUNK: u8 = 0x11;
 const NODE_SNAPSHOT_COMPLETE: u8 = 0x12;

@@ -1,6 +1,6 @@
 //! Keys of the reserved `meridian` keyspace: what the cluster knows about itself.
 
-use meridian_types::{Key, NodeId, Span};
+use meridian_types::{FolderId, Key, NodeId, Span};
 
 use crate::{ColumnId, DescriptorId, Direction, JobId, KeyBuilder, KeyError, KeyReader, TableId};
 
@@ -20,6 +20,7 @@ const ROLE: u8 = 0x0a;
 const STATISTICS: u8 = 0x0b;
 const SEQUENCE: u8 = 0x0c;
 const CATALOG_FENCE: u8 = 0x0d;
+const FOLDER: u8 = 0x0e;
 
 /// A shard that ends at a key.
 const META_FINITE: u8 = 0x01;
@@ -82,6 +83,8 @@ pub enum SystemKey {
     Sequence(DescriptorId),
     /// When the next version of the catalog shall take effect: nothing planned on an earlier one commits from then on.
     CatalogFence,
+    /// The node that a data folder belongs to.
+    Folder(FolderId),
 }
 
 /// The span of the whole system keyspace.
@@ -120,6 +123,7 @@ impl SystemKey {
                 key.push_bytes(name.as_bytes(), asc);
             }
             SystemKey::CatalogVersion | SystemKey::CatalogFence => {}
+            SystemKey::Folder(folder) => key.push_raw(&folder.get().to_be_bytes()),
             SystemKey::Job(id) => key.push_id(id.get()),
             SystemKey::Setting(name) | SystemKey::Placement(name) | SystemKey::Role(name) => {
                 key.push_bytes(name.as_bytes(), asc);
@@ -147,6 +151,10 @@ impl SystemKey {
             NAME => SystemKey::Name { parent: DescriptorId::new(r.read_id()?), name: read_text(&mut r)? },
             CATALOG_VERSION => SystemKey::CatalogVersion,
             CATALOG_FENCE => SystemKey::CatalogFence,
+            FOLDER => {
+                let raw = r.take(16)?.try_into().expect("sixteen bytes were taken");
+                SystemKey::Folder(FolderId::new(u128::from_be_bytes(raw)))
+            }
             JOB => SystemKey::Job(JobId::new(r.read_id()?)),
             SETTING => SystemKey::Setting(read_text(&mut r)?),
             COUNTER => SystemKey::Counter(read_counter(&mut r)?),
@@ -236,6 +244,7 @@ impl SystemKey {
             SystemKey::Statistics { .. } => STATISTICS,
             SystemKey::Sequence(_) => SEQUENCE,
             SystemKey::CatalogFence => CATALOG_FENCE,
+            SystemKey::Folder(_) => FOLDER,
         }
     }
 }
@@ -284,7 +293,7 @@ mod tests {
     fn golden_bytes_and_round_trip() {
         let id = DescriptorId::new(300);
         let table = TableId::new(7);
-        let cases: [(SystemKey, &[u8]); 15] = [
+        let cases: [(SystemKey, &[u8]); 16] = [
             (meta(b"\x80\x10"), b"\x08\x01\x01\x80\x10"),
             (SystemKey::Meta { end: None }, b"\x08\x01\x02"),
             (SystemKey::Node(NodeId::new(3)), b"\x08\x02\x03"),
@@ -300,6 +309,7 @@ mod tests {
             (SystemKey::Statistics { table, column: ColumnId::new(2) }, b"\x08\x0b\x07\x02"),
             (SystemKey::Sequence(id), b"\x08\x0c\xf9\x01\x2c"),
             (SystemKey::CatalogFence, b"\x08\x0d"),
+            (SystemKey::Folder(FolderId::new(5)), b"\x08\x0e\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05"),
         ];
         for (key, golden) in &cases {
             assert_eq!(key.encode().as_bytes(), *golden, "{key:?}");

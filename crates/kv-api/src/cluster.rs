@@ -105,6 +105,25 @@ pub struct ClockSourceInfo {
     pub accepted: bool,
     /// Why not, or empty.
     pub reason: String,
+    /// The round trip of the answer in use, in nanoseconds.
+    pub round_trip_ns: u64,
+    /// What the master did not know itself, in nanoseconds.
+    pub uncertainty_ns: u64,
+    /// The age of that answer, in nanoseconds.
+    pub age_ns: u64,
+    /// Polls that failed since.
+    pub failures: u64,
+}
+
+/// What epsilon is made of, in nanoseconds. The parts add up to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct EpsilonInfo {
+    /// What the masters did not know themselves.
+    pub masters_ns: u64,
+    /// What the way to them, and their differences, added.
+    pub network_ns: u64,
+    /// What has grown since by drift.
+    pub drift_ns: u64,
 }
 
 /// A node's clock.
@@ -116,6 +135,10 @@ pub struct ClockInfo {
     pub interval: Option<(Timestamp, Timestamp, u64)>,
     /// Why it is unsure, or empty.
     pub unsure: String,
+    /// What epsilon is made of; `None` while unsure.
+    pub parts: Option<EpsilonInfo>,
+    /// How often what the masters agreed on contradicted what they had agreed on before.
+    pub drift_faults: u64,
     /// What it hears.
     pub sources: Vec<ClockSourceInfo>,
 }

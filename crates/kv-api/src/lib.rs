@@ -20,8 +20,8 @@ mod memory;
 
 pub use buffer::{TXN_BYTES_MAX, WriteBuffer, write_bytes};
 pub use cluster::{
-    ClockInfo, ClockSourceInfo, Cluster, LeaseInfo, LockInfo, NodeInfo, ReplicaChange, ShardInfo,
-    TransactionInfo,
+    ClockInfo, ClockSourceInfo, Cluster, EpsilonInfo, LeaseInfo, LockInfo, NodeInfo, ReplicaChange,
+    ShardInfo, TransactionInfo,
 };
 pub use error::{KvError, RetryReason};
 pub use memory::{MemoryClock, MemoryKv};

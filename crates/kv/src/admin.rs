@@ -74,7 +74,7 @@ fn counter_named(name: &str) -> Result<Counter, KvError> {
 }
 
 /// The value of a counter: its next free id, big-endian. Persisted.
-fn decode_counter(stored: Option<&Bytes>, counter: Counter) -> Result<u64, KvError> {
+pub(crate) fn decode_counter(stored: Option<&Bytes>, counter: Counter) -> Result<u64, KvError> {
     let Some(bytes) = stored else { return Ok(first_id(counter)) };
     let bytes: Result<[u8; 8], _> = bytes.as_ref().try_into();
     let malformed = |_| KvError::Internal { detail: format!("malformed counter {counter:?}") };
@@ -260,6 +260,8 @@ impl Cluster for ClusterAdmin {
             node,
             interval: None,
             unsure: "node is unreachable".into(),
+            parts: None,
+            drift_faults: 0,
             sources: Vec::new(),
         };
         Ok(nodes

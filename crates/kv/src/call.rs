@@ -321,17 +321,17 @@ impl Core {
         }
     }
 
-    /// Finds out who leads a shard by asking all of its voters at once, again and again until one says that it does.
+    /// Finds out who leads a shard by asking all that may at once, again and again until one says that it does.
     /// One search per shard runs at a time, so that thousands of transactions that wait for a new leader do not
     /// flood the nodes.
     async fn search(&self, shard: &Shard, tries: &mut Tries) -> Result<(), Failure> {
         let search = tries.wait_for(shard.search.lock(), "a shard has no leader").await;
         let _only_one = search.map_err(Failure::GaveUp)?;
         while shard.leader().is_none() {
-            let mut probes: FuturesUnordered<_> =
-                shard.voters().map(|node| self.probe(node, shard)).collect();
+            let candidates = self.router.candidates(shard).into_iter();
+            let mut probes: FuturesUnordered<_> = candidates.map(|node| self.probe(node, shard)).collect();
             let mut unknown = 0;
-            let voters = probes.len();
+            let asked = probes.len();
             while let Some((node, answer)) = probes.next().await {
                 match answer {
                     Ok(()) => {
@@ -342,7 +342,7 @@ impl Core {
                     Err(_) => {}
                 }
             }
-            if unknown == voters {
+            if unknown == asked {
                 self.router.forget(shard);
                 tries
                     .pause(self, "no replica of a shard is where it should be")

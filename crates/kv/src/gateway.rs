@@ -83,6 +83,11 @@ impl Gateway {
         let _ = self.core.admin.set(admin);
     }
 
+    /// Tells which nodes there are, so that the root shard is found wherever it is.
+    pub fn set_nodes(&self, nodes: Vec<NodeId>) {
+        self.core.router.set_nodes(nodes);
+    }
+
     /// The read-write transactions that are open on this gateway, with the bytes that each has buffered.
     pub fn local_transactions(&self, limit: usize) -> Vec<(TxnId, u64)> {
         self.core.live.list(limit)

@@ -12,11 +12,10 @@ use std::time::Duration;
 use meridian_kv_api::{KvError, ReplicaChange};
 use meridian_paxos::MemberKind;
 use meridian_shard::{Request, Response, ShardDescriptor, ShardError};
-use meridian_types::{GroupId, NodeId};
+use meridian_types::NodeId;
 
 use crate::admin::ClusterAdmin;
 use crate::call::{Failure, Resend, Tries, unexpected};
-use crate::meta::ROOT_GROUP;
 use crate::router::Shard;
 
 /// How long a new voter may take to get the data. Whoever asked for it may give up earlier, and ask again.
@@ -82,9 +81,6 @@ impl ClusterAdmin {
 
     /// One change in the shard's log, and then in the map. A leader that would lose its own vote hands over first.
     async fn change(&self, group: u64, node: NodeId, kind: Option<MemberKind>) -> Result<(), KvError> {
-        if GroupId::new(group) == ROOT_GROUP {
-            return refuse("the shard that holds the shard map stays where it was made".into());
-        }
         let nodes = self.member_nodes().await?;
         if kind.is_some() && !nodes.contains(&node) {
             return refuse(format!("there is no node {node}"));

@@ -1,7 +1,7 @@
 //! The shard map in the system keyspace: one record per shard, keyed by the shard's end.
 //!
 //! All of the map lies in the root shard, group 1, which begins at the smallest key and is never split below the end
-//! of the map. Its location is configuration, everything else is found from there. Records follow the truth, which is
+//! of the map. It is found by asking the nodes, everything else from there. Records follow the truth, which is
 //! in the shards themselves: a split is done when the shard's log says so, and its records are written afterwards.
 //! In between, a lookup finds the parent's record, whose shard answers `WrongShard`; see `repair`.
 

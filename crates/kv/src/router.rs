@@ -107,6 +107,8 @@ pub(crate) struct Router {
     pieces: RwLock<BTreeMap<End, Piece>>,
     /// The shard that holds the shard map, which is never looked up.
     root: RwLock<Arc<Shard>>,
+    /// All nodes that are known: one of them has the root shard, whatever became of those that had it first.
+    nodes: RwLock<Vec<NodeId>>,
     /// One lookup at a time: the others find its result in the cache.
     pub(crate) lookup: tokio::sync::Mutex<()>,
 }
@@ -120,12 +122,30 @@ impl Router {
         Router {
             pieces: RwLock::new(BTreeMap::new()),
             root: RwLock::new(Arc::new(Shard::new(root, None))),
+            nodes: RwLock::new(bootstrap.to_vec()),
             lookup: tokio::sync::Mutex::new(()),
         }
     }
 
     pub(crate) fn root(&self) -> Arc<Shard> {
         Arc::clone(&self.root.read())
+    }
+
+    /// The nodes of the cluster.
+    pub(crate) fn set_nodes(&self, nodes: Vec<NodeId>) {
+        *self.nodes.write() = nodes;
+    }
+
+    /// Who may lead a shard: its voters as far as is known, and for the root shard, whose place is in no other one's
+    /// records, any node.
+    pub(crate) fn candidates(&self, shard: &Shard) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = shard.voters().collect();
+        if shard.group() == ROOT_GROUP {
+            nodes.extend(self.nodes.read().iter());
+        }
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
     }
 
     /// The shard of a key, if cached.
@@ -344,5 +364,8 @@ mod tests {
         assert_eq!(router.root().descriptor.generation, 3);
         router.learn(&descriptor(ROOT_GROUP.get(), 2, "", None));
         assert_eq!(router.root().descriptor.generation, 3);
+        // Its members may all have changed since it was last heard of.
+        router.set_nodes(vec![NodeId::new(9), NodeId::new(1)]);
+        assert_eq!(router.candidates(&router.root()), [NodeId::new(1), NodeId::new(9)]);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration as StdDuration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use meridian_paxos::Now;
-use meridian_rpc::admin::{ClockSourceStatus, ClockStatus};
+use meridian_rpc::admin::{ClockSourceStatus, ClockStatus, EpsilonParts};
 use meridian_rpc::{PollError, TimeClient, TimeReading, TimeService};
 use meridian_truetime::{
     ClockConfig, ClockEvent, ClockInput, ClockSnapshot, DisciplinedClock, MasterId, MasterModel, Mono,
@@ -317,10 +317,23 @@ impl NodeClock {
         let sources = status.masters.iter().map(source).collect();
         ClockStatus {
             interval: status.now.map(|tt| (tt.earliest(), tt.latest())),
-            unsure: status.unsure.map(|why| why.to_string()).unwrap_or_default(),
+            unsure: status.unsure.as_ref().map(ToString::to_string).unwrap_or_default(),
+            parts: parts(&status),
+            drift_faults: status.drift_faults,
             sources,
         }
     }
+}
+
+/// What epsilon is made of. Of what came with the last agreement the masters themselves are charged with what the best of
+/// those that agree did not know; the rest is the way to them.
+fn parts(status: &meridian_truetime::ClockStatus) -> Option<EpsilonParts> {
+    let sampled = status.epsilon_sampled?.as_nanos();
+    let agreeing = status.masters.iter().filter(|m| !m.rejected);
+    let best = agreeing.filter_map(|m| m.uncertainty).min().map_or(0, Duration::as_nanos);
+    let masters_ns = best.min(sampled);
+    let drift_ns = status.epsilon_drift?.as_nanos();
+    Some(EpsilonParts { masters_ns, network_ns: sampled - masters_ns, drift_ns })
 }
 
 /// The master's interval relative to the middle of the node's own.
@@ -347,6 +360,10 @@ fn source_status(
         high_ns: master.interval.map_or(0, |tt| offset(tt.latest())),
         accepted: master.interval.is_some() && !master.rejected,
         reason: reason.to_owned(),
+        round_trip_ns: master.round_trip.map_or(0, Duration::as_nanos),
+        uncertainty_ns: master.uncertainty.map_or(0, Duration::as_nanos),
+        age_ns: master.age.map_or(0, Duration::as_nanos),
+        failures: master.failures,
     }
 }
 
@@ -392,6 +409,12 @@ mod tests {
         let status = clock.status();
         let accepted: Vec<bool> = status.sources.iter().map(|s| s.accepted).collect();
         assert_eq!(accepted, [true, false, true]);
+        assert_eq!(status.sources[1].reason, "disagrees with the majority");
+        let (earliest, latest) = status.interval.unwrap();
+        let parts = status.parts.unwrap();
+        let sum = parts.masters_ns + parts.network_ns + parts.drift_ns;
+        assert_eq!(sum, TtInterval::new(earliest, latest).epsilon().as_nanos(), "{parts:?}");
+        assert_eq!(parts.masters_ns, Duration::from_micros(100).as_nanos());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use parking_lot::{MutexGuard, RwLockReadGuard};
 use smallvec::SmallVec;
 
 use crate::cell::{Cell, Core, Phase, Reading, Reply, Waiter};
+use crate::damage;
 use crate::inner::Inner;
 use crate::log_writer::LogJob;
 use crate::resting::Rest;
@@ -228,7 +229,7 @@ impl Inner {
                 None
             }
             Err(error) => {
-                self.disk_failed(&error);
+                self.data_failed(&error);
                 None
             }
         }
@@ -249,7 +250,7 @@ impl Inner {
         let mut core = cell.core.lock();
         core.applies_queued -= 1;
         if let Err(error) = written {
-            return self.disk_failed(&error);
+            return self.data_failed(&error);
         }
         if core.phase == Phase::Stopped {
             return;
@@ -335,7 +336,7 @@ impl Inner {
 
     fn read(self: &Arc<Self>, cell: &Cell, read: &Serve) -> Result<Response, ShardError> {
         let answer = meridian_shard::serve(&*self.data, read).map_err(|error| {
-            self.disk_failed(&error);
+            self.data_failed(&error);
             ShardError::Unfit { reason: UnfitReason::Disk }
         })?;
         // The horizon may have risen since the read was let in, and what it needed be gone.
@@ -374,6 +375,17 @@ impl Inner {
         for envelope in envelopes {
             self.send(envelope.to, PeerMessage::Paxos(envelope));
         }
+    }
+
+    /// As [`Inner::disk_failed`], for the data engine: where it is damaged, the next start does without it.
+    pub(crate) fn data_failed(self: &Arc<Self>, error: &StorageError) {
+        if let StorageError::Corruption { detail } = error {
+            tracing::error!(%error, "the data is damaged: start this node again, and it is rebuilt from the other replicas");
+            if let Err(error) = damage::note(&*self.log, detail) {
+                tracing::error!(%error, "the damage can't be noted");
+            }
+        }
+        self.disk_failed(error);
     }
 
     /// The engine can't be written or read any more: no group votes or leads here until the process starts again. Runs

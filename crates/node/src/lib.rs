@@ -25,6 +25,7 @@
 mod cell;
 mod clock;
 mod counters;
+mod damage;
 mod driver;
 mod garbage;
 mod housekeeping;
@@ -46,6 +47,7 @@ mod timer;
 
 pub use clock::{KernelClock, NodeClock, SimulatedMaster, TimeMaster, machine_time};
 pub use counters::{Counter, Counters};
+pub use damage::{Damage, forget as forget_damage, verify};
 pub use garbage::{Horizons, RETENTION, Sweep};
 pub use inner::RecoveryHandler;
 pub use local::{LocalNetwork, LocalTransport};

@@ -13,7 +13,7 @@ use bytes::{BufMut, Bytes};
 use meridian_keys::local;
 use meridian_paxos::{Command, HardState, LogEntry, MemberKind, Membership, Persist};
 use meridian_storage::{Durability, Engine, Family, StorageError, WriteBatch};
-use meridian_types::{Ballot, GroupId, NodeId, Slot, Timestamp};
+use meridian_types::{Ballot, GroupId, NodeId, Slot, Span, Timestamp};
 
 /// Version of the encoding.
 const FORMAT: u8 = 1;
@@ -195,10 +195,27 @@ pub(crate) fn forget(engine: &dyn Engine, group: GroupId) -> Result<(), StorageE
     engine.write(batch, Durability::Synced)
 }
 
+/// The slot after which the log of a group begins.
+pub(crate) fn truncated(engine: &dyn Engine, group: GroupId) -> Result<Slot, StorageError> {
+    Ok(read(engine, &local::log_truncated(group), Body::slot)?.unwrap_or_default())
+}
+
+/// Reads every record of every group.
+pub(crate) fn verify(engine: &dyn Engine) -> Result<(), StorageError> {
+    let mut cursor = engine.cursor(Family::Log, &Span::ALL);
+    let mut more = cursor.first()?;
+    while more {
+        let key = cursor.key();
+        Body::open(key, Bytes::copy_from_slice(cursor.value())).ok_or_else(|| corrupt(key))?;
+        more = cursor.next()?;
+    }
+    Ok(())
+}
+
 /// Reads everything of one group.
 pub(crate) fn load(engine: &dyn Engine, group: GroupId) -> Result<LogState, StorageError> {
     let hard = read(engine, &local::hard_state(group), Body::hard)?.unwrap_or_default();
-    let truncated = read(engine, &local::log_truncated(group), Body::slot)?.unwrap_or_default();
+    let truncated = truncated(engine, group)?;
     let mut entries = Vec::new();
     let mut cursor = engine.cursor(Family::Log, &local::log_entries(group, truncated.next(), None));
     let mut more = cursor.first()?;
@@ -297,9 +314,11 @@ mod tests {
             bad[at] ^= 1;
             put(key.clone(), bad);
             assert!(load(&engine, GROUP).is_err(), "byte {at} was changed");
+            assert!(verify(&engine).is_err(), "byte {at} was changed");
         }
         put(key.clone(), good.to_vec());
         assert!(load(&engine, GROUP).is_ok());
+        assert!(verify(&engine).is_ok());
         put(local::log_entry(GROUP, Slot::new(4)), good.to_vec());
         assert!(load(&engine, GROUP).is_err());
     }

@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::garbage::Horizons;
 use crate::housekeeping::Stop;
 use crate::inner::{Inner, Observer, RecoveryHandler};
+use crate::log_store::{self, LogState};
 use crate::peers::Handler;
 use crate::{removal, snapshot_rows};
 
@@ -88,9 +89,11 @@ impl Node {
     }
 
     /// Creates the replica of a new group on this node. With `campaign` it tries to lead at once. A group that is here
-    /// already is left alone.
+    /// already is left alone, and so is one that this node has voted in before: its state was lost or removed since, and
+    /// comes back as a snapshot if at all.
     pub fn bootstrap_group(&self, descriptor: &ShardDescriptor, campaign: bool) -> Result<(), StorageError> {
-        if self.inner.cell(descriptor.group).is_none() {
+        let is_new = log_store::load(&*self.inner.log, descriptor.group)? == LogState::default();
+        if self.inner.cell(descriptor.group).is_none() && is_new {
             let state = meridian_shard::initial_state(descriptor, Timestamp::ZERO);
             self.inner.data.write(state, Durability::Synced)?;
             let cell = self.inner.load(descriptor.group)?.expect("its state was just written");

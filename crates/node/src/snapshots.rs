@@ -274,7 +274,7 @@ impl Inner {
             heirs = beside.parts;
             let is_inside = |part: &SnapshotPart| {
                 let span = &part.descriptor.span;
-                had.contains_span(span) && !span.overlaps(&main.descriptor.span)
+                had.contains_span(span) && !span.overlaps(&main.descriptor.span) && self.covers_log(part)
             };
             if !heirs.iter().all(|part| is_inside(part) && self.is_free(part, group)) {
                 return self.reply(from, id, SnapshotVerdict::Refused);
@@ -289,12 +289,23 @@ impl Inner {
         self.reply(from, id, SnapshotVerdict::Received(0));
     }
 
+    /// True unless a replica that is created from this part would lack what the log here has dropped. The log may be ahead:
+    /// its replica's data was lost and it was not. What was dropped was accepted here, and must not be forgotten (I-3).
+    fn covers_log(&self, part: &SnapshotPart) -> bool {
+        let group = part.descriptor.group;
+        match log_store::truncated(&*self.log, group) {
+            Ok(truncated) => self.cell(group).is_some() || truncated <= part.applied,
+            Err(_) => false,
+        }
+    }
+
     fn wants(&self, main: &SnapshotPart) -> bool {
         let group = main.descriptor.group;
         let is_installing = self.snapshots.installing.lock().contains(&group);
         let is_behind = |core: &Core| core.replica.status(self.clock.now()).committed < main.applied;
         !is_installing
             && !self.is_disk_failed()
+            && self.covers_log(main)
             && self.is_free(main, group)
             && self.cell(group).is_none_or(|cell| is_behind(&cell.core.lock()))
     }

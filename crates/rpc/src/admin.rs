@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use meridian_shard::{LockStatus, ReplicaStatus, ShardDescriptor};
-use meridian_types::{ClusterId, GroupId, NodeId, Timestamp, TxnId};
+use meridian_types::{ClusterId, FolderId, GroupId, NodeId, Timestamp, TxnId};
 
 /// Where a node is and what it runs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -26,6 +26,8 @@ pub struct NodeAddress {
     pub zone: String,
     /// The build it runs.
     pub version: String,
+    /// Its data folder, to which its id belongs for ever; zero where it is not known.
+    pub folder: FolderId,
 }
 
 /// Answer to `Init`.
@@ -85,6 +87,25 @@ pub struct ClockSourceStatus {
     pub accepted: bool,
     /// Why not, or empty.
     pub reason: String,
+    /// The round trip of the answer in use, in nanoseconds.
+    pub round_trip_ns: u64,
+    /// What the master did not know itself when it answered, in nanoseconds.
+    pub uncertainty_ns: u64,
+    /// The age of that answer, in nanoseconds.
+    pub age_ns: u64,
+    /// Polls that failed since.
+    pub failures: u64,
+}
+
+/// What the half width of a node's interval is made of, in nanoseconds. The parts add up to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct EpsilonParts {
+    /// What the best of the agreeing masters did not know itself.
+    pub masters_ns: u64,
+    /// What the way to the masters, and their differences, added at the last agreement.
+    pub network_ns: u64,
+    /// What has grown since, at the drift that the oscillator may have.
+    pub drift_ns: u64,
 }
 
 /// A node's clock.
@@ -94,6 +115,11 @@ pub struct ClockStatus {
     pub interval: Option<(Timestamp, Timestamp)>,
     /// Why it is unsure, or empty.
     pub unsure: String,
+    /// What epsilon is made of; `None` while unsure.
+    pub parts: Option<EpsilonParts>,
+    /// How often what the masters agreed on contradicted what they had agreed on before: a step of the clock, or a drift
+    /// beyond the bound.
+    pub drift_faults: u64,
     /// What it hears.
     pub sources: Vec<ClockSourceStatus>,
 }
@@ -144,6 +170,12 @@ pub enum AdminError {
     /// The asker belongs to another cluster.
     #[error("node belongs to another cluster")]
     WrongCluster,
+    /// The asker's address belongs to a node that joined later, with another data folder.
+    #[error("another node has joined at this address since, with another data folder")]
+    Superseded,
+    /// What is asked is meant for another data folder: the one that the node had has been lost or exchanged.
+    #[error("the node has another data folder than the one that is meant")]
+    OtherFolder,
     /// The node can't be reached; whether it carried out the request is not known.
     #[error("{address} is unreachable: {detail}")]
     Unreachable {

@@ -60,6 +60,8 @@ impl AdminClient {
             Ok(Err(status)) => Err(match status.code() {
                 Code::AlreadyExists => AdminError::AlreadyInitialised,
                 Code::FailedPrecondition => AdminError::WrongCluster,
+                Code::Aborted => AdminError::Superseded,
+                Code::NotFound => AdminError::OtherFolder,
                 Code::Unavailable if status.message() == AdminError::NotInitialised.to_string() => {
                     AdminError::NotInitialised
                 }

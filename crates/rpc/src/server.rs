@@ -130,6 +130,8 @@ fn status_of(error: AdminError) -> Status {
         AdminError::NotInitialised => Code::Unavailable,
         AdminError::AlreadyInitialised => Code::AlreadyExists,
         AdminError::WrongCluster => Code::FailedPrecondition,
+        AdminError::Superseded => Code::Aborted,
+        AdminError::OtherFolder => Code::NotFound,
         AdminError::Unreachable { .. } | AdminError::Failed { .. } => Code::Internal,
     };
     Status::new(code, error.to_string())

@@ -26,6 +26,7 @@ use crate::bootstrap::first_shards;
 use crate::identity::Folder;
 use crate::nodes::PeerNodes;
 use crate::peers::Peers;
+use crate::succession;
 
 /// How long a node plans on a catalog without having verified it; see decision 6.
 const SCHEMA_LEASE: Duration = Duration::from_secs(3);
@@ -114,11 +115,15 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
     .map_err(storage)?;
     node.set_peers(&peers.addresses());
     let known: Vec<NodeId> = peers.addresses().iter().map(|n| n.node).collect();
-    let config = GatewayConfig { bootstrap: known.clone(), seed: rand::random() };
+    let config = GatewayConfig { bootstrap: known, seed: rand::random() };
     let gateway = Gateway::new(node.clone(), Arc::new(GatewayClock(clock.clone())), &config);
     node.set_recovery_handler(Arc::new(Recovering { gateway: gateway.clone(), runtime: Handle::current() }));
     if let Some(request) = &membership.request {
         create_replicas(&node, request).map_err(storage)?;
+        // Without shards it is a peer's word, which came before the plan.
+        if !request.shards.is_empty() {
+            folder.advance_plan(|plan| plan.created = true)?;
+        }
     }
     let nodes = Arc::new(PeerNodes::new(peers.clone()));
     let lease: StdDuration = SCHEMA_LEASE.into();
@@ -134,7 +139,8 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
         started: Instant::now(),
     };
     admin.set_running(Arc::new(running));
-    ensure_cluster_records(&gateway, &known, &admin.me()).await;
+    let first = folder.plan()?.map(|plan| plan.nodes.iter().map(|n| n.node).collect());
+    ensure_cluster_records(&gateway, first, &admin.me()).await;
     // Ends with the shutdown.
     tokio::spawn(catalog.clone().run(shutdown.clone().cancelled_owned()));
     retry("load the catalog", || async { catalog.acquire().await.map(drop) }).await;
@@ -144,6 +150,8 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
     let heed =
         heed_settings((cluster_settings.clone(), roles.clone()), gateway.clone(), folder.horizons.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(heed));
+    let succession = succession::run(gateway.clone(), cluster.clone(), admin.me());
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(succession));
     let settings = ServerSettings {
         defaults: vec![("shards_per_table".into(), shards_per_table.to_string())],
         address: pg.local_addr().ok(),
@@ -180,11 +188,14 @@ fn create_replicas(node: &Node, request: &BootstrapRequest) -> Result<(), meridi
     Ok(())
 }
 
-/// Writes what a new cluster must know of itself, where it is not written yet: the first shards in the shard map, the
-/// first databases, this node's record. Every node does it at every start; it is a few reads once it is done.
-async fn ensure_cluster_records(gateway: &Gateway, nodes: &[NodeId], me: &NodeAddress) {
-    let shards = first_shards(nodes);
-    retry("write the shard map", || gateway.publish_descriptors(shards.clone())).await;
+/// Writes what a new cluster must know of itself, where it is not written yet: the first shards in the shard map (by those
+/// that know on which nodes they were made), the first databases, this node's record. Every node does it at every start; it
+/// is a few reads once it is done.
+async fn ensure_cluster_records(gateway: &Gateway, first: Option<Vec<NodeId>>, me: &NodeAddress) {
+    if let Some(first) = first {
+        let shards = first_shards(&first);
+        retry("write the shard map", || gateway.publish_descriptors(shards.clone())).await;
+    }
     retry("create the first databases", || async {
         let txn = gateway.begin(ReadWriteOptions::default());
         let made = CatalogStore::bootstrap(&*txn).await;
@@ -291,19 +302,13 @@ impl Running for RunningMember {
         self.catalog.publish(version).await.map_err(|e| AdminError::Failed { detail: e.to_string() })
     }
 
-    async fn admit(&self, node: NodeAddress) -> Result<NodeId, AdminError> {
-        let failed = |e: KvError| AdminError::Failed { detail: e.to_string() };
-        let known = self.peers.addresses().iter().map(|n| n.node.get()).max().unwrap_or(0);
-        loop {
-            let id = self.cluster.allocate_id("node").await.map_err(failed)?;
-            // The first nodes were numbered without the counter.
-            if let Ok(id) = u32::try_from(id)
-                && id > known
-            {
-                tracing::info!(id, address = node.address, "a node joins");
-                return Ok(NodeId::new(id));
-            }
-        }
+    async fn admit(&self, node: &NodeAddress) -> Result<NodeId, AdminError> {
+        // The first nodes were numbered without the counter.
+        let known = self.peers.addresses().iter().map(|n| n.node).max().unwrap_or_default();
+        let id = self.cluster.admit(node.folder, known).await;
+        let id = id.map_err(|e| AdminError::Failed { detail: e.to_string() })?;
+        tracing::info!(id = id.get(), address = node.address, "a node joins");
+        Ok(id)
     }
 
     async fn drain(&self) -> Result<u64, AdminError> {
@@ -326,6 +331,8 @@ impl Running for RunningMember {
     }
 
     fn peers_changed(&self) {
-        self.node.set_peers(&self.peers.addresses());
+        let addresses = self.peers.addresses();
+        self.node.set_peers(&addresses);
+        self.gateway.set_nodes(addresses.iter().map(|n| n.node).collect());
     }
 }

@@ -1,7 +1,9 @@
 //! From started processes to a cluster.
 //!
 //! Started nodes make themselves known to those on their `--join` list. `init` at one of them numbers the nodes in the
-//! order of its own list, places the first shards and tells everyone. From then on a node's folder knows who it is.
+//! order of its own list, places the first shards, writes that plan down and tells everyone. Each node writes the plan
+//! down too before it answers, and who it is. From then on a node's folder knows who it is, and whether it has created
+//! its first replicas, which it does once. An `init` that was interrupted goes on with the same plan.
 
 use std::collections::BTreeMap;
 
@@ -33,18 +35,23 @@ pub(crate) fn first_shards(nodes: &[NodeId]) -> Vec<ShardDescriptor> {
     ]
 }
 
-/// What each node of a new cluster is told. `nodes` is in the order of numbering; the first one leads at first.
-pub(crate) fn plan(cluster: ClusterId, mut nodes: Vec<NodeAddress>) -> BTreeMap<NodeId, BootstrapRequest> {
+/// Gives the first nodes their ids, in order.
+pub(crate) fn number(mut nodes: Vec<NodeAddress>) -> Vec<NodeAddress> {
     for (i, node) in nodes.iter_mut().enumerate() {
         node.node = NodeId::new(i as u32 + 1);
     }
+    nodes
+}
+
+/// What each node of a new cluster is told. The first one leads at first.
+pub(crate) fn requests(cluster: ClusterId, nodes: &[NodeAddress]) -> BTreeMap<NodeId, BootstrapRequest> {
     let ids: Vec<NodeId> = nodes.iter().map(|n| n.node).collect();
     let shards = first_shards(&ids);
     let request = |node: NodeId| {
         let mine: Vec<_> =
             shards.iter().filter(|s| s.replicas.iter().any(|(n, _)| *n == node)).cloned().collect();
         let campaign = if node == ids[0] { mine.iter().map(|s| s.group).collect() } else { Vec::new() };
-        BootstrapRequest { cluster, node, nodes: nodes.clone(), shards: mine, campaign }
+        BootstrapRequest { cluster, node, nodes: nodes.to_vec(), shards: mine, campaign }
     };
     ids.iter().map(|node| (*node, request(*node))).collect()
 }
@@ -57,7 +64,7 @@ mod tests {
     fn the_first_shards_cover_all_keys_and_live_on_three_nodes() {
         let nodes: Vec<NodeAddress> =
             (0..5).map(|i| NodeAddress { address: format!("h{i}:1"), ..NodeAddress::default() }).collect();
-        let plan = plan(ClusterId::new(7), nodes);
+        let plan = requests(ClusterId::new(7), &number(nodes));
         assert_eq!(plan.len(), 5);
         let first = &plan[&NodeId::new(1)];
         assert_eq!(first.shards[0].span.start, Span::ALL.start);

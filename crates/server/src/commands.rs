@@ -200,7 +200,7 @@ async fn ask_all(target: &Target) -> Result<Vec<Seen>, ServerError> {
     let security = &security;
     let ask = nodes.into_iter().map(|address| async move {
         let status = match AdminClient::new(&address.address, security, STATUS_TIMEOUT) {
-            Ok(client) => client.node_status().await.ok(),
+            Ok(client) => client.node_status().await.ok().filter(|s| s.node.node == address.node),
             Err(_) => None,
         };
         Seen { address, status }

@@ -144,6 +144,7 @@ async fn prepare(
         region: region.to_string(),
         zone: "demo".into(),
         version: env!("CARGO_PKG_VERSION").into(),
+        folder: folder.id,
     };
     let peers = Peers::new(Security::none());
     let admin = Admin::new(me, Vec::new(), folder.clone(), peers.clone());
@@ -170,7 +171,7 @@ fn form_cluster(nodes: &[Prepared]) -> Result<(), ServerError> {
     let identities: Vec<_> = nodes.iter().map(|n| n.folder.identity()).collect::<Result<_, _>>()?;
     let records: Vec<NodeAddress> = nodes.iter().map(|n| n.admin.me()).collect();
     let mut plan = match identities.iter().flatten().count() {
-        0 => Some(bootstrap::plan(ClusterId::new(rand::random()), records.clone())),
+        0 => Some(bootstrap::requests(ClusterId::new(rand::random()), &bootstrap::number(records.clone()))),
         n if n == nodes.len() => None,
         n => {
             let detail = format!("the data folder has {n} nodes, not {}: give the same --nodes", nodes.len());
@@ -189,7 +190,7 @@ fn form_cluster(nodes: &[Prepared]) -> Result<(), ServerError> {
                 let request = plan.remove(&id_of(i)).expect("every node is in the plan");
                 node.admin.take_bootstrap(request)?;
             }
-            (None, Some(identity)) => node.admin.resume(*identity, Vec::new()),
+            (None, Some(identity)) => node.admin.resume(*identity, Vec::new())?,
             (None, None) => unreachable!("either all folders have an identity or none"),
         }
     }

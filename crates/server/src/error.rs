@@ -58,6 +58,28 @@ pub enum ServerError {
         /// Who disagrees.
         peer: String,
     },
+    /// A later node has taken over the address of this one.
+    #[error(
+        "data folder is that of node {node}, but {peer} knows a node that joined later at the same address"
+    )]
+    Superseded {
+        /// The folder's node.
+        node: u32,
+        /// Who says so.
+        peer: String,
+    },
+    /// The folder does not know (any more) what its node has promised.
+    #[error(
+        "data folder {}: {detail}; a node that does not know what it has promised must not vote as the node that it was: \
+         move the folder away and start again, and it joins as a new node",
+        .path.display()
+    )]
+    LogLost {
+        /// Which.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
     /// The other side refused or is not there.
     #[error("{0}")]
     Admin(#[from] meridian_rpc::admin::AdminError),

@@ -25,6 +25,7 @@ mod nodes;
 mod peers;
 mod shutdown;
 mod start;
+mod succession;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use meridian_kv::NodeAdmin;
-use meridian_kv_api::{ClockInfo, ClockSourceInfo, KvError, NodeInfo};
+use meridian_kv_api::{ClockInfo, ClockSourceInfo, EpsilonInfo, KvError, NodeInfo};
 use meridian_rpc::admin::AdminError;
 use meridian_shard::{LockStatus, ReplicaStatus};
 use meridian_types::{NodeId, TxnId};
@@ -69,11 +69,21 @@ impl NodeAdmin for PeerNodes {
             high_ns: s.high_ns,
             accepted: s.accepted,
             reason: s.reason,
+            round_trip_ns: s.round_trip_ns,
+            uncertainty_ns: s.uncertainty_ns,
+            age_ns: s.age_ns,
+            failures: s.failures,
         };
         Ok(ClockInfo {
             node,
             interval: clock.interval.map(|(e, l)| (e, l, (l - e).half_up().as_nanos())),
             unsure: clock.unsure,
+            parts: clock.parts.map(|p| EpsilonInfo {
+                masters_ns: p.masters_ns,
+                network_ns: p.network_ns,
+                drift_ns: p.drift_ns,
+            }),
+            drift_faults: clock.drift_faults,
             sources: clock.sources.into_iter().map(source).collect(),
         })
     }

@@ -56,6 +56,9 @@ impl Peers {
     }
 
     /// Adds a node or corrects its address. An address that can't be dialled is left out.
+    ///
+    /// An address belongs to the node that joined there last: the one with the greatest id, as ids ascend. Those that
+    /// were there before have lost their folders and are gone.
     pub(crate) fn put(&self, address: NodeAddress, local: Option<Weak<dyn AdminHandler>>) {
         let node = address.node;
         if let Some((known, Peer::Local(_))) = self.nodes.read().get(&node)
@@ -73,7 +76,15 @@ impl Peers {
                 }
             },
         };
-        self.nodes.write().insert(node, (address, peer));
+        let mut nodes = self.nodes.write();
+        let is_taken = nodes.values().any(|(known, at)| {
+            let is_me = matches!(at, Peer::Local(_)) && matches!(peer, Peer::Remote(_));
+            known.address == address.address && known.node != node && (known.node > node || is_me)
+        });
+        if !is_taken {
+            nodes.retain(|_, (known, _)| known.address != address.address);
+            nodes.insert(node, (address, peer));
+        }
     }
 
     /// The address book.
@@ -98,7 +109,9 @@ impl Peers {
         let nodes: Vec<(NodeAddress, Peer)> = self.nodes.read().values().cloned().collect();
         let ask = nodes.into_iter().map(|(address, peer)| async move {
             let status = tokio::time::timeout(STATUS_TIMEOUT, peer.node_status()).await;
-            Seen { address, status: status.ok().and_then(Result::ok) }
+            // Another node may answer at the address.
+            let is_it = |status: &NodeStatus| status.node.node == address.node;
+            Seen { status: status.ok().and_then(Result::ok).filter(is_it), address }
         });
         futures::future::join_all(ask).await
     }

@@ -1,5 +1,6 @@
 //! `meridian start`: one node as a process.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use meridian_node::{KernelClock, NodeClock, Oscillator, TimeMaster};
 use meridian_pgwire_server::{PgSecurity, PgServer, PgServerOptions};
-use meridian_rpc::admin::{AdminError, JoinRequest, NodeAddress};
+use meridian_rpc::admin::{AdminError, AdminHandler, JoinRequest, NodeAddress};
 use meridian_rpc::peer::Transport;
 use meridian_rpc::{
     GrpcConfig, GrpcTransport, LatencyTable, NodeServices, PeerEndpoint, Security, TimeClient, serve_node,
@@ -49,7 +50,11 @@ pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), ServerError> {
     let security = certificates::of_node(options.certs.as_deref())?;
     let shutdown = shutdown::on_signal();
-    let folder = Arc::new(Folder::open(&options.data)?);
+    // Whoever has nobody to rebuild from keeps what is left.
+    let has_peers = options.join.iter().any(|address| *address != options.advertise);
+    let folder =
+        if has_peers { Folder::open_or_begin_anew(&options.data)? } else { Folder::open(&options.data)? };
+    let folder = Arc::new(folder);
     let pg = bind_pg(options.pg, security.clients)?;
     let security = security.peers;
     let http = http::bind(options.http).await?;
@@ -64,6 +69,7 @@ pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), Se
         region: options.region.clone(),
         zone: options.zone.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
+        folder: folder.id,
     };
     let peers = Peers::new(security.clone());
     let admin = Admin::new(me, options.join.clone(), folder.clone(), peers.clone());
@@ -81,7 +87,11 @@ pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), Se
     };
 
     if let Some(identity) = folder.identity()? {
-        admin.resume(identity, folder.peers()?);
+        admin.resume(identity, folder.peers()?)?;
+    }
+    if folder.plan()?.is_some_and(|plan| plan.is_own && !plan.complete) {
+        // Ends with the shutdown, or when every node has been told.
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(finish_init(admin.clone())));
     }
     let membership = tokio::select! {
         membership = admin.member() => membership,
@@ -141,6 +151,14 @@ pub async fn start(options: StartOptions, replication: &Handle) -> Result<(), Se
     Ok(())
 }
 
+/// Goes on with an `init` that this node began and did not end.
+async fn finish_init(admin: Arc<Admin>) {
+    while let Err(error) = admin.init().await {
+        tracing::warn!(%error, "an interrupted init is not finished yet");
+        tokio::time::sleep(JOIN_TIMEOUT).await;
+    }
+}
+
 /// Binds the SQL port.
 pub(crate) fn bind_pg(
     listen: SocketAddr,
@@ -183,11 +201,18 @@ async fn join(
     folder: &Folder,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
-    let mut waiting: Vec<String> = addresses.to_vec();
-    while !waiting.is_empty() && !shutdown.is_cancelled() {
+    let mut heard: BTreeSet<String> = BTreeSet::new();
+    while !shutdown.is_cancelled() {
         let identity = folder.identity()?;
         let me = admin.me();
-        let ask = waiting.iter().filter(|a| **a != me.address).map(|address| {
+        // Those that it was told of, and those that it has heard of since.
+        let mut waiting: BTreeSet<String> = addresses.iter().cloned().collect();
+        waiting.extend(admin.known_addresses());
+        waiting.retain(|address| *address != me.address && !heard.contains(address));
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let ask = waiting.iter().map(|address| {
             let request = JoinRequest { node: me.clone(), cluster: identity.map(|i| i.cluster) };
             async move {
                 let reply = match peers.client(address, JOIN_TIMEOUT) {
@@ -198,13 +223,12 @@ async fn join(
             }
         });
         let replies = futures::future::join_all(ask).await;
-        waiting.retain(|address| *address != me.address);
         for (address, reply) in replies {
             match reply {
                 Ok(reply) => {
                     let (Some(cluster), Some(node)) = (reply.cluster, reply.node) else { continue };
                     if identity.is_some() {
-                        waiting.retain(|a| *a != address);
+                        heard.insert(address);
                         admin.learn(reply.nodes);
                     } else {
                         admin.admitted(Identity { cluster, node }, reply.nodes);
@@ -213,6 +237,10 @@ async fn join(
                 Err(AdminError::WrongCluster) => {
                     let mine = identity.map_or(0, |i| i.cluster.get());
                     return Err(ServerError::ForeignFolder { mine, peer: address });
+                }
+                Err(AdminError::Superseded) => {
+                    let node = me.node.get();
+                    return Err(ServerError::Superseded { node, peer: address });
                 }
                 Err(error) => tracing::debug!(%address, %error, "peer does not answer yet"),
             }

@@ -1,6 +1,6 @@
 //! Clean runs of the simulated Paxos group: no seed may break an invariant.
 
-use meridian_sim::paxos::{SimConfig, run};
+use meridian_sim::paxos::{Broken, SimConfig, run};
 use meridian_types::Duration;
 
 const TIME: Duration = Duration::from_secs(20);
@@ -40,6 +40,20 @@ fn a_calm_group_keeps_its_leader() {
         assert_eq!(stats.leaders, 1, "{nodes} nodes changed their leader without a fault");
         assert!(stats.slots > 1_000, "{nodes} nodes chose only {} slots", stats.slots);
     }
+}
+
+/// Why a node id belongs to one data folder: a voter that comes back without what it had promised breaks the group.
+#[test]
+fn a_voter_that_comes_back_blank_is_found_within_10_seeds() {
+    let config = SimConfig { blank_returns: true, ..SimConfig::hostile(3) };
+    let found = (4_000..4_010).find_map(|seed| run(seed, TIME, &config).err());
+    let found = found.expect("a blank voter does no harm");
+    let is_unsafe = match &found.broken {
+        Broken::TwoCommands { .. } | Broken::TwoLeaders { .. } | Broken::TimestampWentBack { .. } => true,
+        Broken::Assertion { message } => message.contains("I-2"),
+        _ => false,
+    };
+    assert!(is_unsafe, "{found}");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use rocksdb::{ColumnFamily, DB, DBPinnableSlice, Snapshot, WriteOptions};
 
 use crate::cursor::{RocksCursor, Source};
 use crate::space::SpaceGuard;
-use crate::wal_ahead;
 use crate::{Options, open_error, storage_error};
+use crate::{wal_ahead, wal_check};
 
 /// Stands for "beyond every key" where RocksDB wants an end. Keyspaces start with bytes far below `ff`, and
 /// [`Engine::write`] asserts it.
@@ -51,6 +51,9 @@ impl RocksEngine {
     /// Opens the engine in a folder, which is created if needed, and replays its write-ahead log.
     pub fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
         std::fs::create_dir_all(path).map_err(|e| StorageError::Io { detail: e.to_string() })?;
+        if options.all_synced {
+            wal_check::check(path)?;
+        }
         let db =
             DB::open_cf_descriptors(&options.database(), path, options.descriptors()).map_err(open_error)?;
         let mut synced = WriteOptions::default();

@@ -15,7 +15,8 @@
 //!
 //! **Durability.** A synced write returns after fdatasync of the write-ahead log, whose files are recycled, and the first
 //! ones written ahead (module `wal_ahead`), so that a sync need not wait for the file system's metadata. A buffered write has been handed to the operating system: it
-//! survives the process, not the machine. Recovery stops at the first torn record, so what survives is a prefix.
+//! survives the process, not the machine. Recovery stops at the first torn record, so what survives is a prefix. An engine
+//! whose every write is synced does not open when records are damaged that are not its last (module `wal_check`).
 //!
 //! **Failure.** Invariant: after an I/O error on a synced write or a sync no later write succeeds, because the kernel
 //! may have dropped the dirty pages that an fsync failed to write, and a second fsync would then report success
@@ -36,6 +37,7 @@ mod garbage;
 mod options;
 mod space;
 mod wal_ahead;
+mod wal_check;
 
 pub use engine::{EngineMetrics, RocksEngine};
 pub use garbage::{GarbagePolicy, VersionFilter};

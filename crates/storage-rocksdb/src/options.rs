@@ -53,6 +53,8 @@ pub struct Options {
     pub wal_bytes_max: u64,
     /// Bytes of the files that the write-ahead log begins with, written when the engine opens.
     pub wal_ahead_bytes: usize,
+    /// Every write is synced: a bad record that others follow is damage, and the engine does not open.
+    pub all_synced: bool,
     /// What may be dropped from the Data family.
     pub garbage: Option<Arc<dyn GarbagePolicy>>,
 }
@@ -70,6 +72,7 @@ impl Options {
             reserve_part: 32,
             wal_bytes_max: 32 * MIB as u64,
             wal_ahead_bytes: 4 * MIB,
+            all_synced: true,
             garbage: None,
         }
     }
@@ -82,6 +85,7 @@ impl Options {
             reserve_part: 16,
             wal_bytes_max: 256 * MIB as u64,
             wal_ahead_bytes: 0,
+            all_synced: false,
             ..Self::log(cache)
         }
     }

@@ -76,6 +76,54 @@ fn flush(engine: &RocksEngine) {
     engine.db().flush_cf(engine.handle(Family::Data)).unwrap();
 }
 
+/// Flips a bit of the value in a write-ahead log of the folder.
+fn flip(folder: &Path, value: &[u8]) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "log") {
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(value.len()).position(|w| w == value) {
+            bytes[at] ^= 1;
+            return std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    panic!("the value is in no log");
+}
+
+#[test]
+fn damage_inside_of_the_log_is_refused_and_a_bad_tail_is_repaired() {
+    let folder = Folder::new();
+    let options = Options::log(SharedCache::new(8 << 20));
+    let values: Vec<String> = (0..40).map(|i| format!("value-{i:03}-{}", "x".repeat(i * 200))).collect();
+    let write = |range: std::ops::Range<usize>| {
+        let engine = RocksEngine::open(&folder.0, &options).unwrap();
+        for i in range {
+            let mut batch = WriteBatch::new();
+            batch.put(Family::Log, vec![i as u8], values[i].clone());
+            engine.write(batch, Durability::Synced).unwrap();
+        }
+    };
+    let held = || {
+        let engine = RocksEngine::open(&folder.0, &options)?;
+        let held = (0..values.len()).map(|i| engine.get(Family::Log, &[i as u8]).unwrap().is_some());
+        Ok::<Vec<bool>, StorageError>(held.collect())
+    };
+    write(0..20);
+    assert_eq!(held().unwrap().iter().filter(|is_held| **is_held).count(), 20);
+    write(20..40);
+    flip(&folder.0, b"value-039-");
+    assert_eq!(held().unwrap().iter().filter(|is_held| **is_held).count(), 39, "the last record is repaired");
+    write(39..40);
+    write(20..40);
+    flip(&folder.0, b"value-030-");
+    let refused = held().unwrap_err();
+    assert!(matches!(&refused, StorageError::Corruption { detail } if detail.contains("is damaged at byte")));
+    flip(&folder.0, b"walue-030-");
+    assert!(held().unwrap().iter().all(|is_held| *is_held), "the check changes nothing");
+}
+
 #[test]
 fn conforms() {
     meridian_storage::conformance::run(&mut || Temporary::with(&all_families()));

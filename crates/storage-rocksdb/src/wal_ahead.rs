@@ -27,7 +27,8 @@ pub(crate) fn write(db: &DB, bytes: usize) -> Result<(), rocksdb::Error> {
     synced.set_sync(true);
     let filler = vec![0; bytes];
     for _ in 0..FILES {
-        db.put(FILLER, &filler)?;
+        // Synced as all of the log engine is, which `wal_check` relies on.
+        db.put_opt(FILLER, &filler, &synced)?;
         // With it the file has its length on disk.
         db.delete_opt(FILLER, &synced)?;
         db.flush()?;

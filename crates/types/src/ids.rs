@@ -53,6 +53,11 @@ id! {
     /// The identity of a cluster, drawn at random when it is initialised.
     ClusterId, u128, "c"
 }
+id! {
+    /// A data folder, drawn at random when it is made. What a node has promised is in its folder, so a node id belongs to
+    /// one folder for ever; 0 where the folder is not known.
+    FolderId, u128, "f"
+}
 
 impl Slot {
     /// Before the first entry.

@@ -14,7 +14,7 @@ pub mod limits;
 mod rng;
 mod time;
 
-pub use ids::{Ballot, ClusterId, GroupId, NodeId, Slot, TxnId};
+pub use ids::{Ballot, ClusterId, FolderId, GroupId, NodeId, Slot, TxnId};
 pub use key::{Key, Span};
 pub use rng::SeededRng;
 pub use time::{Duration, Timestamp, TtInterval};

@@ -83,7 +83,14 @@ fn clock_rows(c: ClockInfo) -> Vec<Vec<Datum>> {
         None => head.extend([Datum::Null, Datum::Null, Datum::Null]),
     }
     head.push(if c.unsure.is_empty() { Datum::Null } else { text(&c.unsure) });
+    let mut tail: Vec<Datum> = match c.parts {
+        Some(parts) => vec![int(parts.masters_ns), int(parts.network_ns), int(parts.drift_ns)],
+        None => vec![Datum::Null; 3],
+    };
+    tail.push(int(c.drift_faults));
     if c.sources.is_empty() {
+        head.extend(vec![Datum::Null; 9]);
+        head.extend(tail);
         return vec![head];
     }
     c.sources
@@ -97,7 +104,12 @@ fn clock_rows(c: ClockInfo) -> Vec<Vec<Datum>> {
                 Datum::Int(s.high_ns),
                 s.accepted.into(),
                 reason,
+                int(s.round_trip_ns),
+                int(s.uncertainty_ns),
+                int(s.age_ns),
+                int(s.failures),
             ]);
+            row.extend(tail.iter().cloned());
             row
         })
         .collect()

@@ -5,8 +5,8 @@ use meridian_types::{Key, NodeId, Timestamp};
 
 use crate::memory::{MemoryKv, NODE};
 use crate::{
-    ClockInfo, Cluster, KvError, LeaseInfo, LockInfo, NodeInfo, ReadLock, ReplicaChange, ShardInfo,
-    TransactionInfo,
+    ClockInfo, Cluster, EpsilonInfo, KvError, LeaseInfo, LockInfo, NodeInfo, ReadLock, ReplicaChange,
+    ShardInfo, TransactionInfo,
 };
 
 #[async_trait]
@@ -89,6 +89,8 @@ impl Cluster for MemoryKv {
             node: NODE,
             interval: Some((now, now, 0)),
             unsure: String::new(),
+            parts: Some(EpsilonInfo::default()),
+            drift_faults: 0,
             sources: Vec::new(),
         }])
     }

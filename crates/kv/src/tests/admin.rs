@@ -4,7 +4,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meridian_kv_api::{ClockInfo, Cluster, KvError, Locking, NodeInfo, ReplicaChange};
 use meridian_shard::{LockStatus, Outcome, Recovery, ReplicaStatus};
-use meridian_types::{Ballot, NodeId, Slot, Timestamp, TxnId};
+use meridian_types::{Ballot, FolderId, NodeId, Slot, Timestamp, TxnId};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -77,7 +77,8 @@ impl NodeAdmin for Nodes {
 
     async fn clock(&self, node: NodeId) -> Result<ClockInfo, KvError> {
         self.check(node)?;
-        Ok(ClockInfo { node, interval: None, unsure: String::new(), sources: Vec::new() })
+        let (unsure, sources) = (String::new(), Vec::new());
+        Ok(ClockInfo { node, interval: None, unsure, parts: None, drift_faults: 0, sources })
     }
 
     async fn publish_catalog(&self, node: NodeId, version: u64) -> Result<(), KvError> {
@@ -152,6 +153,21 @@ async fn ids_are_unique_and_come_in_blocks() {
     let other = ClusterAdmin::new(gateway, nodes, Duration::ZERO);
     assert_eq!(other.allocate_id("descriptor").await.unwrap(), 132, "another node takes the next block");
     assert!(other.allocate_id("nonsense").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_has_one_id_and_a_later_one_a_greater_id() {
+    let (_, gateway, nodes, admin) = admin().await;
+    let folder = FolderId::new;
+    assert_eq!(admin.admit(folder(7), node(3)).await, Ok(node(4)));
+    let other = ClusterAdmin::new(gateway, nodes, Duration::ZERO);
+    assert_eq!(
+        other.admit(folder(7), node(4)).await,
+        Ok(node(4)),
+        "whoever is asked, and whatever is known there"
+    );
+    assert_eq!(other.admit(folder(8), node(3)).await, Ok(node(5)));
+    assert_eq!(admin.admit(folder(9), node(3)).await, Ok(node(6)), "ids ascend, whoever gives them out");
 }
 
 #[tokio::test(start_paused = true)]

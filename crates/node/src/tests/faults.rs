@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use futures::executor::block_on;
+use meridian_keys::local;
+use meridian_paxos::Persist;
 use meridian_rpc::{CallError, ShardClient};
 use meridian_shard::{ReadMode, Request};
-use meridian_storage::{CrashPoint, Fault};
-use meridian_types::Timestamp;
+use meridian_storage::{CrashPoint, Durability, Engine, Family, Fault, WriteBatch};
+use meridian_types::{Slot, Timestamp};
 
 use super::cluster::*;
-use crate::NodeOptions;
+use crate::damage::{self, Damage, verify};
+use crate::{NodeOptions, log_store};
 
 fn text(n: usize) -> Option<Bytes> {
     Some(Bytes::from(n.to_string()))
@@ -66,6 +69,68 @@ fn a_node_that_never_had_the_replica_gets_it_as_a_snapshot() {
     cluster.engines[2] = Engines::new();
     cluster.start(2);
     assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text(9));
+}
+
+/// The data engine is a function of the log: a node that lost it keeps its promises, and gets the rest from its leader.
+#[test]
+fn a_node_that_lost_its_data_keeps_its_log_and_gets_a_snapshot() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    commit_many(&mut cluster, 10);
+    cluster.await_caught_up(2, GROUP);
+    cluster.stop(2);
+    let promised = log_store::load(&*cluster.engines[2].log, GROUP).unwrap().hard.promised;
+    cluster.engines[2].data = Engines::new().data;
+    cluster.start(2);
+    let ts = commit_many(&mut cluster, 10);
+    assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text(9));
+    assert!(log_store::load(&*cluster.engines[2].log, GROUP).unwrap().hard.promised >= promised);
+}
+
+/// I-3: the log of a node without data may be ahead of a leader's snapshot. What it has dropped it has accepted, so only
+/// a snapshot that holds it may take its place.
+#[test]
+fn a_snapshot_that_lacks_what_the_log_has_dropped_is_refused() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    let ts = commit_many(&mut cluster, 10);
+    cluster.stop(2);
+    let ahead = Slot::new(cluster.applied(0, GROUP) + 5);
+    let mut batch = WriteBatch::new();
+    log_store::push(&mut batch, GROUP, vec![Persist::Truncate(ahead)]);
+    cluster.engines[2].log.write(batch, Durability::Synced).unwrap();
+    cluster.engines[2].data = Engines::new().data;
+    cluster.start(2);
+    assert_eq!(cluster.read(0, 0, GROUP, ReadMode::At(ts), "k"), Ok(text(9)));
+    assert!(cluster.node(2).replica_status(GROUP).is_none());
+    // The leader comes to where it may be.
+    let ts = commit_many(&mut cluster, 10);
+    assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text(9));
+}
+
+#[test]
+fn damage_is_found_before_a_node_serves() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    commit_many(&mut cluster, 10);
+    cluster.await_caught_up(2, GROUP);
+    cluster.stop(2);
+    let Engines { log, data } = &cluster.engines[2];
+    assert_eq!(verify(&**log, &**data), Ok(()));
+    // The data engine is behind what the log needs.
+    let applied = meridian_shard::recover(&**data, GROUP).unwrap().unwrap().applied;
+    let mut batch = WriteBatch::new();
+    log_store::push(&mut batch, GROUP, vec![Persist::Truncate(applied.next())]);
+    log.write(batch, Durability::Synced).unwrap();
+    assert!(matches!(verify(&**log, &**data), Err(Damage::Data(_))));
+    // A running node met damage.
+    assert_eq!(verify(&**log, &*Engines::new().data), Ok(()));
+    damage::note(&**log, "a block").unwrap();
+    assert!(matches!(verify(&**log, &*Engines::new().data), Err(Damage::Data(_))));
+    damage::forget(&**log).unwrap();
+    assert_eq!(verify(&**log, &*Engines::new().data), Ok(()));
+    // A record of the log.
+    let mut batch = WriteBatch::new();
+    batch.put(Family::Log, local::hard_state(GROUP), b"xxxxxxxxx".to_vec());
+    log.write(batch, Durability::Synced).unwrap();
+    assert!(matches!(verify(&**log, &*Engines::new().data), Err(Damage::Log(_))));
 }
 
 #[test]

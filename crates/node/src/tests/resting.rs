@@ -4,7 +4,7 @@ use bytes::Bytes;
 use meridian_paxos::MemberKind;
 use meridian_rpc::admin::NodeAddress;
 use meridian_shard::{ReadMode, ShardDescriptor};
-use meridian_types::{GroupId, Span};
+use meridian_types::{FolderId, GroupId, Span};
 
 use super::cluster::*;
 use crate::NodeOptions;
@@ -21,6 +21,7 @@ fn introduce(cluster: &Cluster) {
         region: "here".into(),
         zone: String::new(),
         version: String::new(),
+        folder: FolderId::default(),
     };
     let all: Vec<NodeAddress> = (0..cluster.nodes.len()).map(address).collect();
     for node in cluster.nodes.iter().flatten() {

@@ -1,12 +1,12 @@
 //! The administrative service.
 
 use meridian_shard::{LockStatus, ReplicaStatus};
-use meridian_types::{GroupId, NodeId, Slot, Timestamp};
+use meridian_types::{FolderId, GroupId, NodeId, Slot, Timestamp};
 
 use super::{WireError, all, each, need, proto};
 use crate::admin::{
-    BootstrapRequest, ClockSourceStatus, ClockStatus, InitReply, JoinReply, JoinRequest, NodeAddress,
-    NodeStatus, TransactionStatus,
+    BootstrapRequest, ClockSourceStatus, ClockStatus, EpsilonParts, InitReply, JoinReply, JoinRequest,
+    NodeAddress, NodeStatus, TransactionStatus,
 };
 
 impl From<NodeAddress> for proto::NodeAddress {
@@ -19,6 +19,8 @@ impl From<NodeAddress> for proto::NodeAddress {
             region: a.region,
             zone: a.zone,
             version: a.version,
+            folder_high: (a.folder.get() >> 64) as u64,
+            folder_low: a.folder.get() as u64,
         }
     }
 }
@@ -33,6 +35,7 @@ impl From<proto::NodeAddress> for NodeAddress {
             region: a.region,
             zone: a.zone,
             version: a.version,
+            folder: FolderId::new((u128::from(a.folder_high) << 64) | u128::from(a.folder_low)),
         }
     }
 }
@@ -116,6 +119,10 @@ impl From<ClockSourceStatus> for proto::ClockSource {
             high_ns: s.high_ns,
             accepted: s.accepted,
             reason: s.reason,
+            round_trip_ns: s.round_trip_ns,
+            uncertainty_ns: s.uncertainty_ns,
+            age_ns: s.age_ns,
+            failures: s.failures,
         }
     }
 }
@@ -128,6 +135,10 @@ impl From<proto::ClockSource> for ClockSourceStatus {
             high_ns: s.high_ns,
             accepted: s.accepted,
             reason: s.reason,
+            round_trip_ns: s.round_trip_ns,
+            uncertainty_ns: s.uncertainty_ns,
+            age_ns: s.age_ns,
+            failures: s.failures,
         }
     }
 }
@@ -141,6 +152,12 @@ impl From<ClockStatus> for proto::Clock {
             }),
             unsure: c.unsure,
             sources: each(c.sources),
+            parts: c.parts.map(|p| proto::clock::Parts {
+                masters_ns: p.masters_ns,
+                network_ns: p.network_ns,
+                drift_ns: p.drift_ns,
+            }),
+            drift_faults: c.drift_faults,
         }
     }
 }
@@ -153,7 +170,13 @@ impl TryFrom<proto::Clock> for ClockStatus {
         if interval.is_some_and(|(earliest, latest)| earliest > latest) {
             return Err(WireError::OutOfRange { field: "clock.interval" });
         }
-        Ok(ClockStatus { interval, unsure: c.unsure, sources: each(c.sources) })
+        let parts = c.parts.map(|p| EpsilonParts {
+            masters_ns: p.masters_ns,
+            network_ns: p.network_ns,
+            drift_ns: p.drift_ns,
+        });
+        let (drift_faults, sources) = (c.drift_faults, each(c.sources));
+        Ok(ClockStatus { interval, unsure: c.unsure, parts, drift_faults, sources })
     }
 }
 

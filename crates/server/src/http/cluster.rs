@@ -68,13 +68,27 @@ fn clock_row(seen: &Seen) -> Value {
     };
     let interval = status.clock.interval;
     let sources = status.clock.sources.iter().map(|s| {
-        json!({ "master": s.master, "low_ns": s.low_ns, "high_ns": s.high_ns, "accepted": s.accepted, "reason": s.reason })
+        json!({
+            "master": s.master,
+            "low_ns": s.low_ns,
+            "high_ns": s.high_ns,
+            "accepted": s.accepted,
+            "reason": s.reason,
+            "round_trip_ns": s.round_trip_ns,
+            "uncertainty_ns": s.uncertainty_ns,
+            "age_ns": s.age_ns,
+            "failures": s.failures,
+        })
     });
     json!({
         "node": seen.address.node.get(),
         "earliest": interval.map(|(earliest, _)| earliest.as_nanos()),
         "latest": interval.map(|(_, latest)| latest.as_nanos()),
         "epsilon_ns": interval.map(|(earliest, latest)| (latest - earliest).half_up().as_nanos()),
+        "epsilon_masters_ns": status.clock.parts.map(|p| p.masters_ns),
+        "epsilon_network_ns": status.clock.parts.map(|p| p.network_ns),
+        "epsilon_drift_ns": status.clock.parts.map(|p| p.drift_ns),
+        "drift_faults": status.clock.drift_faults,
         "unsure": status.clock.unsure,
         "sources": sources.collect::<Vec<_>>(),
     })

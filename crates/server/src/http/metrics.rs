@@ -32,6 +32,31 @@ pub(crate) fn render(status: &NodeStatus) -> String {
         let epsilon = (latest - earliest).half_up().as_nanos();
         gauge("clock_epsilon_seconds", "Half the width of TrueTime's interval.", epsilon as f64 / 1e9);
     }
+    if let Some(parts) = status.clock.parts {
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        gauge(
+            "clock_epsilon_masters_seconds",
+            "The part of epsilon that the time masters do not know themselves.",
+            seconds(parts.masters_ns),
+        );
+        gauge(
+            "clock_epsilon_network_seconds",
+            "The part of epsilon that comes from the way to the time masters.",
+            seconds(parts.network_ns),
+        );
+        gauge(
+            "clock_epsilon_drift_seconds",
+            "The part of epsilon that has grown since the last poll.",
+            seconds(parts.drift_ns),
+        );
+    }
+    let rejected = status.clock.sources.iter().filter(|s| !s.accepted).count();
+    gauge("clock_masters_rejected", "Time masters that are silent or disagree.", rejected as f64);
+    gauge(
+        "clock_drift_faults",
+        "How often the time masters' agreements contradicted each other.",
+        status.clock.drift_faults as f64,
+    );
     writeln!(out, "# HELP meridian_clock_master_accepted 1 for masters inside of the majority's interval.")
         .expect("a string takes any text");
     writeln!(out, "# TYPE meridian_clock_master_accepted gauge").expect("a string takes any text");

@@ -263,6 +263,9 @@ impl Cluster {
         node.waiting.clear();
         node.life += 1;
         node.disk.crash(&mut self.rng);
+        if self.config.blank_returns && self.rng.chance(1, 3) {
+            node.disk = Disk::default();
+        }
     }
 
     fn schedule_wake(&mut self, i: usize) {

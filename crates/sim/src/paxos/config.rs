@@ -21,6 +21,9 @@ pub struct SimConfig {
     pub faults: bool,
     /// Whether members come and go.
     pub reconfigure: bool,
+    /// A crash may take the whole disk, and the node comes back under its id with nothing: what giving a node's id to
+    /// another folder would do. No run can hold with it.
+    pub blank_returns: bool,
     /// The bug in every replica.
     #[cfg(feature = "planted-bugs")]
     pub planted: Option<meridian_paxos::Planted>,
@@ -41,6 +44,7 @@ impl SimConfig {
             straggling: 10,
             faults: true,
             reconfigure: false,
+            blank_returns: false,
             #[cfg(feature = "planted-bugs")]
             planted: None,
         }
