@@ -51,6 +51,10 @@ counters! {
     log_bytes,
     /// Groups that had something in them, summed up.
     log_jobs,
+    /// Requests refused because too much waited for the disk.
+    requests_pushed_back,
+    /// Messages whose entries were not taken for the same reason.
+    accepts_lightened,
     /// Batches written to the data engine.
     applies,
     /// Messages sent to other nodes.

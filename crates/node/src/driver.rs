@@ -21,6 +21,7 @@ use meridian_types::{NodeId, Slot, Timestamp};
 use parking_lot::{MutexGuard, RwLockReadGuard};
 use smallvec::SmallVec;
 
+use crate::backlog::persist_bytes;
 use crate::cell::{Cell, Core, Phase, Reading, Reply, Waiter};
 use crate::damage;
 use crate::inner::Inner;
@@ -105,6 +106,10 @@ impl Inner {
         if self.room.is_short() && adds_data(&request) {
             return Begun::Ready(Err(ShardError::Unfit { reason: UnfitReason::Disk }));
         }
+        if self.backlog.is_full() && adds_data(&request) {
+            self.counters.requests_pushed_back.add(1);
+            return Begun::Ready(Err(ShardError::Overloaded));
+        }
         let id = RequestId(self.next_request());
         let mut effects = Effects::default();
         let mut core = cell.core.lock();
@@ -177,12 +182,12 @@ impl Inner {
             self.send_all(core.outputs.send.drain(..));
             let out = &mut core.outputs;
             if !out.persist.is_empty() || !out.send_after_persist.is_empty() {
-                self.log_writer.jobs.push(LogJob {
-                    cell: cell.clone(),
-                    token: out.token,
-                    persist: std::mem::take(&mut out.persist),
-                    after: std::mem::take(&mut out.send_after_persist),
-                });
+                let persist = std::mem::take(&mut out.persist);
+                let bytes = persist_bytes(&persist);
+                self.backlog.add(bytes);
+                let (cell, token) = (cell.clone(), out.token);
+                let after = std::mem::take(&mut out.send_after_persist);
+                self.log_writer.jobs.push(LogJob { cell, token, persist, after, bytes });
             }
             next = self.apply(cell, core);
             self.collect(cell, core, own, effects);
@@ -214,7 +219,7 @@ impl Inner {
         let is_big = job.batch.bytes() > INLINE_APPLY_BYTES || !job.create.is_empty();
         if core.applies_queued > 0 || is_big {
             core.applies_queued += 1;
-            self.applier.push(job);
+            self.apply_later(job);
             return None;
         }
         match self.write_data(&job.batch) {
@@ -225,7 +230,7 @@ impl Inner {
             Err(StorageError::NoSpace { .. }) => {
                 // The apply thread waits for room.
                 core.applies_queued += 1;
-                self.applier.push(job);
+                self.apply_later(job);
                 None
             }
             Err(error) => {
@@ -233,6 +238,11 @@ impl Inner {
                 None
             }
         }
+    }
+
+    fn apply_later(&self, job: ApplyJob) {
+        self.backlog.add(job.batch.bytes());
+        self.applier.push(job);
     }
 
     fn write_data(&self, batch: &WriteBatch) -> Result<(), StorageError> {
@@ -246,6 +256,7 @@ impl Inner {
         let written = self.room.wait(|| self.is_stopped(), || self.write_data(&job.batch));
         // A new replica counts in quorums of its group; what it begins with must not be lost in a crash.
         let written = written.and_then(|()| if job.create.is_empty() { Ok(()) } else { self.data.sync() });
+        self.backlog.remove(job.batch.bytes());
         let mut effects = Effects::default();
         let mut core = cell.core.lock();
         core.applies_queued -= 1;

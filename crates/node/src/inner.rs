@@ -14,6 +14,7 @@ use meridian_types::{GroupId, NodeId};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+use crate::backlog::Backlog;
 use crate::cell::{Cell, Phase};
 use crate::clock::NodeClock;
 use crate::counters::Counters;
@@ -79,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) resting: Resting,
     pub(crate) counters: Counters,
     pub(crate) room: Room,
+    pub(crate) backlog: Backlog,
     pub(crate) horizons: Arc<Horizons>,
     pub(crate) recovery: OnceLock<Arc<dyn RecoveryHandler>>,
     disk_failed: AtomicBool,
@@ -110,6 +112,7 @@ impl Inner {
             resting: Resting::new(config.seed << 20),
             counters: Counters::default(),
             room: Room::default(),
+            backlog: Backlog::new(config.options.backlog_bytes),
             horizons: config.horizons,
             recovery: OnceLock::new(),
             disk_failed: AtomicBool::new(false),
@@ -299,7 +302,8 @@ impl LogObserver for Observer {
         }
     }
 
-    fn written(&self, bytes: usize, jobs: usize) {
+    fn written(&self, bytes: usize, jobs: usize, waited: usize) {
+        self.0.backlog.remove(waited);
         self.0.counters.log_writes.add(1);
         self.0.counters.log_bytes.add(bytes as u64);
         self.0.counters.log_jobs.add(jobs as u64);

@@ -22,6 +22,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backlog;
 mod cell;
 mod clock;
 mod counters;

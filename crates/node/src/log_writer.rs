@@ -28,6 +28,8 @@ pub(crate) struct LogJob {
     pub(crate) token: PersistToken,
     pub(crate) persist: Vec<Persist>,
     pub(crate) after: Vec<Envelope>,
+    /// What it counts in the backlog.
+    pub(crate) bytes: usize,
 }
 
 #[derive(Default)]
@@ -96,8 +98,8 @@ pub(crate) trait LogObserver: Send + Sync {
     fn release(&self, envelopes: Vec<Envelope>);
     /// These writes are durable.
     fn persisted(&self, done: Done);
-    /// A batch of this size, from so many jobs, was written.
-    fn written(&self, bytes: usize, jobs: usize);
+    /// A batch of this size, from so many jobs that counted as so much, was written.
+    fn written(&self, bytes: usize, jobs: usize, waited: usize);
     /// Writes and syncs. False when the log is lost, which the observer has seen to.
     fn write(&self, batch: &WriteBatch) -> bool;
 }
@@ -124,11 +126,12 @@ impl LogWriter {
                 let mut batch = WriteBatch::new();
                 let mut released = Vec::new();
                 let mut done: Done = Vec::new();
-                let mut count = 0;
+                let (mut count, mut waited) = (0, 0);
                 while batch.bytes() < BATCH_BYTES
                     && let Some(job) = rest.next()
                 {
                     count += 1;
+                    waited += job.bytes;
                     if !job.persist.is_empty() {
                         log_store::push(&mut batch, job.cell.group, job.persist);
                         match done.iter_mut().find(|(cell, _)| Arc::ptr_eq(cell, &job.cell)) {
@@ -144,7 +147,7 @@ impl LogWriter {
                         self.jobs.stop();
                         return;
                     }
-                    observer.written(bytes, count);
+                    observer.written(bytes, count, waited);
                 }
                 observer.release(released);
                 if done.is_empty() {

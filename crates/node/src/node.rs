@@ -47,11 +47,13 @@ pub struct NodeOptions {
     /// Applied entries that stay in each log, so that a replica that was away for a moment catches up from the log
     /// instead of by a snapshot.
     pub log_retain: u64,
+    /// While more bytes than this wait for the disk, what would add to them is refused.
+    pub backlog_bytes: u64,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        NodeOptions { log_retain: 4_096 }
+        NodeOptions { log_retain: 4_096, backlog_bytes: 64 << 20 }
     }
 }
 

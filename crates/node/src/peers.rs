@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use meridian_paxos::Message;
 use meridian_rpc::peer::{PeerHandler, PeerMessage, SendError, SnapshotPart};
 use meridian_rpc::{Call, CallError};
 use meridian_shard::{ClosedTimestamp, Input, Request, Response, ShardError};
 use meridian_types::{Ballot, GroupId, NodeId, Timestamp};
 use tokio::sync::oneshot;
 
+use crate::backlog::lighten;
 use crate::cell::{Cell, Waiter};
 use crate::driver::Begun;
 use crate::inner::{Inner, Outgoing, Then};
@@ -101,10 +103,20 @@ impl Inner {
 
     fn receive_one(self: &Arc<Self>, from: NodeId, message: PeerMessage, last: &mut Option<Arc<Cell>>) {
         match message {
-            PeerMessage::Paxos(envelope) => {
+            PeerMessage::Paxos(mut envelope) => {
                 if envelope.to != self.node || envelope.from != from {
                     tracing::warn!(from = from.get(), to = envelope.to.get(), "misdirected message");
                     return;
+                }
+                let is_heavy = matches!(
+                    &envelope.message,
+                    Message::Accept { entries, .. } | Message::Learn { entries, .. } if !entries.is_empty()
+                );
+                if is_heavy && self.backlog.is_full() {
+                    self.counters.accepts_lightened.add(1);
+                    if !lighten(&mut envelope) {
+                        return;
+                    }
                 }
                 if last.as_ref().is_none_or(|cell| cell.group != envelope.group) {
                     *last = self.cell(envelope.group);

@@ -145,7 +145,7 @@ fn a_split_survives_the_loss_of_all_buffered_writes() {
 /// replica that runs, which can't lead alone: node 2 must get its own together with the left half's snapshot.
 #[test]
 fn a_snapshot_that_passes_a_split_brings_the_other_half_along() {
-    let mut cluster = Cluster::new(NodeOptions { log_retain: 2 });
+    let mut cluster = Cluster::new(NodeOptions { log_retain: 2, ..NodeOptions::default() });
     let ts = cluster.commit(0, GROUP, &[write("a", "1"), write("z", "1")]);
     cluster.await_caught_up(2, GROUP);
     cluster.stop(2);

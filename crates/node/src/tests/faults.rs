@@ -41,7 +41,7 @@ fn a_restarted_node_catches_up_from_the_log() {
 
 #[test]
 fn a_node_that_was_away_for_longer_than_the_log_gets_a_snapshot() {
-    let mut cluster = Cluster::new(NodeOptions { log_retain: 2 });
+    let mut cluster = Cluster::new(NodeOptions { log_retain: 2, ..NodeOptions::default() });
     commit_many(&mut cluster, 5);
     cluster.await_caught_up(2, GROUP);
     cluster.stop(2);

@@ -1,5 +1,6 @@
 //! Whole nodes in one process, over the in-memory engine and the transport between threads.
 
+mod backlog;
 mod cluster;
 mod commits;
 mod faults;

@@ -117,7 +117,7 @@ impl Remote {
             clock: self.clock.clone(),
             transport,
             seed: self.starts,
-            options: NodeOptions { log_retain: 2 },
+            options: NodeOptions { log_retain: 2, ..NodeOptions::default() },
             horizons: Default::default(),
         });
         self.nodes[i] = Some(node.unwrap());
