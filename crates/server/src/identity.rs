@@ -8,6 +8,7 @@
 //! node has promised, so whoever has lost it gets another id (see `admin`), and the id is in the same engine as the
 //! promises. The data engine carries the folder's id too: data whose log is gone is not taken for a node's.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub(crate) struct Folder {
     pub(crate) incarnation: u64,
     /// Held while the plan is changed.
     planning: Mutex<()>,
+    /// Nobody else opens the folder, looks for damage in it or sets parts of it aside.
+    _lock: Arc<File>,
 }
 
 /// The first nodes of a cluster, and how far this one is with becoming one of them.
@@ -114,6 +117,21 @@ impl From<ServerError> for Unfit {
     }
 }
 
+/// Makes the folder where it does not exist, and locks it for as long as the file is held.
+fn lock(path: &Path) -> Result<Arc<File>, ServerError> {
+    let failed = |error| ServerError::Folder { path: path.to_path_buf(), error };
+    std::fs::create_dir_all(path).map_err(failed)?;
+    let file = File::create(path.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Arc::new(file)),
+        Err(TryLockError::WouldBlock) => {
+            let detail = "another process has it open".to_owned();
+            Err(ServerError::Storage { path: path.to_path_buf(), error: StorageError::Locked { detail } })
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 /// Moves parts of a folder to `name` within it, in the place of what was set aside there before.
 fn set_aside(path: &Path, parts: &[&str], name: &str) -> Result<PathBuf, ServerError> {
     let failed = |error| ServerError::Folder { path: path.to_path_buf(), error };
@@ -129,7 +147,7 @@ fn set_aside(path: &Path, parts: &[&str], name: &str) -> Result<PathBuf, ServerE
         }
     }
     // The renames are durable before anything new is written.
-    std::fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(aside)
 }
 
@@ -194,7 +212,12 @@ impl Folder {
     /// # Errors
     /// It is locked, not a folder, of another format, or its log is damaged.
     pub(crate) fn open(path: &Path) -> Result<Folder, ServerError> {
-        match Folder::try_open(path) {
+        let lock = lock(path)?;
+        Folder::open_locked(path, &lock)
+    }
+
+    fn open_locked(path: &Path, lock: &Arc<File>) -> Result<Folder, ServerError> {
+        match Folder::try_open(path, lock) {
             Err(Unfit::Data(error)) => {
                 let aside = set_aside(path, &["data"], "data.damaged")?;
                 tracing::error!(
@@ -206,7 +229,7 @@ impl Folder {
                 meridian_node::forget_damage(&*log)
                     .map_err(|error| ServerError::Storage { path: path.to_path_buf(), error })?;
                 drop(log);
-                Folder::try_open(path).map_err(|unfit| unfit.into_error(path))
+                Folder::try_open(path, lock).map_err(|unfit| unfit.into_error(path))
             }
             opened => opened.map_err(|unfit| unfit.into_error(path)),
         }
@@ -215,7 +238,8 @@ impl Folder {
     /// The same, where a folder whose log is lost or damaged is set aside too, and the node begins anew: it joins as
     /// another one, and takes the place of the one that it was.
     pub(crate) fn open_or_begin_anew(path: &Path) -> Result<Folder, ServerError> {
-        match Folder::open(path) {
+        let lock = lock(path)?;
+        match Folder::open_locked(path, &lock) {
             Err(ServerError::LogLost { detail, .. }) => {
                 let aside = set_aside(path, &["log", "data"], "damaged")?;
                 tracing::error!(
@@ -224,7 +248,7 @@ impl Folder {
                     "the log of this node is damaged, so that it does not know what it has promised: its folder is set \
                      aside, and it joins as a new node"
                 );
-                Folder::open(path)
+                Folder::open_locked(path, &lock)
             }
             opened => opened,
         }
@@ -235,9 +259,7 @@ impl Folder {
         opened.map(Arc::new).map_err(|error| log_error(path, error))
     }
 
-    fn try_open(path: &Path) -> Result<Folder, Unfit> {
-        std::fs::create_dir_all(path)
-            .map_err(|error| ServerError::Folder { path: path.to_path_buf(), error })?;
+    fn try_open(path: &Path, lock: &Arc<File>) -> Result<Folder, Unfit> {
         let cache = SharedCache::new(BLOCK_CACHE_BYTES);
         let log = Folder::open_log(path, &cache)?;
         let horizons = Arc::new(Horizons::default());
@@ -255,6 +277,7 @@ impl Folder {
             horizons,
             incarnation: 0,
             planning: Mutex::default(),
+            _lock: lock.clone(),
         };
         match folder.read_u64(NODE_FORMAT)? {
             None => folder.write(NODE_FORMAT, FORMAT.to_be_bytes().to_vec())?,

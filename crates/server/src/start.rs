@@ -245,7 +245,9 @@ async fn join(
                 Err(error) => tracing::debug!(%address, %error, "peer does not answer yet"),
             }
         }
-        tokio::time::sleep(JOIN_INTERVAL).await;
+        // A member knows where the others are; who does not answer is told of it when it does.
+        let pause = if identity.is_some() { JOIN_TIMEOUT } else { JOIN_INTERVAL };
+        tokio::time::sleep(pause).await;
     }
     Ok(())
 }

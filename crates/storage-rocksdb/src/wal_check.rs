@@ -56,7 +56,7 @@ fn masked(sum: u32) -> u32 {
 fn read(block: &[u8], log: u32) -> Read<'_> {
     let Some(header) = block.get(..HEADER) else { return Read::Foreign };
     let kind = header[6];
-    if !(FULL..=LAST).contains(&kind) || u32_at(header, 7) != log {
+    if !matches!(kind, FULL | FIRST | MIDDLE | LAST) || u32_at(header, 7) != log {
         return Read::Foreign;
     }
     let length = usize::from(u16::from_le_bytes([header[4], header[5]]));
