@@ -14,7 +14,8 @@
 //! The crate knows nothing of locks, of safe time or of who may read when: a caller reads at `t` only once no commit at
 //! or below `t` can come any more (I-8), and not below the garbage-collection horizon.
 //!
-//! Cost: a point read is one seek ([`Rows`] spares many of them a cursor each), bounded to its row so that an engine can ask its bloom filter. A scan steps over the
+//! Cost: a point read is one seek ([`Rows`] spares many of them a cursor each), bounded to its row so that an engine can ask its bloom filter,
+//! and none where the reader remembers the row. A scan steps over the
 //! versions it does not want, and seeks past them where there are many (`STEPS_BEFORE_SEEK`), so that its cost grows
 //! with the rows, not with their history. All rows of a page share one allocation.
 //!
@@ -30,7 +31,7 @@ pub use scan::{Page, ScanOptions, scan};
 
 use bytes::Bytes;
 use meridian_keys::version;
-use meridian_storage::{Cursor, Family, Reader, StorageError, WriteBatch};
+use meridian_storage::{Cursor, Family, Reader, Recall, StorageError, WriteBatch};
 use meridian_types::{Span, Timestamp};
 
 /// So many versions are stepped over before a seek: a step costs a tenth of a seek, and most rows have few versions.
@@ -51,12 +52,34 @@ pub fn get<R: Reader + ?Sized>(
     key: &[u8],
     at: Timestamp,
 ) -> Result<Option<(Timestamp, Bytes)>, StorageError> {
-    let mut cursor = reader.cursor(Family::Data, &version::versions_from(key, at));
+    let mut row = Vec::new();
+    version::push_row_prefix(&mut row, key);
+    let ticket = match reader.recall(&row) {
+        Recall::Newest { at: commit, stored } if commit <= at => {
+            return Ok(parse(&stored, &row)?.map(|_| (commit, stored.slice(1..))));
+        }
+        Recall::Newest { .. } => None,
+        Recall::Unknown(ticket) => ticket,
+    };
+    // A reader that remembers wants the newest version, which is mostly the one that is asked for.
+    let from = if ticket.is_some() { Timestamp::MAX } else { at };
+    let mut cursor = reader.cursor(Family::Data, &version::versions_from(key, from));
     if !cursor.first()? {
         return Ok(None);
     }
-    let (_, commit) = split(&*cursor)?;
-    assert!(commit <= at, "the newest version at or below {at} is at {commit}");
+    let (_, mut commit) = split(&*cursor)?;
+    if let Some(ticket) = ticket {
+        reader.remember(ticket, &row, commit, cursor.value());
+    }
+    if commit > at {
+        assert!(ticket.is_some(), "the newest version at or below {at} is at {commit}");
+        version::push_timestamp(&mut row, at);
+        if !cursor.seek(&row)? {
+            return Ok(None);
+        }
+        (_, commit) = split(&*cursor)?;
+        assert!(commit <= at, "the newest version at or below {at} is at {commit}");
+    }
     Ok(value_of(&*cursor)?.map(|value| (commit, Bytes::copy_from_slice(value))))
 }
 
@@ -163,21 +186,26 @@ pub fn erase_span(batch: &mut WriteBatch, span: &Span) {
 
 /// Splits the version key under the cursor into row prefix and commit timestamp.
 fn split(cursor: &dyn Cursor) -> Result<(&[u8], Timestamp), StorageError> {
-    version::split(cursor.key()).map_err(|e| corrupt(cursor, &e.to_string()))
+    version::split(cursor.key()).map_err(|e| corrupt(cursor.key(), &e.to_string()))
 }
 
 /// The value under the cursor, `None` for a tombstone.
 fn value_of(cursor: &dyn Cursor) -> Result<Option<&[u8]>, StorageError> {
-    match cursor.value().split_first() {
+    parse(cursor.value(), cursor.key())
+}
+
+/// The value in what is stored for the version (or row) `key`, `None` for a tombstone.
+fn parse<'a>(stored: &'a [u8], key: &[u8]) -> Result<Option<&'a [u8]>, StorageError> {
+    match stored.split_first() {
         Some((&VALUE, value)) => Ok(Some(value)),
         Some((&TOMBSTONE, [])) => Ok(None),
-        _ => Err(corrupt(cursor, "neither a value nor a tombstone")),
+        _ => Err(corrupt(key, "neither a value nor a tombstone")),
     }
 }
 
 #[cold]
-fn corrupt(cursor: &dyn Cursor, what: &str) -> StorageError {
-    StorageError::Corruption { detail: format!("version k'{}': {what}", cursor.key().escape_ascii()) }
+fn corrupt(key: &[u8], what: &str) -> StorageError {
+    StorageError::Corruption { detail: format!("version k'{}': {what}", key.escape_ascii()) }
 }
 
 #[cfg(test)]

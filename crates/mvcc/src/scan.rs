@@ -74,7 +74,7 @@ fn forward(cursor: &mut dyn Cursor, page: &mut PageBuilder<'_>) -> Result<(), St
             commit = split(cursor)?.1;
         }
         if let Some(value) = value_of(cursor)? {
-            page.push(&row, value).map_err(|what| corrupt(cursor, &what))?;
+            page.push(&row, value).map_err(|what| corrupt(cursor.key(), &what))?;
             if page.is_full() {
                 return Ok(());
             }
@@ -114,7 +114,7 @@ fn backward(cursor: &mut dyn Cursor, page: &mut PageBuilder<'_>) -> Result<(), S
             }
         }
         if found {
-            page.push(&row, &visible).map_err(|what| corrupt(cursor, &what))?;
+            page.push(&row, &visible).map_err(|what| corrupt(cursor.key(), &what))?;
             if page.is_full() {
                 return Ok(());
             }

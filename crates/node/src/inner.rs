@@ -25,6 +25,7 @@ use crate::log_writer::{Done, Inbox, LogObserver, LogWriter};
 use crate::node::NodeOptions;
 use crate::resting::Resting;
 use crate::room::Room;
+use crate::row_cache::RowCache;
 use crate::snapshots::Snapshots;
 use crate::timer::Timer;
 
@@ -95,7 +96,7 @@ impl Inner {
             options: config.options,
             peers: Mutex::default(),
             clock: config.clock,
-            data: config.data,
+            data: Arc::new(RowCache::new(config.data, config.options.row_cache_bytes)),
             log: config.log,
             transport: config.transport,
             cells: RwLock::default(),

@@ -40,6 +40,7 @@ mod peers;
 mod removal;
 mod resting;
 mod room;
+mod row_cache;
 mod snapshot_rows;
 mod snapshots;
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::{removal, snapshot_rows};
 pub struct NodeConfig {
     /// Who it is.
     pub node: NodeId,
-    /// Holds what the log leads to.
+    /// Holds what the log leads to. Nobody but the node may write to it.
     pub data: Arc<dyn Engine>,
     /// Holds the log.
     pub log: Arc<dyn Engine>,
@@ -49,11 +49,13 @@ pub struct NodeOptions {
     pub log_retain: u64,
     /// While more bytes than this wait for the disk, what would add to them is refused.
     pub backlog_bytes: u64,
+    /// Bytes of rows that are remembered in front of the data engine.
+    pub row_cache_bytes: usize,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        NodeOptions { log_retain: 4_096, backlog_bytes: 64 << 20 }
+        NodeOptions { log_retain: 4_096, backlog_bytes: 64 << 20, row_cache_bytes: 64 << 20 }
     }
 }
 

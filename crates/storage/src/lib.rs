@@ -18,12 +18,14 @@ mod batch;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod memory;
+mod recall;
 
 pub use batch::{Mutation, WriteBatch};
 pub use memory::{CrashPoint, Fault, MemoryEngine};
+pub use recall::{Recall, Ticket};
 
 use bytes::Bytes;
-use meridian_types::Span;
+use meridian_types::{Span, Timestamp};
 
 /// A column family. The ordinals name families on disk and are frozen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -113,6 +115,15 @@ pub trait Reader: Send + Sync {
     fn rows<'a>(&'a self) -> Box<dyn Cursor + 'a> {
         self.cursor(Family::Data, &Span::ALL)
     }
+
+    /// What the reader remembers of the row of [`Family::Data`] whose versions' keys begin with `row` and end with
+    /// eight bytes more. A reader that remembers nothing says so at no cost.
+    fn recall(&self, _row: &[u8]) -> Recall {
+        Recall::Unknown(None)
+    }
+
+    /// Tells the reader a row's newest version, as it was found after `ticket` was given.
+    fn remember(&self, _ticket: Ticket, _row: &[u8], _at: Timestamp, _stored: &[u8]) {}
 }
 
 /// A cursor over the keys of one span of one family. Keys outside the span are never shown.
