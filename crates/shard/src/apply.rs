@@ -267,16 +267,23 @@ impl State {
         reader: &dyn Reader,
         batch: &mut WriteBatch,
     ) {
-        let mut put =
-            |w: &Write| meridian_mvcc::write_version(batch, w.key.as_bytes(), s, w.value.as_deref());
-        for chunk in 0..staged_chunks {
-            let bytes = reader.get(Family::Staged, &local::staged(self.group, txn, chunk));
+        let put = |batch: &mut WriteBatch, writes: &[Write]| {
+            for w in writes {
+                meridian_mvcc::write_version(batch, w.key.as_bytes(), s, w.value.as_deref());
+            }
+        };
+        for number in 0..staged_chunks {
+            let bytes = reader.get(Family::Staged, &local::staged(self.group, txn, number));
             let bytes =
                 bytes.expect("the data engine can be read").expect("chunks precede their commit in the log");
             let chunk = StagedChunk::decode(bytes).expect("a chunk is written whole");
-            chunk.writes.iter().for_each(&mut put);
+            if number == 0 {
+                // Chunks have about the same size, and a list of a million changes is slow to move.
+                batch.reserve(chunk.writes.len() * staged_chunks as usize + writes.len());
+            }
+            put(batch, &chunk.writes);
         }
-        writes.iter().for_each(put);
+        put(batch, writes);
         self.drop_staged(txn, batch);
         self.last_commit = self.last_commit.max(s);
     }

@@ -46,6 +46,11 @@ impl WriteBatch {
         Self::default()
     }
 
+    /// Makes room for so many more changes.
+    pub fn reserve(&mut self, changes: usize) {
+        self.mutations.reserve(changes);
+    }
+
     /// Sets a key.
     pub fn put(&mut self, family: Family, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         let (key, value) = (key.into(), value.into());
