@@ -70,7 +70,7 @@ impl CompiledPoint {
             StatementPlan::PointSelect(p) => Ok((self.select(ctx, p).await?, 0)),
             StatementPlan::PointUpdate(p) => self.update(ctx, p).await,
             StatementPlan::PointDelete(p) => self.delete(ctx, p).await,
-            StatementPlan::PointInsert(m) => self.insert(ctx, m).await,
+            StatementPlan::PointInsert(m) => Box::pin(self.insert(ctx, m)).await,
             _ => panic!("codecs of a point statement were used for another plan"),
         }
     }
@@ -100,12 +100,16 @@ impl CompiledPoint {
         let mut batch = self.reader().batch(1);
         self.reader().read(key.as_bytes(), &value, &mut batch)?;
         if let Some(filter) = &p.filter {
-            batch = ops::keep(ctx, filter, batch).await?;
+            batch = Box::pin(ops::keep(ctx, filter, batch)).await?;
             if batch.is_empty() {
                 return Ok(None);
             }
         }
-        if p.is_identity { Ok(Some(batch)) } else { ops::project(ctx, &p.exprs, &batch).await.map(Some) }
+        if p.is_identity {
+            Ok(Some(batch))
+        } else {
+            Box::pin(ops::project(ctx, &p.exprs, &batch)).await.map(Some)
+        }
     }
 
     /// The old row, locked, if it is there and passes the filter.
@@ -132,17 +136,17 @@ impl CompiledPoint {
         let resolved = ctx.resolve_row(p.assignments.iter().map(|(_, e)| e), row).await?;
         let new = dml::assign(ctx.scope_with(&resolved), &old, &p.assignments, row)?;
         let new = [new];
-        Constraints::new(&p.table, &p.checks).check(ctx, &new).await?;
+        Box::pin(Constraints::new(&p.table, &p.checks).check(ctx, &new)).await?;
         let stmt = ctx.stmt;
         if !self.keeps_unique_keys {
-            self.check_unique(ctx, p, &old, &new[0]).await?;
+            Box::pin(self.check_unique(ctx, p, &old, &new[0])).await?;
         }
         let mut writes = Vec::with_capacity(1 + 2 * self.writer.secondary.len());
         self.writer.update(&old, &new[0], &self.changed, &mut writes)?;
         stmt.wait(stmt.txn.write(writes)).await?;
         let rows = match &p.returning {
             None => None,
-            Some(exprs) => Some(ops::project(ctx, exprs, &table_batch(&p.table, &new)).await?),
+            Some(exprs) => Some(Box::pin(ops::project(ctx, exprs, &table_batch(&p.table, &new))).await?),
         };
         Ok((rows, 1))
     }
@@ -171,7 +175,7 @@ impl CompiledPoint {
         stmt.wait(stmt.txn.write(writes)).await?;
         let rows = match &p.returning {
             None => None,
-            Some(exprs) => Some(ops::project(ctx, exprs, &table_batch(&p.table, &[old])).await?),
+            Some(exprs) => Some(Box::pin(ops::project(ctx, exprs, &table_batch(&p.table, &[old]))).await?),
         };
         Ok((rows, 1))
     }

@@ -91,7 +91,7 @@ impl Session {
         }
         let guard = match catalog.try_acquire() {
             Ok(Some(guard)) => guard,
-            _ => self.cancel.guard(catalog.acquire()).await?.map_err(sql_error)?,
+            _ => self.cancel.guard(Box::pin(catalog.acquire())).await?.map_err(sql_error)?,
         };
         t.lease = Some(Lease::new(guard));
         Ok(())
@@ -110,7 +110,8 @@ impl Session {
         }
         self.past = None;
         let of_block = self.transaction.as_ref().and_then(|t| t.modes.as_of);
-        let moment = match parsed.as_of(&self.eval_context())?.or(of_block) {
+        let said = if parsed.has_as_of() { parsed.as_of(&self.eval_context())? } else { None };
+        let moment = match said.or(of_block) {
             Some(AsOf::At(at)) => at,
             Some(AsOf::Ago(nanos)) => {
                 let now = self.shared.kv.now().map_err(sql_error)?;
@@ -121,7 +122,7 @@ impl Session {
                 None => return Ok(()),
             },
         };
-        let catalog = self.cancel.guard(self.shared.catalog.at(moment)).await?;
+        let catalog = self.cancel.guard(Box::pin(self.shared.catalog.at(moment))).await?;
         let catalog = catalog.map_err(|e| e.into_sql(sql_error))?;
         self.past = Some(Past { at: moment, catalog });
         Ok(())
@@ -174,7 +175,8 @@ impl Session {
         // What takes long comes before the permit, which lasts no longer than the schema lease.
         self.cancel.guard(kv.send_ahead()).await?.map_err(sql_error)?;
         if let Some(change) = t.changed_catalog {
-            return self.ddl_services().commit_block(kv, change, &lease.guard, &lease.used).await;
+            let services = self.ddl_services();
+            return Box::pin(services.commit_block(kv, change, &lease.guard, &lease.used)).await;
         }
         let permit = self.cancel.guard(self.shared.catalog.commit_permit(&lease.guard, &lease.used)).await?;
         let permit = permit.map_err(sql_error)?.ok_or_else(outdated_plan)?;

@@ -32,10 +32,10 @@ impl Session {
     pub async fn copy_done(&mut self, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
         let Some(copy) = self.copy.take() else { return Err(not_copying()) };
         let (rest, is_simple) = (copy.rest, copy.is_simple);
-        let result = match copy.input.finish().await {
+        let result = match Box::pin(copy.input.finish()).await {
             Ok(rows) => {
                 self.complete(sink, CommandTag::Copy(rows));
-                if rest.is_empty() { Ok(Flow::Done) } else { self.run_several(rest, sink).await }
+                if rest.is_empty() { Ok(Flow::Done) } else { Box::pin(self.run_several(rest, sink)).await }
             }
             Err(e) => Err(e),
         };

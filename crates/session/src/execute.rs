@@ -90,6 +90,9 @@ impl Session {
     }
 
     /// Runs a statement in the open transaction. `describes`: rows are announced, as simple queries do.
+    ///
+    /// Futures are copied when they are awaited: all but the point statements' are boxed, so that these, which are short
+    /// enough to mind, copy little.
     pub(crate) async fn run_plan(
         &mut self,
         plan: &Arc<CachedPlan>,
@@ -107,21 +110,21 @@ impl Session {
         if let StatementPlan::Session(s) = &planned.plan
             && !matches!(s.as_ref(), SessionStatement::Copy(_))
         {
-            return self.run_control(s, describes, rows.as_ref(), sink).await;
+            return Box::pin(self.run_control(s, describes, rows.as_ref(), sink)).await;
         }
         if let StatementPlan::Ddl(ddl) = &planned.plan {
-            self.run_ddl(ddl, &planned, sink).await?;
+            Box::pin(self.run_ddl(ddl, &planned, sink)).await?;
             return Ok(Flow::Done);
         }
         let statement = self.statement(&planned, params)?;
         match &planned.plan {
             StatementPlan::Query(_) => {
-                self.run_query(plan, statement, rows, describes, sink).await?;
+                Box::pin(self.run_query(plan, statement, rows, describes, sink)).await?;
             }
             StatementPlan::Explain(_) => {
-                self.run_explain(plan, statement, describes, sink).await?;
+                Box::pin(self.run_explain(plan, statement, describes, sink)).await?;
             }
-            StatementPlan::Session(_) => return self.run_copy(statement, sink).await,
+            StatementPlan::Session(_) => return Box::pin(self.run_copy(statement, sink)).await,
             _ => {
                 let point =
                     plan.point.as_ref().expect("the codecs of a point statement are made with its plan");

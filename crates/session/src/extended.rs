@@ -92,26 +92,26 @@ impl Session {
     /// # Errors
     /// What parsing and planning find; 42P05 for a name in use.
     pub async fn parse(&mut self, name: &str, sql: &str, param_oids: &[u32]) -> Result<(), SqlError> {
-        self.begin_statement(sql);
+        let text: Arc<str> = sql.into();
+        self.begin_statement(text.clone());
         let result = match self.fresh_catalog().await {
-            Ok(()) => self.parse_inner(name, sql, param_oids).await,
+            Ok(()) => self.parse_inner(name, text, param_oids).await,
             Err(e) => Err(e),
         };
         self.end_message(result).await
     }
 
-    async fn parse_inner(&mut self, name: &str, sql: &str, param_oids: &[u32]) -> Result<(), SqlError> {
+    async fn parse_inner(&mut self, name: &str, text: Arc<str>, param_oids: &[u32]) -> Result<(), SqlError> {
         if name.is_empty() {
             self.statements.remove("");
         } else if self.statements.contains_key(name) {
             return Err(duplicate_statement(name));
         }
         let declared = param_oids.iter().map(|&oid| declared_type(oid)).collect::<Result<Vec<_>, _>>()?;
-        let text: Arc<str> = sql.into();
         let (parsed, plan) = match self.cached(&text, &declared) {
             Some((parsed, plan)) => (Some(parsed), plan),
             None => {
-                let mut statements = meridian_plan::parse(sql).map_err(|e| self.unless_failed(e))?;
+                let mut statements = meridian_plan::parse(&text).map_err(|e| self.unless_failed(e))?;
                 if statements.len() > 1 {
                     return Err(cannot_insert_several());
                 }
@@ -203,7 +203,7 @@ impl Session {
         let prepared = self.find_statement(statement)?;
         if portal.is_empty() {
             self.portals.remove("");
-        } else if self.portals.contains_key(portal) {
+        } else if self.portals.get(portal).is_some() {
             return Err(SqlError::new(
                 SqlState::DUPLICATE_CURSOR,
                 format!("cursor \"{portal}\" already exists"),
@@ -238,7 +238,7 @@ impl Session {
         let params = if types.is_empty() { Vec::new() } else { self.decode_params(types, bind)? };
         let rows = plan.rows_as(bind.result_formats);
         let state = PortalState::New;
-        self.portals.insert(portal.to_owned(), Portal { prepared, plan, params, rows, state });
+        self.portals.insert(portal, Portal { prepared, plan, params, rows, state });
         Ok(())
     }
 
@@ -319,7 +319,7 @@ impl Session {
         sink: &mut dyn ResultSink,
     ) -> Result<Flow, SqlError> {
         let Some(mut portal) = self.portals.remove(name) else { return Err(unknown_portal(name)) };
-        self.begin_statement(&portal.prepared.text.clone());
+        self.begin_statement(portal.prepared.text.clone());
         if let PortalState::New = portal.state {
             if self.transaction.is_none() {
                 self.begin(false);
@@ -340,8 +340,8 @@ impl Session {
             let execution = Execution::start(statement.clone());
             portal.state = PortalState::Running(Box::new(Running { execution, statement, pending: None }));
         }
-        let outcome = self.fetch(&mut portal, max_rows, sink).await;
-        self.portals.insert(name.to_owned(), portal);
+        let outcome = Box::pin(self.fetch(&mut portal, max_rows, sink)).await;
+        self.portals.insert(name, portal);
         outcome.map(|()| Flow::Done)
     }
 
@@ -370,7 +370,7 @@ impl Session {
         if let (Err(e), Some(r)) = (&result, &replay)
             && is_retry(e)
         {
-            result = self.run_again(r, e.clone(), sink).await;
+            result = Box::pin(self.run_again(r, e.clone(), sink)).await;
         }
         let flow = result?;
         if let Some(r) = &mut replay {
@@ -381,7 +381,7 @@ impl Session {
         let tag = command_tag(&portal.plan.planned.tag, 0, 0);
         portal.state = PortalState::Done(tag);
         if flow == Flow::Done && self.transaction.is_some() {
-            self.portals.insert(name.to_owned(), portal);
+            self.portals.insert(name, portal);
         }
         Ok(flow)
     }
@@ -487,7 +487,7 @@ impl Session {
         if let (Err(e), Some(r)) = (&result, replay)
             && is_retry(e)
         {
-            result = self.commit_again(&r, e.clone(), sink).await;
+            result = Box::pin(self.commit_again(&r, e.clone(), sink)).await;
         }
         if result.is_err() {
             self.fail().await;

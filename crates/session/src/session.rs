@@ -16,8 +16,9 @@ use crate::api::{Flow, ResultSink, SessionParams, Severity, TransactionStatus};
 use crate::block::{Transaction, in_failed_transaction};
 use crate::cache::{CachedPlan, PlanCache};
 use crate::catalog_access::Past;
-use crate::extended::{Portal, Prepared, Replay};
+use crate::extended::{Prepared, Replay};
 use crate::factory::{SessionInfo, Shared};
+use crate::portals::Portals;
 use crate::settings::Settings;
 use crate::settings::staleness::POSTGRES_EPOCH_MICROS;
 use crate::simple::{Query, Simple};
@@ -36,7 +37,7 @@ pub struct Session {
     pub(crate) info: Arc<Mutex<SessionInfo>>,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) statements: HashMap<String, Arc<Prepared>>,
-    pub(crate) portals: HashMap<String, Portal>,
+    pub(crate) portals: Portals,
     pub(crate) plans: PlanCache,
     /// Where in the sink the last command tag is.
     pub(crate) last_tag: Option<(u64, u64)>,
@@ -100,7 +101,7 @@ impl Session {
             info,
             transaction: None,
             statements: HashMap::new(),
-            portals: HashMap::new(),
+            portals: Portals::default(),
             plans: PlanCache::default(),
             last_tag: None,
             replay: None,
@@ -146,8 +147,9 @@ impl Session {
     /// # Errors
     /// The first error of a statement; what came before it in the same implicit transaction is undone.
     pub async fn simple_query(&mut self, sql: &str, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
-        self.begin_statement(sql);
-        let result = self.run_simple(sql, sink).await;
+        let text: Arc<str> = sql.into();
+        self.begin_statement(text.clone());
+        let result = self.run_simple(text, sink).await;
         self.end_request(result, sink).await
     }
 
@@ -160,7 +162,10 @@ impl Session {
             return self.lease().await;
         }
         if !matches!(self.shared.catalog.try_acquire(), Ok(Some(_))) {
-            self.cancel.guard(self.shared.catalog.acquire()).await?.map_err(meridian_exec::sql_error)?;
+            self.cancel
+                .guard(Box::pin(self.shared.catalog.acquire()))
+                .await?
+                .map_err(meridian_exec::sql_error)?;
         }
         Ok(())
     }
@@ -169,18 +174,18 @@ impl Session {
         self.transaction.as_ref().is_some_and(|t| t.is_failed)
     }
 
-    async fn run_simple(&mut self, sql: &str, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
+    async fn run_simple(&mut self, text: Arc<str>, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
         // A query string destroys the unnamed statement and portal.
         self.portals.remove("");
         self.statements.remove("");
         self.fresh_catalog().await?;
-        match self.prepare_simple(sql).await? {
+        match self.prepare_simple(text).await? {
             Query::Empty => {
                 sink.empty_query();
                 Ok(Flow::Done)
             }
             Query::One(statement) => self.run_alone(statement, sink).await,
-            Query::Several(statements) => self.run_several(statements, sink).await,
+            Query::Several(statements) => Box::pin(self.run_several(statements, sink)).await,
         }
     }
 
@@ -328,13 +333,13 @@ impl Session {
     }
 
     /// A request begins.
-    pub(crate) fn begin_statement(&mut self, sql: &str) {
+    pub(crate) fn begin_statement(&mut self, text: Arc<str>) {
         self.cancel.reset();
         self.start_timeout();
         self.last_tag = None;
         let mut info = self.info.lock();
         info.state = "active";
-        info.query = sql.into();
+        info.query = text;
         info.query_started = now_micros();
     }
 

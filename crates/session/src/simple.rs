@@ -42,8 +42,8 @@ pub(crate) enum Query {
 
 impl Session {
     /// Finds or makes the plan of a query string of one statement; takes several apart.
-    pub(crate) async fn prepare_simple(&mut self, sql: &str) -> Result<Query, SqlError> {
-        let text: Arc<str> = sql.into();
+    pub(crate) async fn prepare_simple(&mut self, text: Arc<str>) -> Result<Query, SqlError> {
+        let sql = &*text;
         if let Some((parsed, plan)) = self.cached(&text, &[]) {
             return Ok(Query::One(Simple { parsed, plan, params: Vec::new(), text: None }));
         }

@@ -134,7 +134,7 @@ impl CopyIn {
             }
             self.take_record(range)?;
             if self.batch.len() >= WRITE_ROWS {
-                self.flush().await?;
+                Box::pin(self.flush()).await?;
             }
         }
         Ok(())

@@ -115,7 +115,7 @@ impl<'a> Ctx<'a> {
         }
         let mut out = Resolved::none();
         for s in found {
-            let answer = self.answer(s, row).await;
+            let answer = Box::pin(self.answer(s, row)).await;
             out.answers.push((address(s), Answer::Constant(answer)));
         }
         Ok(out)

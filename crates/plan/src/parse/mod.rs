@@ -67,6 +67,11 @@ impl ParsedStatement {
         self.hooks.as_of.as_ref().map(|clause| clause.resolve(eval)).transpose()
     }
 
+    /// Whether it says `AS OF SYSTEM TIME`.
+    pub fn has_as_of(&self) -> bool {
+        self.hooks.as_of.is_some()
+    }
+
     /// Whether it is a query, which may read at a staleness that the session has set.
     pub fn is_query(&self) -> bool {
         matches!(&*self.syntax, Syntax::Ast(Statement::Query(_)))
@@ -90,14 +95,16 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
         ));
     }
     let source: Arc<str> = Arc::from(sql);
-    let tokens = tokenize(sql)?;
+    let mut tokens = tokenize(sql)?.into_iter();
     let mut out = Vec::with_capacity(1);
     let offsets = Offsets::new(sql);
-    for piece in tokens.split(|t| t.token == Token::SemiColon) {
+    while tokens.len() > 0 {
+        // Moved, not cloned: each token owns its text.
+        let piece: Vec<TokenWithSpan> = tokens.by_ref().take_while(|t| t.token != Token::SemiColon).collect();
         let (Some(first), Some(last)) = (piece.first(), piece.last()) else { continue };
         let range = (offsets.byte(first.span.start.column), offsets.byte(last.span.end.column));
-        let is_deep = limits::check(piece)?;
-        let mut statement = parse_statement(piece.to_vec(), &source, range)?;
+        let is_deep = limits::check(&piece)?;
+        let mut statement = parse_statement(piece, &source, range)?;
         statement.is_deep = is_deep;
         out.push(statement);
     }
