@@ -31,6 +31,7 @@ use bytes::Bytes;
 use meridian_types::{Key, Span, Timestamp, TtInterval, TxnId};
 
 /// The store, as one node sees it.
+#[async_trait]
 pub trait Kv: Send + Sync {
     /// TrueTime on this node.
     fn now(&self) -> Result<TtInterval, KvError>;
@@ -40,6 +41,13 @@ pub trait Kv: Send + Sync {
 
     /// Begins a read-only transaction.
     fn begin_read_only(&self, options: ReadOnlyOptions) -> Box<dyn KvTxn>;
+
+    /// Writes versions at `at`, a moment of the past, beneath whatever is newer: the backfill of an index. It takes no
+    /// locks, conflicts with nobody, and may be done again. Nothing is written any more once absolute time may be past
+    /// `until`. The caller sees to it that nobody reads these keys at or above `at` yet; readers may come at timestamps
+    /// above the one that is returned, once this has returned.
+    async fn fill(&self, at: Timestamp, until: Timestamp, writes: Vec<KvWrite>)
+    -> Result<Timestamp, KvError>;
 }
 
 /// How a read-write transaction begins.

@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use meridian_types::{Duration, Key, NodeId, Span, Timestamp, TtInterval, TxnId, limits};
 use parking_lot::{Mutex, MutexGuard};
@@ -35,7 +36,7 @@ use tokio::sync::Notify;
 use crate::memory::locks::LockSet;
 use crate::memory::snapshot::MemorySnapshot;
 use crate::memory::txn::MemoryTxn;
-use crate::{Kv, KvError, KvTxn, ReadOnlyOptions, ReadWriteOptions, ScanPage};
+use crate::{Kv, KvError, KvTxn, KvWrite, ReadOnlyOptions, ReadWriteOptions, RetryReason, ScanPage};
 
 /// The only node.
 const NODE: NodeId = NodeId::new(1);
@@ -235,6 +236,7 @@ fn page<'a>(
     ScanPage { rows, resume }
 }
 
+#[async_trait]
 impl Kv for MemoryKv {
     fn now(&self) -> Result<TtInterval, KvError> {
         Ok(TtInterval::exact(self.inner.lock().now()))
@@ -251,5 +253,29 @@ impl Kv for MemoryKv {
 
     fn begin_read_only(&self, options: ReadOnlyOptions) -> Box<dyn KvTxn> {
         Box::new(MemorySnapshot::new(Arc::clone(&self.inner), options.bound))
+    }
+
+    async fn fill(
+        &self,
+        at: Timestamp,
+        until: Timestamp,
+        writes: Vec<KvWrite>,
+    ) -> Result<Timestamp, KvError> {
+        let mut state = self.inner.lock();
+        let now = state.now();
+        if now > until {
+            return Err(KvError::Retry { reason: RetryReason::NoTimestamp });
+        }
+        if at > now {
+            return Err(KvError::InFuture { at });
+        }
+        for KvWrite { key, value } in writes {
+            let versions = state.data.entry(key).or_default();
+            match versions.binary_search_by_key(&at, |(ts, _)| *ts) {
+                Ok(same) => versions[same].1 = value,
+                Err(place) => versions.insert(place, (at, value)),
+            }
+        }
+        Ok(at)
     }
 }

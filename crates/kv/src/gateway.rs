@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use meridian_kv_api::{Kv, KvError, KvTxn, ReadOnlyOptions, ReadWriteOptions};
+use async_trait::async_trait;
+use meridian_kv_api::{Kv, KvError, KvTxn, KvWrite, ReadOnlyOptions, ReadWriteOptions};
 use meridian_rpc::ShardClient;
 use meridian_types::{NodeId, SeededRng, Timestamp, TtInterval, TxnId};
 use parking_lot::Mutex;
@@ -152,6 +153,7 @@ impl Core {
     }
 }
 
+#[async_trait]
 impl Kv for Gateway {
     fn now(&self) -> Result<TtInterval, KvError> {
         self.core.now()
@@ -163,5 +165,14 @@ impl Kv for Gateway {
 
     fn begin_read_only(&self, options: ReadOnlyOptions) -> Box<dyn KvTxn> {
         Box::new(Snapshot::new(Arc::clone(&self.core), options))
+    }
+
+    async fn fill(
+        &self,
+        at: Timestamp,
+        until: Timestamp,
+        writes: Vec<KvWrite>,
+    ) -> Result<Timestamp, KvError> {
+        self.core.fill(at, until, writes).await
     }
 }

@@ -50,6 +50,9 @@ pub(crate) const STAGES_IN_FLIGHT: usize = 4;
 /// Bytes of writes in one message of a commit. Beyond it they are staged in chunks of this size first.
 pub(crate) const CHUNK_BYTES: usize = limits::ENTRY_BYTES_MAX;
 
+/// Bytes of a backfill in one log entry: small enough that a commit behind it on the disk is not held up noticeably.
+pub(crate) const FILL_BYTES: usize = 128 << 10;
+
 /// Ids taken from a counter at once; a restart loses the rest.
 pub(crate) const ID_BLOCK: u64 = 16;
 
@@ -59,3 +62,4 @@ pub(crate) const STATUS_ROWS: u64 = 4_096;
 const _: () = assert!(GIVE_UP_AFTER.as_nanos() as u64 > 2 * limits::LEASE.as_nanos());
 const _: () = assert!(PAUSE_MIN.as_nanos() <= PAUSE_MAX.as_nanos());
 const _: () = assert!(CHUNK_BYTES <= limits::ENTRY_BYTES_MAX);
+const _: () = assert!(FILL_BYTES <= limits::ENTRY_BYTES_MAX);

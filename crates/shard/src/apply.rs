@@ -45,6 +45,7 @@ pub(crate) enum Effect {
     AbortRecorded { txn: TxnId },
     Forgotten { txn: TxnId },
     RolledBack { txn: TxnId },
+    Filled,
     Split { left: ShardDescriptor, right: ShardDescriptor },
     Membership,
 }
@@ -234,6 +235,13 @@ impl State {
                 self.write_horizon(self.group, batch);
                 Effect::None
             }
+            Command::Fill { at, writes } => {
+                for w in &writes {
+                    assert!(self.descriptor.span.contains(w.key.as_bytes()), "a fill outside of its shard");
+                    meridian_mvcc::write_version(batch, w.key.as_bytes(), at, w.value.as_deref());
+                }
+                Effect::Filled
+            }
             Command::Lead => unreachable!("its origin matters, so the caller deals with it"),
         }
     }
@@ -360,7 +368,8 @@ impl State {
             | Command::Forget { .. }
             | Command::Rollback { .. }
             | Command::Lead
-            | Command::Collect { .. } => false,
+            | Command::Collect { .. }
+            | Command::Fill { .. } => false,
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Lead,
     /// Reads below the horizon are refused from here on, so that versions that only they could see may go.
     Collect { horizon: Timestamp },
+    /// Versions at a timestamp of the past.
+    Fill { at: Timestamp, writes: Vec<Write> },
 }
 
 const COMMIT: u8 = 1;
@@ -51,6 +53,7 @@ const ROLLBACK: u8 = 8;
 const SPLIT: u8 = 9;
 const LEAD: u8 = 10;
 const COLLECT: u8 = 11;
+const FILL: u8 = 12;
 
 /// A chunk of staged writes with the span that its transaction has locked for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,7 +91,9 @@ fn size_of_writes(writes: &[Write]) -> usize {
 impl Command {
     pub(crate) fn encode(&self, origin: Ballot) -> Bytes {
         let writes = match self {
-            Command::Commit { writes, .. } | Command::Decide { writes, .. } => writes,
+            Command::Commit { writes, .. }
+            | Command::Decide { writes, .. }
+            | Command::Fill { writes, .. } => writes,
             Command::Stage { staged, .. } => &staged.writes,
             Command::Prepare(record) => &record.writes,
             _ => &Vec::new(),
@@ -128,6 +133,9 @@ impl Command {
             Command::Collect { horizon } => {
                 e.u8(COLLECT).timestamp(*horizon);
             }
+            Command::Fill { at, writes } => {
+                e.u8(FILL).timestamp(*at).writes(writes);
+            }
         }
         e.finish()
     }
@@ -160,6 +168,7 @@ impl Command {
             }
             LEAD => Command::Lead,
             COLLECT => Command::Collect { horizon: d.timestamp()? },
+            FILL => Command::Fill { at: d.timestamp()?, writes: d.writes()? },
             other => return Err(CodecError::Tag(other)),
         };
         d.finish((origin, command))
@@ -170,7 +179,8 @@ impl Command {
         match self {
             Command::Commit { s, .. }
             | Command::Decide { s, .. }
-            | Command::Resolve { outcome: Outcome::Committed(s), .. } => Some(*s),
+            | Command::Resolve { outcome: Outcome::Committed(s), .. }
+            | Command::Fill { at: s, .. } => Some(*s),
             Command::Stage { .. }
             | Command::Prepare(_)
             | Command::Resolve { outcome: Outcome::Aborted, .. }

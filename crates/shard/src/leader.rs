@@ -196,6 +196,8 @@ pub(crate) struct Leader {
     pub(crate) splitting: Option<Splitting>,
     pub(crate) handing_over: Option<HandingOver>,
     pub(crate) changing: Option<Changing>,
+    /// Fills in flight, and who waits for them.
+    pub(crate) fills: BTreeMap<Slot, RequestId>,
     pub(crate) next_scan: Timestamp,
 }
 
@@ -227,6 +229,7 @@ impl Leader {
             splitting: None,
             handing_over: None,
             changing: None,
+            fills: BTreeMap::new(),
             next_scan: Timestamp::ZERO,
         }
     }

@@ -21,6 +21,7 @@
 //! | `apply.rs`, `state.rs` | the replicated state machine |
 //! | `command.rs`, `codec.rs` | what is persisted |
 //! | `split.rs`, `hand_over.rs`, `membership.rs` | splits, change of leader, change of members |
+//! | `fill.rs` | versions beneath newer ones: backfills |
 //! | `garbage.rs` | the horizon below which versions are not kept |
 //! | `resting.rs`, `beats` | groups in which nothing happens |
 //!
@@ -40,6 +41,7 @@ mod commit;
 mod config;
 mod coordinator;
 mod driver;
+mod fill;
 mod garbage;
 mod hand_over;
 mod leader;

@@ -272,6 +272,16 @@ pub enum Request {
         /// Its group, allocated by the caller.
         new_group: GroupId,
     },
+    /// Writes versions at a timestamp of the past, beneath whatever is newer, without locks: the backfill of an index that
+    /// nobody reads yet (see `fill.rs`). Answered with [`Response::Closed`] once applied. Idempotent.
+    Fill {
+        /// The versions' timestamp.
+        at: Timestamp,
+        /// Not proposed any more when absolute time may be past this: the end of the writer's lease.
+        until: Timestamp,
+        /// The versions.
+        writes: Vec<Write>,
+    },
     /// Makes a node a member, another kind of member, or none. Answered when it is so; asking again does no harm.
     ChangeReplica {
         /// Whose replica.
@@ -312,7 +322,8 @@ pub enum Response {
     Voted(Vote),
     /// To `QueryOutcome`; `None` where undecided and `abort_unknown` was not set.
     Outcome(Option<Outcome>),
-    /// To `CloseTimestamp`: everything at or below `closed` is in slots up to `through`.
+    /// To `CloseTimestamp`: everything at or below `closed` is in slots up to `through`. To `Fill`: it is in slot
+    /// `through`, which whoever serves a timestamp above `closed` has applied.
     Closed {
         /// At or above the timestamp asked for.
         closed: Timestamp,

@@ -236,6 +236,9 @@ impl Replica {
         if let Some(changing) = leader.changing {
             cx.reply(changing.id, Err(ShardError::OutcomeUnknown));
         }
+        for id in leader.fills.into_values() {
+            cx.reply(id, Err(refused.clone()));
+        }
         let split = leader.splitting.iter().map(|s| (s.id, s.proposed));
         for (id, proposed) in split.chain(leader.handing_over.iter().map(|h| (h.id, false))) {
             cx.reply(id, Err(if proposed { ShardError::OutcomeUnknown } else { refused.clone() }));
@@ -294,7 +297,11 @@ impl Replica {
             if let Some(leader) = self.leader.as_mut() {
                 leader.in_flight.remove(&slot);
                 leader.floor = leader.floor.max(self.state.shown);
-                self.on_effect(effect, cx);
+                if effect == Effect::Filled {
+                    self.on_filled(slot, cx);
+                } else {
+                    self.on_effect(effect, cx);
+                }
             }
         }
         self.ripen_closings();
@@ -303,7 +310,7 @@ impl Replica {
 
     fn on_effect(&mut self, effect: Effect, cx: &mut Step<'_>) {
         match effect {
-            Effect::None | Effect::RolledBack { .. } => {}
+            Effect::None | Effect::RolledBack { .. } | Effect::Filled => {}
             Effect::Committed { txn, s } => self.on_committed(txn, s, cx),
             Effect::Staged { txn, chunk } => self.on_staged(txn, chunk, cx),
             Effect::Prepared { txn } => self.on_prepared(txn, cx),
@@ -403,6 +410,7 @@ impl Replica {
             }
             Request::CloseTimestamp { at } => self.close_for_reader(id, at, cx),
             Request::Split { at, new_group } => self.split(id, at, new_group, cx),
+            Request::Fill { at, until, writes } => self.fill(id, at, until, writes, cx),
             Request::ChangeReplica { node, kind } => self.change_replica(id, node, kind, cx),
             Request::TransferLeader { to } => self.transfer_leader(id, to, cx),
         }
@@ -413,6 +421,7 @@ impl Replica {
         let Some(leader) = self.leader.as_mut() else { return };
         leader.stalled.retain(|(other, _, _)| *other != id);
         leader.retry.retain(|(other, _, _)| *other != id);
+        leader.fills.retain(|_, other| *other != id);
         leader.awaits.retain(|_, replies| {
             replies.retain(|(other, _)| *other != id);
             !replies.is_empty()

@@ -578,6 +578,62 @@ fn reads_below_the_horizon_are_refused_and_the_horizon_outlives_splits_and_resta
 }
 
 #[test]
+fn a_fill_lies_beneath_what_is_newer_and_meets_nobody() {
+    let mut shard = Shard::new();
+    let before = shard.commit(blind(1), vec![put("row", "0")]).unwrap();
+    shard.pass(Duration::from_millis(10));
+    shard.commit(blind(2), vec![put("b", "live"), Write { key: key("c"), value: None }]).unwrap();
+    let locked = shard.lock(blind(10), LockMode::Exclusive, get("a"));
+    shard.locked(locked);
+    let (_, shown) = shard.strong("row");
+
+    let fill = |at, until| Request::Fill {
+        at,
+        until,
+        writes: vec![put("a", "fill"), put("b", "fill"), put("c", "fill")],
+    };
+    let until = shard.time + Duration::from_secs(1);
+    let filled = shard.call(fill(before, until));
+    assert!(matches!(filled, Ok(Response::Closed { .. })), "{filled:?}");
+    assert_eq!(shard.strong("row").1, shown, "what is shown does not move");
+    let newest = |k: &str| meridian_mvcc_get(&shard.engine, k, Timestamp::MAX);
+    let then = |k: &str| meridian_mvcc_get(&shard.engine, k, before);
+    assert_eq!(newest("a").as_deref(), Some(&b"fill"[..]), "beneath a lock");
+    assert_eq!(newest("b").as_deref(), Some(&b"live"[..]));
+    assert_eq!(newest("c"), None, "a deletion stays one");
+    assert!(["a", "b", "c"].iter().all(|k| then(k).as_deref() == Some(&b"fill"[..])));
+
+    let late = shard.call(fill(before, shard.time.saturating_sub(Duration::from_secs(1))));
+    assert_eq!(late, Err(ShardError::Aborted { reason: AbortReason::NoTimestamp }));
+    let ahead = shard.time + Duration::from_millis(500);
+    assert_eq!(shard.call(fill(ahead, until)), Err(ShardError::InFuture { at: ahead }));
+}
+
+fn meridian_mvcc_get(engine: &MemoryEngine, k: &str, at: Timestamp) -> Option<Bytes> {
+    meridian_mvcc::get(engine, k.as_bytes(), at).unwrap().map(|(_, value)| value)
+}
+
+#[test]
+fn a_fill_says_what_followers_may_believe_and_is_refused_beyond_its_shard() {
+    let mut shard = Shard::new();
+    let before = shard.commit(blind(1), vec![put("a", "0")]).unwrap();
+    shard.pass(Duration::from_millis(10));
+    let ahead = shard.time + Duration::from_millis(300);
+    shard.call(Request::CloseTimestamp { at: ahead }).unwrap();
+    let until = shard.time + Duration::from_secs(1);
+    let fill = |k: &str| Request::Fill { at: before, until, writes: vec![put(k, "fill")] };
+    let Ok(Response::Closed { closed, through }) = shard.call(fill("z")) else { panic!("filled") };
+    assert_eq!(closed, ahead, "a follower may serve up to here without the fill");
+    let next = shard.call(Request::CloseTimestamp { at: ahead.next() });
+    let Ok(Response::Closed { through: later, .. }) = next else { panic!("{next:?}") };
+    assert!(later >= through, "and above it only with the fill");
+
+    shard.call(Request::Split { at: key("m"), new_group: GroupId::new(8) }).unwrap();
+    assert!(matches!(shard.call(fill("z")), Err(ShardError::WrongShard { .. })));
+    assert!(shard.call(fill("b")).is_ok());
+}
+
+#[test]
 fn a_restart_finds_prepared_transactions_locked() {
     let mut shard = Shard::new();
     shard.prepare(blind(10), vec![put("a", "1")]).unwrap();

@@ -337,6 +337,10 @@ impl State {
                 let (left, right) = self.split(g, at, new_group);
                 Ok(Response::Split { left, right })
             }
+            Request::Fill { at, writes, .. } => {
+                self.apply(writes, at);
+                Ok(Response::Closed { closed: Timestamp::ZERO, through: meridian_types::Slot::ZERO })
+            }
             Request::ChangeReplica { node, kind } => self.change_replica(g, node, kind),
             Request::TransferLeader { to } => {
                 self.leaders.insert(g, to);
@@ -452,6 +456,9 @@ impl State {
             }
             Request::CloseTimestamp { at } => format!("CloseTimestamp {at}"),
             Request::Split { at, new_group } => format!("Split at {} into {new_group:?}", text(at)),
+            Request::Fill { at, writes, .. } => {
+                format!("Fill {} at {}", render_writes(writes, 0), at.as_nanos())
+            }
             Request::ChangeReplica { node, kind } => format!("ChangeReplica {node:?} to {kind:?}"),
             Request::TransferLeader { to } => format!("TransferLeader to {to:?}"),
         }
@@ -469,9 +476,10 @@ fn keys_of(request: &Request) -> Vec<Span> {
             ops.iter().map(span).collect()
         }
         Request::Stage { lock, .. } => vec![lock.clone()],
-        Request::Commit { writes, .. } | Request::Prepare { writes, .. } | Request::Decide { writes, .. } => {
-            of_writes(writes)
-        }
+        Request::Commit { writes, .. }
+        | Request::Prepare { writes, .. }
+        | Request::Decide { writes, .. }
+        | Request::Fill { writes, .. } => of_writes(writes),
         Request::QueryOutcome { key, .. } | Request::Split { at: key, .. } => vec![Span::point(key)],
         Request::Resolve { .. }
         | Request::Forget { .. }

@@ -276,6 +276,9 @@ impl From<Request> for proto::Request {
             Request::Split { at, new_group } => {
                 K::Split(q::Split { at: at.into_bytes(), new_group: new_group.get() })
             }
+            Request::Fill { at, until, writes } => {
+                K::Fill(q::Fill { at: at.as_nanos(), until: until.as_nanos(), writes: each(writes) })
+            }
             Request::ChangeReplica { node, kind } => {
                 let member = kind.map(|kind| (node, kind).into());
                 K::ChangeReplica(q::ChangeReplica { node: node.get(), member })
@@ -338,6 +341,7 @@ impl TryFrom<proto::Request> for Request {
                 node: NodeId::new(m.node),
                 kind: maybe::<_, (NodeId, meridian_paxos::MemberKind)>(m.member)?.map(|(_, kind)| kind),
             },
+            K::Fill(m) => Request::Fill { at: ts(m.at), until: ts(m.until), writes: each(m.writes) },
             K::TransferLeader(m) => Request::TransferLeader { to: NodeId::new(m.to) },
         })
     }

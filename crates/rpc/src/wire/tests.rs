@@ -125,6 +125,11 @@ fn requests() -> Vec<Request> {
         Request::ChangeReplica { node: NodeId::new(3), kind: None },
         Request::ChangeReplica { node: NodeId::new(3), kind: Some(MemberKind::ReadOnly) },
         Request::TransferLeader { to: NodeId::new(3) },
+        Request::Fill {
+            at: Timestamp::from_nanos(5),
+            until: Timestamp::from_nanos(9),
+            writes: vec![Write { key: key("a"), value: Some(Bytes::from_static(b"v")) }],
+        },
     ]
 }
 

@@ -56,6 +56,7 @@ fn commands() -> Vec<(Command, Vec<u8>)> {
             },
             [b"\x01\x07\x02\x04", TXN, &t(7), b"\x00\x01\x01p\x00"].concat(),
         ),
+        (Command::Fill { at: at(7), writes: writes() }, [b"\x01\x07\x02\x0c", &t(7)[..], WRITES].concat()),
         (
             Command::Resolve { txn: txn(), outcome: Outcome::Committed(at(7)) },
             [b"\x01\x07\x02\x05", TXN, b"\x01", &t(7)].concat(),
