@@ -5,9 +5,10 @@
 //!   descriptor   what a table is              store   descriptors in the system keyspace
 //!   snapshot     the catalog at one timestamp cache   the snapshot a node plans on, under a schema lease
 //!   virtual_table, pg_catalog, information_schema     tables without storage
+//!   job          what schema changes have still to do
 //!   functions    pg_get_indexdef(), current_schema(), regclass and their kin
 //! ```
-//! Everything but `store` and `cache` is a pure function of a snapshot and of what the session says of itself.
+//! Everything but `store`, `job` and `cache` is a pure function of a snapshot and of what the session says of itself.
 //! The crate does not know of plans, of rows, or of who runs a schema change.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -18,6 +19,7 @@ mod fixture;
 mod functions;
 mod ids;
 mod information_schema;
+mod job;
 mod objects;
 mod pg_catalog;
 mod procs;
@@ -35,6 +37,7 @@ pub use functions::{
     reg_output, reg_text,
 };
 pub use ids::{ColumnId, DatabaseId, FIRST_USER_OID, IndexId, SchemaId, TableId};
+pub use job::{Job, JobError, JobPhase, JobSession, JobState, JobWish, JobWork};
 pub use pg_catalog::{Rows, virtual_rows};
 pub use snapshot::{CatalogSnapshot, Relation, TableStatistics, VIRTUAL_SCHEMAS};
 pub use store::{

@@ -143,6 +143,11 @@ impl CatalogSnapshot {
         self.tables.get(&id).filter(|t| t.dropped_at.is_none())
     }
 
+    /// A table that is dropped and whose rows are not removed yet.
+    pub fn dropped_table(&self, id: TableId) -> Option<&TableRef> {
+        self.tables.get(&id).filter(|t| t.dropped_at.is_some())
+    }
+
     /// The name of a table's schema.
     pub fn schema_name(&self, table: &TableDesc) -> &str {
         self.schemas.get(&table.schema).map_or("public", |s| s.name.as_str())

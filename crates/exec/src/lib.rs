@@ -18,7 +18,7 @@
 //! - [`Execution`]: an execution as a resumable future; [`CompiledPoint`]: statements on one row by primary key, without
 //!   operators;
 //! - `ops`: the operators; `eval`: expressions; `dml`: writes, constraints, RETURNING; `table`: rows as keys and values;
-//! - `ddl`: schema changes and backfills; `copy`: COPY in and out;
+//! - `check`: whether tables and indexes agree; `ddl`: schema changes and backfills; `copy`: COPY in and out;
 //! - [`sql_error`]: the one table from errors of the store to SQLSTATEs; [`CancelHandle`], [`MemoryAccount`].
 //!
 //! # Invariants
@@ -30,6 +30,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod cancel;
+mod check;
 mod context;
 pub mod copy;
 pub mod ddl;

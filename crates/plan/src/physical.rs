@@ -534,11 +534,13 @@ impl SetFunction {
     }
 }
 
-/// Functions that change the cluster. In a SELECT list they are planned as a one-row table function.
+/// Functions of operators: all but one change the cluster. In a SELECT list they are planned as a one-row table function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClusterFunction {
     /// `split_at(table text, key...)`
     SplitAt,
+    /// `check_table(table text)`, which only reads.
+    CheckTable,
     /// `merge_at(table text, key...)`
     MergeAt,
     /// `move_replica(shard bigint, from_node bigint, to_node bigint)`

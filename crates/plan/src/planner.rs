@@ -9,7 +9,7 @@ use crate::bind::{Binder, BoundCommand, BoundQuery, Scope};
 use crate::ddl::Ddl;
 use crate::lower::{Lowerer, is_single_operation, shorten};
 use crate::parse::{ParsedStatement, Syntax};
-use crate::physical::{Operator, Plan};
+use crate::physical::{ClusterFunction, Operator, Plan, SetFunction};
 use crate::planned::{CommandTag, Explain, OutputColumn, PlannedStatement, StatementPlan};
 use crate::session::SessionStatement;
 use crate::{Expr, PlanContext};
@@ -324,7 +324,10 @@ fn is_read(p: &Plan) -> bool {
         Operator::Aggregate(a) => is_read(&a.input),
         Operator::Window(w) => is_read(&w.input),
         Operator::SetOp { left, right, .. } => is_read(left) && is_read(right),
-        Operator::TableFunction(f) => !matches!(f.function, crate::physical::SetFunction::Cluster(_)),
+        Operator::TableFunction(f) => match f.function {
+            SetFunction::Cluster(function) => function == ClusterFunction::CheckTable,
+            _ => true,
+        },
         Operator::Values { .. } | Operator::VirtualScan { .. } | Operator::CteScan { .. } => true,
         Operator::Modify(_) => false,
     }

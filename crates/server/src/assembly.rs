@@ -159,6 +159,8 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
         roles,
     };
     let sessions = SessionFactory::new(Arc::new(gateway), cluster, catalog, settings);
+    // Ends with the shutdown.
+    tokio::spawn(sessions.clone().run_jobs(shutdown.clone().cancelled_owned()));
     ready.store(true, Ordering::Release);
     let serving = tokio::spawn(pg.serve(sessions, shutdown));
     Ok(Member { node, _admin: admin, serving })

@@ -56,8 +56,6 @@ pub(crate) struct Transaction {
     pub(crate) has_run: bool,
     /// What the commit has to do, when descriptors were changed.
     pub(crate) changed_catalog: Option<BlockChange>,
-    /// Tables that the transaction has dropped: their rows go after the commit.
-    pub(crate) dropped: Vec<meridian_catalog::TableRef>,
     /// An earlier attempt whose age is kept.
     pub(crate) retry_of: Option<TxnId>,
 }
@@ -124,7 +122,6 @@ impl Transaction {
             started,
             has_run: false,
             changed_catalog: None,
-            dropped: Vec::new(),
             retry_of: None,
         }
     }

@@ -8,6 +8,7 @@ use meridian_exec::CompiledPoint;
 use meridian_plan::planned::CommandTag;
 use meridian_plan::session::SessionStatement;
 use meridian_plan::{ParsedStatement, PlannedStatement, StatementPlan};
+use meridian_types::Timestamp;
 use parking_lot::Mutex;
 
 use crate::api::{Field, Format, RowDescription};
@@ -19,10 +20,23 @@ const TEXT_BYTES_MAX: usize = 16 << 10;
 /// Templates of which it is remembered that they came, or have no plan.
 const TEMPLATES_MAX: usize = 1024;
 
+/// What becomes a job instead of being run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Defer {
+    /// The statement that the job runs.
+    pub(crate) statement: Arc<str>,
+    /// When it shall take effect; `None` for at once.
+    pub(crate) at: Option<Timestamp>,
+}
+
 /// A plan and what is derived from it once.
 #[derive(Debug)]
 pub(crate) struct CachedPlan {
     pub(crate) planned: Arc<PlannedStatement>,
+    /// The statement's text, without its terminator.
+    pub(crate) text: Arc<str>,
+    /// The statement becomes a job.
+    pub(crate) defer: Option<Defer>,
     /// Codecs of a point statement.
     pub(crate) point: Option<CompiledPoint>,
     /// The catalog it was made on.
@@ -38,6 +52,7 @@ pub(crate) struct CachedPlan {
 impl CachedPlan {
     pub(crate) fn new(
         planned: PlannedStatement,
+        text: Arc<str>,
         point: Option<CompiledPoint>,
         catalog_version: u64,
         is_private: bool,
@@ -54,12 +69,19 @@ impl CachedPlan {
         });
         CachedPlan {
             planned: Arc::new(planned),
+            text,
+            defer: None,
             point,
             catalog_version,
             is_private,
             rows,
             formatted: Mutex::new(None),
         }
+    }
+
+    /// The plan of a statement that becomes a job, if it does.
+    pub(crate) fn deferred(self, defer: Option<Defer>) -> Self {
+        CachedPlan { defer, ..self }
     }
 
     /// The plan of an empty query string.
@@ -77,7 +99,7 @@ impl CachedPlan {
             as_of: None,
             notices: Vec::new(),
         };
-        CachedPlan::new(planned, None, 0, false)
+        CachedPlan::new(planned, "".into(), None, 0, false)
     }
 
     /// Whether the plan was made on this catalog. A version with uncommitted changes is nobody else's.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use meridian_datum::{SqlError, SqlState};
+use meridian_exec::ddl::Pace;
 use meridian_keys::SystemKey;
 use meridian_kv_api::{Kv, KvError};
 use meridian_types::Duration;
@@ -26,14 +27,25 @@ struct Known {
 
 const GC_TTL: &str = "gc.ttl";
 
-const KNOWN: &[Known] = &[Known {
-    name: GC_TTL,
-    default: "25h",
-    // Well above the schema lease: plans read the catalog as of its start.
-    least: Duration::from_secs(10),
-    most: Duration::from_secs(10 * 366 * 86_400),
-    description: "For how long versions that were overwritten or deleted can be read AS OF SYSTEM TIME.",
-}];
+const REST: &str = "schema_changes.rest";
+
+const KNOWN: &[Known] = &[
+    Known {
+        name: GC_TTL,
+        default: "25h",
+        // Well above the schema lease: plans read the catalog as of its start.
+        least: Duration::from_secs(10),
+        most: Duration::from_secs(10 * 366 * 86_400),
+        description: "For how long versions that were overwritten or deleted can be read AS OF SYSTEM TIME.",
+    },
+    Known {
+        name: REST,
+        default: "0s",
+        least: Duration::from_nanos(0),
+        most: Duration::from_secs(10),
+        description: "How long jobs of schema changes rest after each page of rows, in favour of other work.",
+    },
+];
 
 fn known(name: &str) -> Result<&'static Known, SqlError> {
     KNOWN.iter().find(|k| k.name == name).ok_or_else(|| {
@@ -65,12 +77,22 @@ impl Known {
 pub struct ClusterSettings {
     /// Those that were set.
     values: RwLock<BTreeMap<String, String>>,
+    pace: Pace,
 }
 
 impl ClusterSettings {
     /// For how long old versions are kept.
     pub fn gc_ttl(&self) -> Duration {
-        let known = known(GC_TTL).expect("it is a setting");
+        self.duration(GC_TTL)
+    }
+
+    /// How fast schema changes go; follows the setting.
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace.clone()
+    }
+
+    fn duration(&self, name: &str) -> Duration {
+        let known = known(name).expect("it is a setting");
         known.parse(&self.value(known)).expect("only values that can be parsed are kept")
     }
 
@@ -90,6 +112,7 @@ impl ClusterSettings {
             }
         }
         *self.values.write() = found;
+        self.pace.set(self.duration(REST));
         Ok(())
     }
 
@@ -117,11 +140,11 @@ impl ClusterSettings {
         let row = |value: &str| Change::Put(Bytes::copy_from_slice(value.as_bytes()));
         let becomes = value.map_or(Change::Delete, row);
         system_rows::change(kv, &SystemKey::Setting(name.to_owned()), |_| Ok(becomes.clone())).await?;
-        let mut values = self.values.write();
         match value {
-            Some(value) => values.insert(name.to_owned(), value.to_owned()),
-            None => values.remove(name),
+            Some(value) => self.values.write().insert(name.to_owned(), value.to_owned()),
+            None => self.values.write().remove(name),
         };
+        self.pace.set(self.duration(REST));
         Ok(())
     }
 }

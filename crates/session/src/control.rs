@@ -27,7 +27,7 @@ fn only_in_block(what: &str) -> SqlError {
 }
 
 #[cold]
-fn not_in_block(what: &str) -> SqlError {
+pub(crate) fn not_in_block(what: &str) -> SqlError {
     SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, format!("{what} cannot run inside a transaction block"))
 }
 
@@ -135,9 +135,7 @@ impl Session {
                 let uses = |name: &str| role_uses(catalog.snapshot(), &user, name);
                 shared.server.roles.change(&*shared.kv, change, uses).await?
             }
-            SessionStatement::Job { job, .. } => {
-                return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("job {job} does not exist")));
-            }
+            SessionStatement::Job { action, job } => self.control_job(*action, *job).await?,
             SessionStatement::Copy(_) => panic!("COPY is run by the executor"),
         };
         sink.complete(CommandTag::Plain(tag));

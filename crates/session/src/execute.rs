@@ -112,8 +112,12 @@ impl Session {
         {
             return Box::pin(self.run_control(s, describes, rows.as_ref(), sink)).await;
         }
+        if let Some(defer) = &plan.defer {
+            Box::pin(self.defer_ddl(defer, plan, rows.as_ref(), describes, sink)).await?;
+            return Ok(Flow::Done);
+        }
         if let StatementPlan::Ddl(ddl) = &planned.plan {
-            Box::pin(self.run_ddl(ddl, &planned, sink)).await?;
+            Box::pin(self.run_ddl(ddl, plan, sink)).await?;
             return Ok(Flow::Done);
         }
         let statement = self.statement(&planned, params)?;

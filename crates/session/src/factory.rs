@@ -32,7 +32,7 @@ pub struct ServerSettings {
 /// Makes sessions. Cheap to clone.
 #[derive(Clone)]
 pub struct SessionFactory {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the sessions of a node share.

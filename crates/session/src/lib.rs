@@ -44,6 +44,7 @@ mod ddl;
 mod execute;
 mod extended;
 mod factory;
+mod jobs;
 mod portals;
 mod roles;
 mod session;

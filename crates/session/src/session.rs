@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use meridian_catalog::Job;
 use meridian_datum::{DataType, EvalContext, SqlError, SqlState};
 use meridian_exec::copy::CopyIn;
 use meridian_exec::{CancelHandle, CompiledPoint};
@@ -51,6 +52,10 @@ pub struct Session {
     pub(crate) commit_timestamp: Option<Timestamp>,
     /// Of the last read-only transaction.
     pub(crate) read_timestamp: Option<Timestamp>,
+    /// The job whose statement the session runs.
+    pub(crate) statement_job: Option<Arc<Mutex<Option<Job>>>>,
+    /// When that statement shall take effect.
+    pub(crate) activate_at: Option<Timestamp>,
 }
 
 /// A COPY FROM that awaits data.
@@ -110,6 +115,8 @@ impl Session {
             past: None,
             commit_timestamp: None,
             read_timestamp: None,
+            statement_job: None,
+            activate_at: None,
         }
     }
 
@@ -276,9 +283,12 @@ impl Session {
             param_types: types,
             eval: &eval,
         };
-        let planned = meridian_plan::plan_statement(&context, parsed)?;
+        let mut planned = meridian_plan::plan_statement(&context, parsed)?;
+        let defer = self.defer(parsed, &mut planned, &eval)?;
         let point = CompiledPoint::new(&planned.plan, &snapshot)?;
-        Ok(CachedPlan::new(planned, point, snapshot.version(), self.has_private_catalog()))
+        let text = parsed.text.clone();
+        let plan = CachedPlan::new(planned, text, point, snapshot.version(), self.has_private_catalog());
+        Ok(plan.deferred(defer))
     }
 
     /// In a failed block every error is that the block has failed.

@@ -160,13 +160,10 @@ impl Session {
                 self.commit_timestamp = committed.or(self.commit_timestamp);
             }
         }
-        let t = self.transaction.take().expect("the transaction is open");
+        self.transaction = None;
         self.portals.clear();
         self.settings.lock().end_transaction();
         self.bump_settings();
-        if !t.dropped.is_empty() {
-            self.ddl_services().remove_rows_later(t.dropped);
-        }
         Ok(())
     }
 

@@ -34,11 +34,11 @@ impl Replica {
             return cx.reply(id, Err(ShardError::WrongShard { descriptor }));
         }
         let now = cx.now.tt;
-        if !now.is_some_and(|tt| tt.latest() <= until) {
+        if now.is_none_or(|tt| tt.latest() > until) {
             return cx.abort(id, AbortReason::NoTimestamp);
         }
         // Applied only once absolute time is past it here, too.
-        if !now.is_some_and(|tt| at <= tt.latest()) {
+        if now.is_none_or(|tt| at > tt.latest()) {
             return cx.reply(id, Err(ShardError::InFuture { at }));
         }
         if !self.can_propose() || self.leader_mut().is_draining() {

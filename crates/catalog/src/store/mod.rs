@@ -10,13 +10,14 @@
 //!   CatalogVersion          counts transactions that changed anything; when the last one takes effect
 //!   CatalogFence            when the next one shall take effect (docs/decisions/0014)
 //!   Statistics { table, 0 } what ANALYZE found out
+//!   Job(id)                 what a change has still to do (see `job`)
 //! ```
 //! Invariants: every descriptor that is not dropped has its name record, and every name record its descriptor; equal
 //! versions mean equal contents. Both hold because a change takes the exclusive lock of the version first, which makes
 //! schema changes serial; they are rare, and statements read the catalog from a [`CatalogCache`](crate::CatalogCache).
 //!
 //! This module does not know of schema leases or of rows: whoever changes a descriptor publishes the version
-//! afterwards, and whoever drops a table removes its rows.
+//! afterwards, and whoever drops a table writes the job that removes its rows.
 
 mod codec;
 mod error;
@@ -33,6 +34,7 @@ pub use error::{CatalogError, ObjectKind};
 
 use crate::descriptor::{DatabaseDesc, SchemaDesc, TableDesc};
 use crate::ids::{DatabaseId, FIRST_USER_OID, IndexId, SchemaId, TableId};
+use crate::job::Job;
 use crate::snapshot::{CatalogSnapshot, TableStatistics};
 
 /// The database that tools insist on; its oid is PostgreSQL's.
@@ -69,6 +71,8 @@ pub enum CatalogChange {
     RemoveTable(TableId),
     /// What ANALYZE found out.
     SetStatistics(TableId, TableStatistics),
+    /// A job, new or further on.
+    SetJob(Box<Job>),
 }
 
 /// The stored version of the catalog.
@@ -312,6 +316,7 @@ async fn apply_one(txn: &dyn KvTxn, change: CatalogChange) -> Result<(), Catalog
             Err(CatalogError::Gone { .. }) => Ok(()),
             Err(error) => Err(error),
         },
+        CatalogChange::SetJob(job) => job.put(txn).await,
         CatalogChange::SetStatistics(id, found) => {
             read(txn, ObjectKind::Relation, id.0).await?;
             put(txn, statistics_key(id), codec::encode_statistics(found)).await

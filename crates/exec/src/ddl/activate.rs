@@ -31,6 +31,7 @@ pub(super) fn concerns_plans(change: &CatalogChange, before: &CatalogSnapshot) -
         CatalogChange::CreateDatabase(_)
         | CatalogChange::CreateSchema(_)
         | CatalogChange::SetStatistics(..)
+        | CatalogChange::SetJob(_)
         | CatalogChange::RemoveTable(_) => false,
         // A parent's rows must not be deleted past the children.
         CatalogChange::CreateTable(table) => table.interleave.is_some(),
@@ -54,11 +55,31 @@ impl DdlServices {
     /// time since when.
     pub(super) async fn change(&self, changes: Vec<CatalogChange>) -> Result<Timestamp> {
         let before = self.catalog.acquire().await.map_err(sql_error)?.snapshot().clone();
-        if changes.iter().any(|c| concerns_plans(c, &before)) {
-            self.change_at(changes).await
+        let changes = self.with_statement_job(changes)?;
+        let at = if changes.iter().any(|c| concerns_plans(c, &before)) {
+            self.change_at(changes).await?
         } else {
-            self.change_at_commit(changes).await
+            if let Some(at) = self.activate_at {
+                self.wait_until(at).await?;
+            }
+            self.change_at_commit(changes).await?
+        };
+        if let Some(job) = &self.statement_job {
+            *job.lock() = None;
         }
+        Ok(at)
+    }
+
+    /// Where the change is a job's statement, the job ends with it, unless it has become a job with more to do.
+    fn with_statement_job(&self, mut changes: Vec<CatalogChange>) -> Result<Vec<CatalogChange>> {
+        if let Some(job) = self.statement_job.as_ref().and_then(|job| job.lock().clone()) {
+            let goes_on = |c: &CatalogChange| matches!(c, CatalogChange::SetJob(j) if j.id == job.id);
+            if !changes.iter().any(goes_on) {
+                let ended = job.ended(self.timestamp()?, None);
+                changes.push(CatalogChange::SetJob(Box::new(ended)));
+            }
+        }
+        Ok(changes)
     }
 
     async fn change_at_commit(&self, changes: Vec<CatalogChange>) -> Result<Timestamp> {
@@ -112,7 +133,8 @@ impl DdlServices {
         for _ in 0..ATTEMPTS_MAX {
             self.cancel.check()?;
             let now = self.kv.now().map_err(sql_error)?;
-            let at = now.latest() + *ahead;
+            let soonest = now.latest() + *ahead;
+            let at = self.activate_at.filter(|at| *at > soonest).unwrap_or(soonest);
             match self.announce(at, now.earliest()).await {
                 Ok(()) => {}
                 Err(CatalogError::Fenced { until }) => {
@@ -216,7 +238,7 @@ impl DdlServices {
         self.wait_until(at).await
     }
 
-    async fn wait_until(&self, at: Timestamp) -> Result<()> {
+    pub(super) async fn wait_until(&self, at: Timestamp) -> Result<()> {
         loop {
             let now = self.kv.now().map_err(sql_error)?.earliest();
             if now > at {

@@ -49,6 +49,19 @@ impl Alteration {
         !self.rewrites && self.checks.is_empty() && self.not_null.is_empty() && self.new_indexes.is_empty()
     }
 
+    /// The new descriptor, and the removal of what belonged to the old one alone.
+    pub(super) async fn changes(
+        &self,
+        services: &DdlServices,
+        old: &TableDesc,
+    ) -> Result<Vec<CatalogChange>> {
+        let mut changes = vec![CatalogChange::ReplaceTable(Box::new(self.table.clone()))];
+        for id in &self.dropped_indexes {
+            changes.push(services.clean_table_later(old, Some(*id)).await?);
+        }
+        Ok(changes)
+    }
+
     /// Rows are looked at, or moved.
     pub(super) fn needs_lock(&self) -> bool {
         self.rewrites || !self.checks.is_empty() || !self.not_null.is_empty()
@@ -274,17 +287,12 @@ pub(super) async fn online(
     super::check_writable(table)?;
     // A unique constraint alone is an index, which needs no lock.
     if let [AlterAction::AddUnique { index }] = actions {
-        return index::create(services, table, index, planned).await;
-    }
-    if let [AlterAction::DropUnique { index }] = actions {
-        return index::remove(services, table, *index).await;
+        return index::create(services, table, index).await;
     }
     let alteration = plan(services, table, actions).await?;
-    if alteration.is_metadata_only() && alteration.dropped_indexes.is_empty() {
-        return services
-            .change(vec![CatalogChange::ReplaceTable(Box::new(alteration.table))])
-            .await
-            .map(drop);
+    if alteration.is_metadata_only() {
+        let changes = alteration.changes(services, table).await?;
+        return services.change(changes).await.map(drop);
     }
     rewrite::online(services, table, alteration, planned).await
 }

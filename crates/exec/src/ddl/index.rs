@@ -3,23 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use meridian_catalog::{CatalogChange, CatalogSnapshot, IndexId, IndexState, TableDesc, TableRef};
+use meridian_catalog::{
+    CatalogChange, CatalogSnapshot, IndexId, IndexState, JobPhase, JobWork, TableDesc, TableRef,
+};
 use meridian_datum::{Datum, Result, SqlError, SqlState};
-use meridian_keys as keys;
-use meridian_kv_api::{KvTxn, KvWrite, Locking, ReadWriteOptions, ScanRequest};
-use meridian_plan::PlannedStatement;
+use meridian_kv_api::{KvTxn, KvWrite, Locking};
 use meridian_plan::ddl::NewIndex;
-use meridian_types::{Key, Span};
+use meridian_types::Key;
 
-use super::rows::{RowPages, remove_span};
-use super::{ATTEMPTS_MAX, DdlServices, create, next_version};
+use super::backfill;
+use super::jobs::{Directive, Running, cancelled, is_outage};
+use super::rows::RowPages;
+use super::{DdlServices, create, next_version};
 use crate::context::Statement;
 use crate::dml::key_text;
-use crate::kv_error::{is_retry, sql_error};
-use crate::table::{Decoded, IndexReader, IndexWriter, Prefix};
-
-/// Rows whose entries one transaction of a backfill writes. Its locks are short, and writers wait for no more.
-const BACKFILL_ROWS: usize = 1000;
+use crate::table::{IndexReader, IndexWriter};
 
 /// A table with an index more.
 async fn add(
@@ -46,65 +44,77 @@ pub(super) async fn add_public(
 }
 
 /// CREATE INDEX while the table is in use.
-pub(super) async fn create(
-    services: &DdlServices,
-    table: &TableRef,
-    new: &NewIndex,
-    planned: &Arc<PlannedStatement>,
-) -> Result<()> {
+pub(super) async fn create(services: &DdlServices, table: &TableRef, new: &NewIndex) -> Result<()> {
     super::check_writable(table)?;
     let desc = add(services, table, new, IndexState::WriteOnly).await?;
     let id = desc.indexes.last().expect("an index was added").id;
-    services.change(vec![CatalogChange::ReplaceTable(Box::new(desc.clone()))]).await?;
-    let filled = backfill(services, &desc, id, planned).await;
-    let mut next = next_version(&desc);
-    match filled {
-        Ok(()) => {
+    let job = services.new_job(JobWork::AddIndex(id), JobPhase::Waiting, table).await?;
+    let set = CatalogChange::SetJob(Box::new(job.clone()));
+    services.change(vec![CatalogChange::ReplaceTable(Box::new(desc)), set]).await?;
+    let (id, runner) = (job.id, services.detached());
+    // Ends with the job, or with its lease.
+    let task = tokio::spawn(async move { runner.run_job(job).await });
+    services.follow(id, task).await
+}
+
+/// Brings a new index to its end, readable or gone.
+pub(super) async fn run(services: &DdlServices, running: &Running, id: IndexId) -> Result<Directive> {
+    let filled = match running.directive() {
+        Directive::Cancel => Ok(Directive::Cancel),
+        Directive::Go | Directive::Pause => fill(services, running, id).await,
+    };
+    let error = match filled {
+        Ok(Directive::Go) => None,
+        Ok(Directive::Cancel) => Some(cancelled()),
+        Ok(Directive::Pause) => return Ok(Directive::Pause),
+        // The lease runs out, and somebody goes on.
+        Err(e) if is_outage(&e) => return Err(e),
+        Err(e) => Some(e),
+    };
+    loop {
+        let desc = services.current(running.table()).await?;
+        let Some(desc) = desc.filter(|t| t.index(id).is_some()) else { return running.abandon().await };
+        let mut next = next_version(&desc);
+        let mut changes = vec![running.over(error.as_ref())?];
+        if error.is_none() {
             next.indexes.iter_mut().filter(|i| i.id == id).for_each(|i| i.state = IndexState::Public);
-            services.change(vec![CatalogChange::ReplaceTable(Box::new(next))]).await.map(drop)
-        }
-        Err(e) => {
+        } else {
             next.indexes.retain(|i| i.id != id);
-            // The statement may be cancelled; what it began is taken back all the same.
-            let services = DdlServices { cancel: Default::default(), ..services.clone() };
-            services.change(vec![CatalogChange::ReplaceTable(Box::new(next))]).await?;
-            remove_entries_later(&services, &desc, id);
-            Err(e)
+            changes.push(services.clean_later(&running.job(), desc.storage, Some(id)).await?);
+        }
+        changes.push(CatalogChange::ReplaceTable(Box::new(next)));
+        match services.change(changes).await {
+            Ok(_) => return error.map_or(Ok(Directive::Go), Err),
+            Err(e) if running.may_retry(&e).await? => {}
+            Err(e) => return Err(e),
         }
     }
 }
 
-/// DROP INDEX while the table is in use: first nobody reads it, then nobody writes it.
-pub(super) async fn remove(services: &DdlServices, table: &TableRef, id: IndexId) -> Result<()> {
-    let guard = services.catalog.acquire().await.map_err(sql_error)?;
-    // Several indexes of one table may go in one statement, so the descriptor is taken as it is by then.
-    let current = guard.snapshot().table(table.id).cloned().unwrap_or_else(|| table.clone());
-    drop(guard);
-    let mut hidden = next_version(&current);
-    hidden.indexes.iter_mut().filter(|i| i.id == id).for_each(|i| i.state = IndexState::WriteOnly);
-    services.change(vec![CatalogChange::ReplaceTable(Box::new(hidden.clone()))]).await?;
-    let mut gone = next_version(&hidden);
-    gone.indexes.retain(|i| i.id != id);
-    services.change(vec![CatalogChange::ReplaceTable(Box::new(gone))]).await?;
-    remove_entries_later(services, &current, id);
-    Ok(())
+/// Tables without some of their indexes, and the removal of the entries. From the moment on at which the change takes
+/// effect nobody reads the indexes or writes to them, so one step is enough.
+pub(super) async fn remove(
+    services: &DdlServices,
+    indexes: &[(TableRef, IndexId)],
+) -> Result<Vec<CatalogChange>> {
+    let mut tables: Vec<TableDesc> = Vec::new();
+    let mut changes = Vec::with_capacity(2 * indexes.len());
+    for (table, id) in indexes {
+        changes.push(services.clean_table_later(table, Some(*id)).await?);
+        let at = tables.iter().position(|t| t.id == table.id).unwrap_or_else(|| {
+            tables.push(next_version(table));
+            tables.len() - 1
+        });
+        tables[at].indexes.retain(|i| i.id != *id);
+    }
+    changes.extend(tables.into_iter().map(|table| CatalogChange::ReplaceTable(Box::new(table))));
+    Ok(changes)
 }
 
-fn remove_entries_later(services: &DdlServices, table: &TableDesc, id: IndexId) {
-    let kv = services.kv.clone();
-    let span = keys::index_span(keys::TableId::new(u64::from(table.storage.0)), keys::IndexId::new(id.0));
-    tokio::spawn(async move {
-        if let Err(error) = remove_span(&*kv, span).await {
-            tracing::warn!(%error, "entries of a dropped index could not be removed");
-        }
-    });
-}
-
-/// The writer and reader of a backfill.
+/// What writes the entries of rows within a transaction.
 struct Backfill<'a> {
     table: &'a TableDesc,
     writer: IndexWriter,
-    reader: IndexReader,
     /// Reads the primary key back from an entry.
     entry_key: IndexReader,
 }
@@ -113,11 +123,9 @@ impl<'a> Backfill<'a> {
     fn new(catalog: &CatalogSnapshot, table: &'a TableDesc, id: IndexId) -> Result<Self> {
         let index =
             table.index(id).ok_or_else(|| SqlError::internal("an index was made and is not there"))?;
-        let all: Vec<usize> = (0..table.columns.len()).collect();
         Ok(Backfill {
             table,
             writer: IndexWriter::new(catalog, table, index)?,
-            reader: IndexReader::new(catalog, table, &table.primary, &all)?,
             entry_key: IndexReader::new(catalog, table, index, &table.key_ordinals())?,
         })
     }
@@ -164,60 +172,31 @@ impl<'a> Backfill<'a> {
             .with_table(statement.catalog.schema_name(self.table), self.table.name.clone())
             .with_constraint(self.writer.name.clone())
     }
-
-    /// Writes the entries of one page in a transaction of its own: the page is read again under locks, so that no entry
-    /// of a row that was changed or removed meanwhile is written. Returns what is left of the span.
-    async fn page(&self, services: &DdlServices, statement: &Statement, span: Span) -> Result<Option<Span>> {
-        let mut retry_of = None;
-        for attempt in 1.. {
-            statement.checkpoint().await?;
-            let txn = services.kv.begin(ReadWriteOptions { retry_of });
-            let step = async {
-                let limit = BACKFILL_ROWS;
-                let locking = Locking::SHARED;
-                let request = ScanRequest { span: span.clone(), reverse: false, limit, locking };
-                let page = statement.wait(txn.scan(request)).await?;
-                let mut batch = self.reader.batch(page.rows.len());
-                for (key, value) in &page.rows {
-                    let _: Decoded = self.reader.read(key.as_bytes(), value, &mut batch)?;
-                }
-                let rows: Vec<Vec<Datum>> = (0..batch.len()).map(|r| batch.row(r)).collect();
-                let writes = self.entries(statement, &*txn, &rows).await?;
-                statement.wait(txn.write(writes)).await?;
-                statement.wait(txn.commit()).await?;
-                Ok(page.resume)
-            };
-            match step.await {
-                Err(e) if is_retry(&e) && attempt < ATTEMPTS_MAX => {
-                    retry_of = txn.id();
-                    txn.rollback().await;
-                }
-                Err(e) => {
-                    txn.rollback().await;
-                    return Err(e);
-                }
-                Ok(rest) => return Ok(rest),
-            }
-        }
-        unreachable!("the loop returns")
-    }
 }
 
-/// Writes the entries of all rows while the table is in use.
-pub(super) async fn backfill(
-    services: &DdlServices,
-    table: &TableDesc,
-    id: IndexId,
-    planned: &Arc<PlannedStatement>,
-) -> Result<()> {
-    let statement = services.reading(planned).await?;
-    let work = Backfill::new(&statement.catalog, table, id)?;
-    let prefix = Prefix::of(&statement.catalog, table, &table.primary)?;
-    let mut rest = Some(Span::prefix(&prefix.start().finish()));
-    while let Some(span) = rest {
-        rest = work.page(services, &statement, span).await?;
+/// Writes the entries of all rows while the table is in use, from where the job stands.
+async fn fill(services: &DdlServices, running: &Running, id: IndexId) -> Result<Directive> {
+    let planned = Arc::new(super::placeholder());
+    if running.job().phase != JobPhase::Validation {
+        let statement = services.reading(&planned).await?;
+        let table = services.current(running.table()).await?;
+        let Some(table) = table.filter(|t| t.index(id).is_some()) else { return running.abandon().await };
+        if running.job().phase == JobPhase::Waiting {
+            let spans = backfill::spans(services, &statement.catalog, &table).await?;
+            let total = backfill::count(&statement, &table, &spans).await?;
+            running.begin_phase(JobPhase::Backfill, Some(total), spans);
+        }
+        let left = running.job().rest;
+        let filled = backfill::fill(services, &statement.catalog, running, &table, id, left).await?;
+        if filled != Directive::Go || !table.index(id).is_some_and(|index| index.unique) {
+            return Ok(filled);
+        }
+        backfill::settle_writers(services, running, id).await?;
     }
-    Ok(())
+    let statement = services.reading(&planned).await?;
+    let table = services.current(running.table()).await?;
+    let Some(table) = table.filter(|t| t.index(id).is_some()) else { return running.abandon().await };
+    backfill::validate(running, &statement, &table, &[id]).await
 }
 
 /// Writes the entries of all rows within the statement's transaction.

@@ -5,12 +5,12 @@
 //! What needs rows to change takes several such steps:
 //!
 //! ```text
-//!   CREATE INDEX     write-only ─ backfill in batches ─ public
-//!   DROP INDEX       write-only ─ gone ─ entries removed in the background
-//!   rewrite          locked ─ rows copied in batches ─ new storage ─ unlocked
+//!   CREATE INDEX     write-only ─ backfill beneath the writers ─ (unique: validation) ─ public
+//!   DROP INDEX       gone ─ entries removed by a job
+//!   rewrite          locked ─ rows copied in batches ─ new storage, unlocked
 //!   (ADD PRIMARY KEY, ALTER TYPE, ADD COLUMN with a default; checks of existing rows lock and do not copy)
 //! ```
-//! A locked table refuses writes with 40001, so that single statements wait for the change by trying again. The lock is a
+//! The steps after the first belong to a job (`jobs`), which outlives its node. A locked table refuses writes with 40001, so that single statements wait for the change by trying again. The lock is a
 //! mark among the table's storage parameters: it is on one version of the descriptor and goes with the next.
 //!
 //! Inside a transaction block a change is a part of the block's transaction, and later statements of the block are
@@ -19,23 +19,32 @@
 
 mod activate;
 mod alter;
+mod backfill;
+mod clean;
 mod create;
 mod index;
+mod jobs;
+mod pace;
 mod rewrite;
 mod rows;
+
+pub use jobs::{Directive, Running, is_outage};
+pub use pace::Pace;
 
 use std::sync::Arc;
 
 use meridian_catalog::{
     CatalogCache, CatalogChange, CatalogError, CatalogGuard, CatalogSnapshot, CatalogStore, DatabaseDesc,
-    DatabaseId, SchemaDesc, SchemaId, TableDesc, TableId, TableRef,
+    DatabaseId, Job, JobSession, SchemaDesc, SchemaId, TableDesc, TableId, TableRef,
 };
 use meridian_datum::{EvalContext, Result, SqlError, SqlState, TimeZone};
-use meridian_kv_api::{Cluster, Kv, KvTxn, ReadBound, ReadOnlyOptions, ReadWriteOptions};
+use meridian_kv_api::{Cluster, Kv, KvTxn, ReadBound, ReadOnlyOptions};
 use meridian_plan::ddl::Ddl;
 use meridian_plan::planned::CommandTag;
 use meridian_plan::{PlannedStatement, StatementPlan};
 use meridian_types::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cancel::CancelHandle;
 use crate::context::{Environment, Statement};
@@ -72,6 +81,18 @@ pub struct DdlServices {
     pub now: i64,
     /// Bytes that the statement may hold.
     pub memory_limit: usize,
+    /// How fast jobs go.
+    pub pace: Pace,
+    /// The statement, as jobs show it.
+    pub statement_text: Arc<str>,
+    /// Where and as whom a job's statement is planned.
+    pub job_session: JobSession,
+    /// What the client is told while it waits.
+    pub notices: Option<UnboundedSender<String>>,
+    /// The job whose statement this is, until its first change is in force.
+    pub statement_job: Option<Arc<Mutex<Option<Job>>>>,
+    /// When the first change shall take effect, where that is still to come.
+    pub activate_at: Option<Timestamp>,
 }
 
 /// What a transaction block has changed in the catalog so far.
@@ -92,8 +113,6 @@ pub struct DdlOutcome {
     pub notices: Vec<String>,
     /// Inside a transaction: what its commit has to do, and the catalog that later statements see.
     pub changed: Option<(BlockChange, Arc<CatalogSnapshot>)>,
-    /// Inside a transaction: tables whose rows are to be removed after the commit.
-    pub dropped: Vec<TableRef>,
 }
 
 pub(crate) fn catalog_error(e: CatalogError) -> SqlError {
@@ -203,6 +222,7 @@ impl DdlServices {
     /// Runs a change outside of transaction blocks.
     pub async fn run(&self, ddl: &Ddl, planned: &Arc<PlannedStatement>) -> Result<DdlOutcome> {
         let mut outcome = DdlOutcome::default();
+        self.wait_turn(&self.tables_of(ddl).await?).await?;
         match ddl {
             Ddl::Nothing => {}
             Ddl::CreateTable(table) => {
@@ -210,30 +230,57 @@ impl DdlServices {
                 self.change(vec![CatalogChange::CreateTable(Box::new(desc.clone()))]).await?;
                 create::split(self, &desc).await?;
             }
-            Ddl::CreateIndex { table, index, .. } => index::create(self, table, index, planned).await?,
-            Ddl::DropIndex { indexes } => {
-                for (table, id) in indexes {
-                    index::remove(self, table, *id).await?;
-                }
+            Ddl::CreateIndex { table, index, .. } => {
+                index::create(self, table, index).await?;
             }
-            Ddl::AlterTable { table, actions } => alter::online(self, table, actions, planned).await?,
+            Ddl::DropIndex { indexes } => {
+                let changes = index::remove(self, indexes).await?;
+                self.change(changes).await?;
+            }
+            Ddl::AlterTable { table, actions } => {
+                alter::online(self, table, actions, planned).await?;
+            }
             Ddl::CreateTableAs { .. } | Ddl::Truncate { .. } => {
                 return Err(SqlError::internal("statements with rows run in the session's transaction"));
             }
             _ => {
-                let (changes, dropped) = self.simple_changes(ddl).await?;
+                let changes = self.simple_changes(ddl).await?;
                 self.change(changes).await?;
-                self.remove_rows_later(dropped);
             }
         }
         outcome.notices.clear();
         Ok(outcome)
     }
 
+    /// The tables that a change must have for itself.
+    async fn tables_of(&self, ddl: &Ddl) -> Result<Vec<TableId>> {
+        Ok(match ddl {
+            Ddl::CreateIndex { table, .. } | Ddl::AlterTable { table, .. } => vec![table.id],
+            Ddl::DropIndex { indexes } => indexes.iter().map(|(table, _)| table.id).collect(),
+            Ddl::DropTable { tables } | Ddl::DropSchema { tables, .. } => {
+                tables.iter().map(|table| table.id).collect()
+            }
+            Ddl::DropDatabase { database } => {
+                let guard = self.catalog.acquire().await.map_err(sql_error)?;
+                let snapshot = guard.snapshot();
+                let is_in = |t: &&TableRef| {
+                    snapshot.schema_by_id(t.schema).is_some_and(|schema| schema.database == *database)
+                };
+                snapshot.tables().filter(is_in).map(|table| table.id).collect()
+            }
+            Ddl::Nothing
+            | Ddl::CreateDatabase { .. }
+            | Ddl::CreateSchema { .. }
+            | Ddl::CreateTable(_)
+            | Ddl::CreateTableAs { .. }
+            | Ddl::Truncate { .. }
+            | Ddl::RenameIndex { .. } => Vec::new(),
+        })
+    }
+
     /// Changes of descriptors alone.
-    async fn simple_changes(&self, ddl: &Ddl) -> Result<(Vec<CatalogChange>, Vec<TableRef>)> {
-        let mut dropped = Vec::new();
-        let changes = match ddl {
+    async fn simple_changes(&self, ddl: &Ddl) -> Result<Vec<CatalogChange>> {
+        Ok(match ddl {
             Ddl::CreateDatabase { name } => {
                 let id = DatabaseId(self.allocate().await?);
                 let public = SchemaId(self.allocate().await?);
@@ -257,8 +304,9 @@ impl DdlServices {
                 let snapshot = guard.snapshot();
                 let schemas: Vec<SchemaId> =
                     snapshot.schemas().filter(|s| s.database == *database).map(|s| s.id).collect();
-                dropped = snapshot.tables().filter(|t| schemas.contains(&t.schema)).cloned().collect();
-                let mut changes = self.drop_tables(&dropped)?;
+                let dropped: Vec<TableRef> =
+                    snapshot.tables().filter(|t| schemas.contains(&t.schema)).cloned().collect();
+                let mut changes = self.drop_tables(&dropped).await?;
                 changes.extend(schemas.into_iter().map(CatalogChange::DropSchema));
                 changes.push(CatalogChange::DropDatabase(*database));
                 changes
@@ -270,15 +318,11 @@ impl DdlServices {
                 owner: self.owner.to_string(),
             })],
             Ddl::DropSchema { schemas, tables } => {
-                dropped = tables.clone();
-                let mut changes = self.drop_tables(tables)?;
+                let mut changes = self.drop_tables(tables).await?;
                 changes.extend(schemas.iter().copied().map(CatalogChange::DropSchema));
                 changes
             }
-            Ddl::DropTable { tables } => {
-                dropped = tables.clone();
-                self.drop_tables(tables)?
-            }
+            Ddl::DropTable { tables } => self.drop_tables(tables).await?,
             Ddl::RenameIndex { table, index, name } => {
                 let mut desc = next_version(table);
                 if *index == desc.primary.id {
@@ -289,19 +333,21 @@ impl DdlServices {
                 vec![CatalogChange::ReplaceTable(Box::new(desc))]
             }
             _ => return Err(SqlError::internal("this change is not one of descriptors alone")),
-        };
-        Ok((changes, dropped))
+        })
     }
 
-    /// Descriptors of dropped tables: they give up their names and wait for their rows to go.
-    fn drop_tables(&self, tables: &[TableRef]) -> Result<Vec<CatalogChange>> {
+    /// Descriptors of dropped tables, which give up their names, and the removal of their rows. Until old versions are
+    /// collected, the tables can be read as of a time before.
+    async fn drop_tables(&self, tables: &[TableRef]) -> Result<Vec<CatalogChange>> {
         let now = self.timestamp()?;
-        let drop = |t: &TableRef| {
-            let mut desc = next_version(t);
+        let mut changes = Vec::with_capacity(tables.len() * 2);
+        for table in tables {
+            let mut desc = next_version(table);
             desc.dropped_at = Some(now);
-            CatalogChange::ReplaceTable(Box::new(desc))
-        };
-        Ok(tables.iter().map(drop).collect())
+            changes.push(CatalogChange::ReplaceTable(Box::new(desc)));
+            changes.push(self.clean_table_later(table, None).await?);
+        }
+        Ok(changes)
     }
 
     /// Runs a change as a part of an open transaction. `committed` is the catalog without the transaction's changes.
@@ -312,6 +358,7 @@ impl DdlServices {
         committed: &CatalogSnapshot,
     ) -> Result<DdlOutcome> {
         let mut outcome = DdlOutcome::default();
+        self.check_turn(&self.tables_of(ddl).await?).await?;
         let txn = &*statement.txn;
         match ddl {
             Ddl::Nothing => return Ok(outcome),
@@ -356,18 +403,8 @@ impl DdlServices {
                 index::backfill_in_transaction(statement, &snapshot, &desc, id).await?;
             }
             Ddl::DropIndex { indexes } => {
-                for (table, id) in indexes {
-                    require_own(table, committed, "DROP INDEX")?;
-                    let mut desc = next_version(table);
-                    desc.indexes.retain(|i| i.id != *id);
-                    self.apply(
-                        txn,
-                        committed,
-                        vec![CatalogChange::ReplaceTable(Box::new(desc))],
-                        &mut outcome,
-                    )
-                    .await?;
-                }
+                let changes = index::remove(self, indexes).await?;
+                self.apply(txn, committed, changes, &mut outcome).await?;
             }
             Ddl::AlterTable { table, actions } => {
                 let is_own = committed.table(table.id).is_none();
@@ -375,16 +412,14 @@ impl DdlServices {
                 if !alteration.is_metadata_only() && !is_own {
                     return Err(needs_own("ALTER TABLE that reads or rewrites rows"));
                 }
-                let desc = alteration.table.clone();
-                self.apply(txn, committed, vec![CatalogChange::ReplaceTable(Box::new(desc))], &mut outcome)
-                    .await?;
+                let changes = alteration.changes(self, table).await?;
+                self.apply(txn, committed, changes, &mut outcome).await?;
                 let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
                 alter::rows_in_transaction(statement, snapshot, table, &alteration).await?;
             }
             _ => {
-                let (changes, dropped) = self.simple_changes(ddl).await?;
+                let changes = self.simple_changes(ddl).await?;
                 self.apply(txn, committed, changes, &mut outcome).await?;
-                outcome.dropped = dropped;
             }
         }
         Ok(outcome)
@@ -403,47 +438,6 @@ impl DdlServices {
         let snapshot = CatalogStore::load(txn).await.map_err(catalog_error)?;
         outcome.changed = Some((BlockChange { version, concerns_plans }, Arc::new(snapshot)));
         Ok(())
-    }
-
-    /// Removes the rows and the descriptors of dropped tables in the background.
-    pub fn remove_rows_later(&self, tables: Vec<TableRef>) {
-        if tables.is_empty() {
-            return;
-        }
-        let services = self.clone();
-        tokio::spawn(async move {
-            for table in tables {
-                if let Err(error) = services.remove_table(&table).await {
-                    tracing::warn!(%error, table = %table.name, "rows of a dropped table could not be removed");
-                }
-            }
-        });
-    }
-
-    async fn remove_table(&self, table: &TableRef) -> Result<()> {
-        // Rows of an interleaved table lie in its parent's range and are removed one by one.
-        if table.interleave.is_none() {
-            rows::remove_span(&*self.kv, rows::table_span(table.storage)).await?;
-        } else {
-            rows::remove_interleaved(self, table).await?;
-        }
-        let txn = self.kv.begin(ReadWriteOptions::default());
-        let version = CatalogStore::apply(&*txn, [CatalogChange::RemoveTable(table.id)])
-            .await
-            .map_err(catalog_error)?;
-        txn.commit().await.map_err(sql_error)?;
-        self.cluster.publish_catalog(version).await.map_err(sql_error)?;
-        self.catalog.publish(version).await.map_err(catalog_error)
-    }
-
-    /// Removes the rows of a storage that no table uses any more, in the background.
-    fn remove_storage_later(&self, storage: TableId) {
-        let kv = self.kv.clone();
-        tokio::spawn(async move {
-            if let Err(error) = rows::remove_span(&*kv, rows::table_span(storage)).await {
-                tracing::warn!(%error, %storage, "rows of a replaced storage could not be removed");
-            }
-        });
     }
 }
 

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
-use meridian_catalog::{CatalogChange, CatalogSnapshot, TableDesc, TableRef};
+use meridian_catalog::{
+    CatalogChange, CatalogSnapshot, IndexId, JobPhase, JobWork, TableDesc, TableId, TableRef,
+};
 use meridian_datum::{Datum, Result, SqlError, SqlState};
 use meridian_kv_api::{KvTxn, KvWrite, Locking, ReadWriteOptions};
 use meridian_plan::PlannedStatement;
 use meridian_types::Key;
 
 use super::alter::Alteration;
+use super::jobs::{Directive, Running, cancelled};
 use super::rows::RowPages;
-use super::{ATTEMPTS_MAX, DdlServices, LOCKED, index, next_version};
+use super::{ATTEMPTS_MAX, DdlServices, LOCKED, backfill, next_version};
 use crate::context::Statement;
 use crate::dml::key_text;
 use crate::kv_error::is_retry;
@@ -34,45 +37,105 @@ pub(super) async fn online(
     alteration: Alteration,
     planned: &Arc<PlannedStatement>,
 ) -> Result<()> {
-    let lock = locked(next_version(old));
-    services.change(vec![CatalogChange::ReplaceTable(Box::new(lock.clone()))]).await?;
-    // From here on the lock must go, whatever happens; a cancelled statement takes it back too.
-    let persistent = DdlServices { cancel: Default::default(), ..services.clone() };
-    let copied = rows(services, old, &alteration, planned).await;
-    match copied {
-        Ok(()) => {
-            let mut new = alteration.table.clone();
-            new.version = lock.version + 1;
-            if alteration.rewrites {
-                // Nobody may write to the new storage while somebody still reads the old one.
-                let step = locked(new.clone());
-                persistent.change(vec![CatalogChange::ReplaceTable(Box::new(step))]).await?;
-                new.version += 1;
-            }
-            persistent.change(vec![CatalogChange::ReplaceTable(Box::new(new))]).await?;
-            if alteration.rewrites && old.interleave.is_none() {
-                persistent.remove_storage_later(old.storage);
-            }
-            Ok(())
+    let mut lock = locked(next_version(old));
+    // What is undone leaves entries for a while, so the numbers of its indexes are not used again.
+    lock.next_index = alteration.table.next_index;
+    let phase = if alteration.rewrites { JobPhase::Rewrite } else { JobPhase::Validation };
+    let work = JobWork::Rewrite {
+        old: old.storage,
+        new: alteration.table.storage,
+        first_index: IndexId(old.next_index),
+    };
+    let job = services.new_job(work, phase, old).await?;
+    let id = job.id;
+    let set = CatalogChange::SetJob(Box::new(job.clone()));
+    services.change(vec![CatalogChange::ReplaceTable(Box::new(lock.clone())), set]).await?;
+    let (runner, old, planned) = (services.detached(), old.clone(), planned.clone());
+    // Ends with the job, or with its lease.
+    let task = tokio::spawn(async move {
+        let running = Running::new(&runner, job);
+        running.with_lease(run(&runner, &running, &old, &lock, &alteration, &planned)).await
+    });
+    services.follow(id, task).await
+}
+
+/// Brings a rewrite to its end, done or undone.
+async fn run(
+    services: &DdlServices,
+    running: &Running,
+    old: &TableRef,
+    lock: &TableDesc,
+    alteration: &Alteration,
+    planned: &Arc<PlannedStatement>,
+) -> Result<Directive> {
+    let error = match rows(services, running, old, alteration, planned).await {
+        Ok(Directive::Go) => None,
+        // What is locked does not rest.
+        Ok(Directive::Cancel | Directive::Pause) => Some(cancelled()),
+        Err(e) => Some(e),
+    };
+    let mut next = if error.is_none() { alteration.table.clone() } else { TableDesc::clone(old) };
+    next.version = lock.version + 1;
+    next.next_index = lock.next_index;
+    let mut changes = vec![CatalogChange::ReplaceTable(Box::new(next)), running.over(error.as_ref())?];
+    if alteration.rewrites {
+        let unused = if error.is_none() { old.storage } else { alteration.table.storage };
+        changes.push(services.clean_later(&running.job(), unused, None).await?);
+    } else {
+        let unused = if error.is_none() { &alteration.dropped_indexes } else { &alteration.new_indexes };
+        for id in unused {
+            changes.push(services.clean_later(&running.job(), old.storage, Some(*id)).await?);
         }
-        Err(e) => {
-            let mut back = TableDesc::clone(old);
-            back.version = lock.version + 1;
-            persistent.change(vec![CatalogChange::ReplaceTable(Box::new(back))]).await?;
-            if alteration.rewrites {
-                persistent.remove_storage_later(alteration.table.storage);
+    }
+    services.change(changes).await?;
+    error.map_or(Ok(Directive::Go), Err)
+}
+
+/// Ends a rewrite whose node has died. The table is as it was before; the storage or the entries that the dead node has
+/// written are removed.
+pub(super) async fn undo(
+    services: &DdlServices,
+    running: &Running,
+    old: TableId,
+    new: TableId,
+    first_index: IndexId,
+) -> Result<Directive> {
+    let failure = if running.directive() == Directive::Cancel {
+        cancelled()
+    } else {
+        SqlError::new(SqlState::SYSTEM_ERROR, "the node that ran the schema change was lost")
+    };
+    loop {
+        let mut changes = vec![running.over(Some(&failure))?];
+        if old != new {
+            changes.push(services.clean_later(&running.job(), new, None).await?);
+        }
+        // A table that was dropped meanwhile takes its storage along.
+        if let Some(desc) = services.current(running.table()).await? {
+            assert!(desc.storage == old, "the storage of a table changes together with the end of the job");
+            let mut next = next_version(&desc);
+            next.storage_parameters.retain(|(name, _)| name != LOCKED);
+            changes.push(CatalogChange::ReplaceTable(Box::new(next)));
+            let own = (first_index.0..desc.next_index).filter(|_| old == new).map(IndexId);
+            for id in own.filter(|id| desc.index(*id).is_none()) {
+                changes.push(services.clean_later(&running.job(), old, Some(id)).await?);
             }
-            Err(e)
+        }
+        match services.change(changes).await {
+            Ok(_) => return Err(failure),
+            Err(e) if running.may_retry(&e).await? => {}
+            Err(e) => return Err(e),
         }
     }
 }
 
 async fn rows(
     services: &DdlServices,
+    running: &Running,
     old: &TableRef,
     alteration: &Alteration,
     planned: &Arc<PlannedStatement>,
-) -> Result<()> {
+) -> Result<Directive> {
     let is_interleaved = {
         let guard = services.catalog.acquire().await.map_err(crate::kv_error::sql_error)?;
         old.interleave.is_some() || guard.snapshot().children(old.id).next().is_some()
@@ -87,14 +150,18 @@ async fn rows(
     let read = async {
         // A change that only drops or adds indexes asks nothing of the rows.
         while alteration.needs_lock()
-            && let Some((_, batch)) = pages.next().await?
+            && let Some((keys, batch)) = pages.next().await?
         {
+            if running.directive() != Directive::Go {
+                return Ok(running.directive());
+            }
+            running.progress(keys.len() as u64).await;
             let rows = alteration.map(statement.ctx(), batch).await?;
             if !alteration.rewrites {
                 continue;
             }
             let rows: Vec<Vec<Datum>> = (0..rows.len()).map(|r| rows.row(r)).collect();
-            under_way.push(copy.commit(services, &statement, rows));
+            under_way.push(copy.commit(services, running, &statement, rows));
             // Begins the new one, and waits for one where enough are under way.
             while let Some(ended) = if under_way.len() < PAGES_UNDER_WAY {
                 under_way.next().now_or_never().flatten()
@@ -104,7 +171,7 @@ async fn rows(
                 ended?;
             }
         }
-        Ok(())
+        Ok(Directive::Go)
     };
     let read = read.await;
     // To the end of each, whatever the others met: nothing is written to a storage that is given up.
@@ -112,11 +179,26 @@ async fn rows(
     while let Some(ended) = under_way.next().await {
         written = written.and(ended);
     }
-    read.and(written)?;
-    for id in &alteration.new_indexes {
-        index::backfill(services, &alteration.table, *id, planned).await?;
+    written?;
+    match read? {
+        Directive::Go => {}
+        stopped => return Ok(stopped),
     }
-    Ok(())
+    let table = &alteration.table;
+    for id in &alteration.new_indexes {
+        let spans = backfill::spans(services, &statement.catalog, table).await?;
+        running.begin_phase(JobPhase::Backfill, None, Vec::new());
+        match backfill::fill(services, &statement.catalog, running, table, *id, spans).await? {
+            Directive::Go => {}
+            stopped => return Ok(stopped),
+        }
+    }
+    if alteration.new_indexes.is_empty() {
+        return Ok(Directive::Go);
+    }
+    running.begin_phase(JobPhase::Validation, None, Vec::new());
+    let statement = services.reading(planned).await?;
+    backfill::validate(running, &statement, table, &alteration.new_indexes).await
 }
 
 /// The same within the statement's transaction; the old rows go.
@@ -193,6 +275,7 @@ impl<'a> Copier<'a> {
     async fn commit(
         &self,
         services: &DdlServices,
+        running: &Running,
         statement: &Statement,
         rows: Vec<Vec<Datum>>,
     ) -> Result<()> {
@@ -203,6 +286,7 @@ impl<'a> Copier<'a> {
             let step = async {
                 let writes = self.writes(statement, &*txn, &rows).await?;
                 statement.wait(txn.write(writes)).await?;
+                txn.limit_commit_timestamp(running.lease_end());
                 statement.wait(txn.commit()).await
             };
             match step.await {

@@ -1,23 +1,14 @@
 //! Rows in bulk: reading pages, removing ranges.
 
-use std::time::Instant;
-
 use bytes::Bytes;
-use meridian_catalog::{TableDesc, TableId};
+use meridian_catalog::{IndexState, TableDesc, TableId};
 use meridian_datum::{Batch, Result};
 use meridian_keys as keys;
-use meridian_kv_api::{
-    Kv, KvError, KvTxn, KvWrite, Locking, ReadBound, ReadOnlyOptions, ReadWriteOptions, ScanRequest,
-};
+use meridian_kv_api::{Kv, KvError, KvTxn, KvWrite, Locking, ReadWriteOptions, ScanRequest};
 use meridian_types::{Key, Span, limits};
 
-use super::DdlServices;
 use crate::context::Statement;
-use crate::kv_error::sql_error;
 use crate::table::{Decoded, IndexReader};
-
-/// Rows removed by one transaction of the background.
-const REMOVE_ROWS: usize = 1024;
 
 /// All keys of a table's storage.
 pub(super) fn table_span(storage: TableId) -> Span {
@@ -67,8 +58,10 @@ impl<'a> RowPages<'a> {
 /// Removes all rows of a table within the statement's transaction.
 pub(super) async fn truncate(statement: &Statement, table: &TableDesc) -> Result<()> {
     let is_shared = table.interleave.is_some() || statement.catalog.children(table.id).next().is_some();
-    if is_shared {
-        // Rows of other tables lie between.
+    // The entries of an index that is being filled may come after a look at them, so that they are removed unseen.
+    let is_filled = table.indexes.iter().any(|index| index.state != IndexState::Public);
+    if is_shared || is_filled {
+        // Or rows of other tables lie between.
         let writer = crate::table::TableWriter::new(&statement.catalog, table)?;
         let mut pages = RowPages::new(statement, table, Locking::EXCLUSIVE)?;
         while let Some((keys, batch)) = pages.next().await? {
@@ -92,29 +85,8 @@ pub(super) async fn truncate(statement: &Statement, table: &TableDesc) -> Result
     Ok(())
 }
 
-fn removals(rows: Vec<(Key, Bytes)>) -> Vec<KvWrite> {
+pub(super) fn removals(rows: Vec<(Key, Bytes)>) -> Vec<KvWrite> {
     rows.into_iter().map(|(key, _)| KvWrite { key, value: None }).collect()
-}
-
-/// Removes everything in a span that nobody uses any more, in many small transactions. It is in no hurry, and rests as
-/// long as it works, so that whoever waits for an answer has the machine at least half of the time.
-pub(super) async fn remove_span(kv: &dyn Kv, span: Span) -> Result<()> {
-    let mut rest = Some(span);
-    while let Some(span) = rest {
-        let begun = Instant::now();
-        let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: true };
-        let read = kv.begin_read_only(options);
-        let request = ScanRequest { span, reverse: false, limit: REMOVE_ROWS, locking: Locking::SHARED };
-        let page = read.scan(request).await.map_err(sql_error)?;
-        if !page.rows.is_empty() {
-            commit_writes(kv, removals(page.rows)).await.map_err(sql_error)?;
-        }
-        rest = page.resume;
-        if rest.is_some() {
-            tokio::time::sleep(begun.elapsed()).await;
-        }
-    }
-    Ok(())
 }
 
 /// Commits blind writes; tries again when they conflict.
@@ -139,17 +111,4 @@ pub(super) async fn commit_writes(kv: &dyn Kv, writes: Vec<KvWrite>) -> Result<(
         }
     }
     unreachable!("the loop returns")
-}
-
-/// Removes the rows of a dropped table that lies in its parent's range.
-pub(super) async fn remove_interleaved(services: &DdlServices, table: &TableDesc) -> Result<()> {
-    let planned = std::sync::Arc::new(super::placeholder());
-    let statement = services.reading(&planned).await?;
-    let mut pages = RowPages::new(&statement, table, Locking::SHARED)?;
-    while let Some((keys, _)) = pages.next().await? {
-        let writes = keys.into_iter().map(|key| KvWrite { key, value: None }).collect();
-        commit_writes(&*services.kv, writes).await.map_err(sql_error)?;
-    }
-    // Secondary entries have a range of their own.
-    remove_span(&*services.kv, table_span(table.storage)).await
 }

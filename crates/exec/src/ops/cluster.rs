@@ -29,11 +29,11 @@ pub(crate) async fn virtual_rows(stmt: &Statement, table: &VirtualTable) -> Resu
         .collect())
 }
 
-fn int(v: u64) -> Datum {
+pub(super) fn int(v: u64) -> Datum {
     Datum::Int(v as i64)
 }
 
-fn text(v: impl AsRef<str>) -> Datum {
+pub(super) fn text(v: impl AsRef<str>) -> Datum {
     Datum::from(v.as_ref())
 }
 
@@ -180,10 +180,9 @@ async fn cluster_rows(stmt: &Statement, table: ClusterTable) -> Result<Vec<Vec<D
         ClusterTable::Clock => stmt.wait(cluster.clocks()).await?.into_iter().flat_map(clock_rows).collect(),
         ClusterTable::TrueTime => vec![truetime_row(stmt)?],
         ClusterTable::Sessions => stmt.session.cluster_sessions(),
-        ClusterTable::Statements
-        | ClusterTable::SchemaChanges
-        | ClusterTable::Jobs
-        | ClusterTable::Settings => stmt.session.cluster_table(table),
+        ClusterTable::Jobs => super::jobs::job_rows(stmt).await?,
+        ClusterTable::SchemaChanges => super::jobs::schema_change_rows(stmt).await?,
+        ClusterTable::Statements | ClusterTable::Settings => stmt.session.cluster_table(table),
     })
 }
 
@@ -239,6 +238,10 @@ pub(super) async fn cluster_function(
             }
             let at = writer.key_of_values(&values)?;
             stmt.wait(stmt.cluster.split_at(at)).await?;
+        }
+        ClusterFunction::CheckTable => {
+            let table = find_table(stmt, args.first().unwrap_or(&Datum::Null))?;
+            crate::check::check_table(stmt, &table).await?;
         }
         ClusterFunction::TransferLeader => {
             let group = integer(&args[0], "the shard")?;

@@ -9,6 +9,7 @@ mod cluster;
 mod filter;
 mod groups;
 mod hash_join;
+mod jobs;
 mod join;
 mod lookup;
 mod scan;

@@ -617,6 +617,7 @@ impl Binder<'_> {
         }
         let (function, count) = match name {
             "split_at" => (ClusterFunction::SplitAt, None),
+            "check_table" => (ClusterFunction::CheckTable, None),
             "merge_at" => (ClusterFunction::MergeAt, None),
             "move_replica" => (ClusterFunction::MoveReplica, Some(3)),
             "add_replica" => (ClusterFunction::ChangeReplica(ReplicaChange::Add), Some(2)),
@@ -629,7 +630,11 @@ impl Binder<'_> {
                 return Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message).at(at));
             }
         };
-        if count.is_some_and(|n| n != args.len()) || count.is_none() && args.is_empty() {
+        let is_one = function == ClusterFunction::CheckTable;
+        if count.is_some_and(|n| n != args.len())
+            || count.is_none() && args.is_empty()
+            || is_one && args.len() != 1
+        {
             let message = format!("wrong number of arguments for meridian.{name}");
             return Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message).at(at));
         }

@@ -15,6 +15,19 @@ pub(crate) struct Hooks {
     pub(crate) as_of: Option<AsOfClause>,
     /// `INTERLEAVE IN PARENT`
     pub(crate) interleave: Option<InterleaveClause>,
+    /// `AT TIMESTAMP`
+    pub(crate) at_timestamp: Option<AtClause>,
+}
+
+/// `AT TIMESTAMP 'value'` behind a schema change.
+#[derive(Clone, Debug)]
+pub(crate) struct AtClause {
+    /// The literal.
+    pub(crate) value: String,
+    /// Where it stands.
+    pub(crate) position: u32,
+    /// Where the clause begins: the statement ends before.
+    pub(crate) start: u64,
 }
 
 /// `AS OF SYSTEM TIME value`.
@@ -36,7 +49,7 @@ pub(crate) struct InterleaveClause {
 
 /// Takes the clauses out.
 pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
-    let mut hooks = Hooks::default();
+    let mut hooks = Hooks { at_timestamp: take_at_timestamp(tokens), ..Hooks::default() };
     expand_table(tokens);
     unwrap_insert_source(tokens);
     let mut i = 0;
@@ -69,6 +82,26 @@ pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
         i += 1;
     }
     Ok(hooks)
+}
+
+/// Only schema changes can be scheduled; behind anything else the words are a syntax error.
+fn take_at_timestamp(tokens: &mut Vec<TokenWithSpan>) -> Option<AtClause> {
+    let changes = ["ALTER", "CREATE", "DROP", "TRUNCATE"];
+    if !tokens.first().is_some_and(|t| changes.iter().any(|w| is_word(&t.token, w))) {
+        return None;
+    }
+    let at = tokens.len().checked_sub(3)?;
+    let Token::SingleQuotedString(value) = &tokens[at + 2].token else { return None };
+    if !words(tokens, at, &["AT", "TIMESTAMP"]) {
+        return None;
+    }
+    let clause = AtClause {
+        value: value.clone(),
+        position: tokens[at + 2].span.start.column as u32,
+        start: tokens[at].span.start.column,
+    };
+    tokens.truncate(at);
+    Some(clause)
 }
 
 /// `TABLE t` is `SELECT * FROM t`.
@@ -256,7 +289,7 @@ impl AsOfClause {
 }
 
 /// Microseconds between 1970 and 2000, the epochs of Unix and of PostgreSQL.
-const EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub(super) const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 pub(crate) fn as_of_value(text: &str, eval: &meridian_datum::EvalContext) -> Result<AsOf> {
     use meridian_datum::{DataType, Datum, parse_text};

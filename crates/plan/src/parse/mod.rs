@@ -25,6 +25,7 @@ mod roles;
 use std::sync::Arc;
 
 use meridian_datum::{Result, SqlError, SqlState};
+use meridian_types::Timestamp;
 use sqlparser::ast::Statement;
 use sqlparser::parser::{Parser, ParserOptions};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
@@ -48,6 +49,8 @@ pub struct ParsedStatement {
     pub(crate) source: Arc<str>,
     /// The statement's text, without its terminator.
     pub text: Arc<str>,
+    /// The text of a schema change without the clause that schedules it.
+    pub(crate) change: Arc<str>,
     /// Planning it takes more stack than a task can be relied on to have.
     pub(crate) is_deep: bool,
 }
@@ -70,6 +73,27 @@ impl ParsedStatement {
     /// Whether it says `AS OF SYSTEM TIME`.
     pub fn has_as_of(&self) -> bool {
         self.hooks.as_of.is_some()
+    }
+
+    /// The moment at which the schema change shall take effect, and the statement without that clause.
+    ///
+    /// # Errors
+    /// 22023 for a time that has passed.
+    pub fn scheduled(&self, eval: &meridian_datum::EvalContext) -> Result<Option<(Timestamp, Arc<str>)>> {
+        let Some(clause) = &self.hooks.at_timestamp else { return Ok(None) };
+        let invalid = || {
+            let message = format!("AT TIMESTAMP '{}' is no time to come", clause.value);
+            SqlError::invalid_parameter(message).with_position(clause.position)
+        };
+        let crate::planned::AsOf::At(at) = hooks::as_of_value(&clause.value, eval).map_err(|_| invalid())?
+        else {
+            return Err(invalid());
+        };
+        let now = u64::try_from(eval.statement_timestamp.saturating_add(hooks::EPOCH_MICROS)).unwrap_or(0);
+        if at <= Timestamp::from_nanos(now.saturating_mul(1_000)) {
+            return Err(invalid());
+        }
+        Ok(Some((at, self.change.clone())))
     }
 
     /// Whether it is a query, which may read at a staleness that the session has set.
@@ -154,7 +178,12 @@ fn parse_statement(
     let hooks = hooks::apply(&mut tokens)?;
     let whole = range == (0, source.len());
     let text: Arc<str> = if whole { source.clone() } else { Arc::from(source[range.0..range.1].trim()) };
+    let change = match &hooks.at_timestamp {
+        Some(clause) => Arc::from(source[range.0..Offsets::new(source).byte(clause.start)].trim()),
+        None => text.clone(),
+    };
     let done = |syntax| ParsedStatement {
+        change: change.clone(),
         syntax: Arc::new(syntax),
         hooks: hooks.clone(),
         source: source.clone(),

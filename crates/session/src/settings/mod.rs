@@ -72,6 +72,8 @@ pub(crate) struct Effective {
     pub(crate) staleness: Staleness,
     /// `shards_per_table`
     pub(crate) shards_per_table: usize,
+    /// `schema_change_mode` is `async`.
+    pub(crate) defers_schema_changes: bool,
     /// `client_min_messages` lets NOTICE through.
     pub(crate) sends_notices: bool,
     /// `client_min_messages` lets WARNING through.
@@ -298,6 +300,7 @@ impl Settings {
             default_isolation: self.value("default_transaction_isolation"),
             staleness,
             shards_per_table: self.value("shards_per_table").parse().unwrap_or(0),
+            defers_schema_changes: &*self.value("schema_change_mode") == "async",
             sends_notices: !matches!(&*level, "warning" | "error" | "fatal" | "panic"),
             sends_warnings: !matches!(&*level, "error" | "fatal" | "panic"),
         });
@@ -318,6 +321,7 @@ impl Effective {
             default_isolation: "serializable".into(),
             staleness: Staleness::Strong,
             shards_per_table: 0,
+            defers_schema_changes: false,
             sends_notices: true,
             sends_warnings: true,
         }

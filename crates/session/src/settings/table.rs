@@ -194,6 +194,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     user("role", "none", T),
     user("row_security", "on", B),
     user("schema_change_mode", "sync", Kind::Enum(&["sync", "async"])),
+    user("schema_change_mode", "blocking", Kind::Enum(&["blocking", "async"])),
     user("search_path", "\"$user\", public", Kind::List),
     user("seed", "unavailable", T),
     user("seq_page_cost", "1", R),

@@ -1,0 +1,297 @@
+//! The entries of existing rows of an index that writers maintain already and nobody reads (DESIGN section 6).
+//!
+//! Rows are read page by page at snapshots `S`, each after the index became writable at `T1`, and their entries are written
+//! *at version S*, beneath whatever writers add above. So no row is locked and no writer waits:
+//!
+//! ```text
+//!   row changed at t <= S       the snapshot has it, and so has its entry at S
+//!   row changed at t >  S       the writer writes the new entry and removes the old one at t, which is above S
+//! ```
+//! Every commit at or below `S` is in the snapshot, which therefore is one of a timestamp of the gateway's choice and not of
+//! a leader's. Snapshots are fresh every second, so that a build may take longer than old versions are kept.
+//!
+//! *Uniqueness.* A writer looks for another row's entry when it writes, and finds none where that is not filled in yet. So
+//! once all is filled in, the table gets another version: whoever looked before that commits below its activation, and
+//! whoever commits above looks at a complete index. At a timestamp above it the index is compared with the table: of two
+//! rows with the same key one has no entry.
+//!
+//! Spans of different shards are filled at the same time, and each reads ahead of its writes.
+
+use futures::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
+use meridian_catalog::{CatalogChange, CatalogSnapshot, IndexId, JobPhase, TableDesc};
+use meridian_datum::{Datum, Result, SqlError, SqlState};
+use meridian_kv_api::{KvTxn, KvWrite, Locking, ReadBound, ReadOnlyOptions, ScanRequest};
+use meridian_types::{Span, Timestamp, limits};
+use parking_lot::Mutex;
+use std::time::{Duration, Instant};
+
+use super::jobs::{Directive, Running};
+use super::{DdlServices, next_version};
+use crate::check::{Check, Disagreement};
+use crate::context::Statement;
+use crate::dml::key_text;
+use crate::kv_error::sql_error;
+use crate::table::{Decoded, IndexReader, IndexWriter, Prefix};
+
+/// Spans that are filled at a time: enough to keep the logs of several shards busy.
+const SPANS_AT_A_TIME: usize = 4;
+/// Pages whose entries are on their way while the next one of the span is read.
+const PAGES_UNDER_WAY: usize = 3;
+/// How long a snapshot is read from.
+const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
+
+/// The rows of a table, in as many spans as there are shards.
+pub(super) async fn spans(
+    services: &DdlServices,
+    catalog: &CatalogSnapshot,
+    table: &TableDesc,
+) -> Result<Vec<Span>> {
+    let all = Span::prefix(&Prefix::of(catalog, table, &table.primary)?.start().finish());
+    let shards = services.cluster.shards().await.map_err(sql_error)?;
+    let mut spans: Vec<Span> = shards
+        .into_iter()
+        .map(|s| Span::new(s.start, s.end).intersect(&all))
+        .filter(|s| !s.is_empty())
+        .collect();
+    spans.sort_unstable_by(|a, b| a.start.cmp(&b.start));
+    // The map may be in motion: what it leaves out or names twice does not matter to a scan of the whole.
+    let is_whole = spans.first().is_some_and(|s| s.start == all.start)
+        && spans.last().is_some_and(|s| s.end == all.end)
+        && spans.windows(2).all(|w| w[0].end.as_ref() == Some(&w[1].start));
+    Ok(if is_whole { spans } else { vec![all] })
+}
+
+/// How many rows there are, so that operators see how far a job is: as ANALYZE counted them, or counted now, which costs
+/// a small part of what writing their entries does.
+pub(super) async fn count(statement: &Statement, table: &TableDesc, spans: &[Span]) -> Result<u64> {
+    if let Some(known) = statement.catalog.statistics(table.id) {
+        return Ok(known.rows as u64);
+    }
+    let mut rows = 0;
+    for span in spans {
+        let mut rest = Some(span.clone());
+        while let Some(span) = rest {
+            statement.checkpoint().await?;
+            let limit = limits::SCAN_PAGE_ROWS;
+            let request = ScanRequest { span, reverse: false, limit, locking: Locking::SHARED };
+            let page = statement.wait(statement.txn.scan(request)).await?;
+            rows += page.rows.len() as u64;
+            rest = page.resume;
+        }
+    }
+    Ok(rows)
+}
+
+/// Writes the entries of the rows of some spans. Returns once whoever reads them above the present time sees them.
+pub(super) async fn fill(
+    services: &DdlServices,
+    catalog: &CatalogSnapshot,
+    running: &Running,
+    table: &TableDesc,
+    id: IndexId,
+    spans: Vec<Span>,
+) -> Result<Directive> {
+    let index = table.index(id).ok_or_else(|| SqlError::internal("an index was made and is not there"))?;
+    let all: Vec<usize> = (0..table.columns.len()).collect();
+    let work = Filler {
+        services,
+        running,
+        writer: IndexWriter::new(catalog, table, index)?,
+        reader: IndexReader::new(catalog, table, &table.primary, &all)?,
+        left: Mutex::new(spans.iter().cloned().map(Some).collect()),
+        closed: Mutex::new(Timestamp::ZERO),
+    };
+    let mut waiting = spans.into_iter().enumerate();
+    let mut under_way = FuturesUnordered::new();
+    let mut failure = None;
+    loop {
+        while under_way.len() < SPANS_AT_A_TIME
+            && failure.is_none()
+            && let Some((at, span)) = waiting.next()
+        {
+            under_way.push(work.span(at, span));
+        }
+        // To the end of each, whatever the others met: nothing is written once the job is over.
+        let Some(ended) = under_way.next().await else { break };
+        if let Err(e) = ended {
+            failure.get_or_insert(e);
+        }
+    }
+    if let Some(e) = failure {
+        return Err(e);
+    }
+    let closed = *work.closed.lock();
+    services.wait_until(closed).await?;
+    Ok(running.directive())
+}
+
+/// What fills one index.
+struct Filler<'a> {
+    services: &'a DdlServices,
+    running: &'a Running,
+    writer: IndexWriter,
+    reader: IndexReader,
+    /// What is left of each span.
+    left: Mutex<Vec<Option<Span>>>,
+    /// Up to where readers may not come yet.
+    closed: Mutex<Timestamp>,
+}
+
+/// A page of entries.
+struct Page {
+    rows: u64,
+    at: Timestamp,
+    entries: Vec<KvWrite>,
+    /// What is left of the span behind it.
+    rest: Option<Span>,
+}
+
+impl Filler<'_> {
+    /// Fills one span; stops early where operators want that.
+    async fn span(&self, place: usize, span: Span) -> Result<()> {
+        let mut rest = Some(span);
+        let mut snapshot: Option<(Box<dyn KvTxn>, Instant)> = None;
+        let mut writes = FuturesOrdered::new();
+        let mut failure = None;
+        while let Some(span) = rest.take().filter(|_| self.running.directive() == Directive::Go) {
+            if snapshot.as_ref().is_none_or(|(_, since)| since.elapsed() > SNAPSHOT_AGE) {
+                let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: false };
+                snapshot = Some((self.services.kv.begin_read_only(options), Instant::now()));
+            }
+            let (txn, _) = snapshot.as_ref().expect("a snapshot was begun");
+            match self.read(&**txn, span).await {
+                Ok(page) => {
+                    rest = page.rest.clone();
+                    writes.push_back(self.write(place, page));
+                }
+                Err(e) => {
+                    failure = Some(e);
+                    break;
+                }
+            }
+            let rested = self.services.pace.rest();
+            tokio::pin!(rested);
+            let mut has_rested = false;
+            while failure.is_none() && (!has_rested || writes.len() >= PAGES_UNDER_WAY) {
+                tokio::select! {
+                    () = &mut rested, if !has_rested => has_rested = true,
+                    Some(written) = writes.next(), if !writes.is_empty() => failure = written.err(),
+                }
+            }
+            if failure.is_some() {
+                break;
+            }
+        }
+        while let Some(written) = writes.next().await {
+            if let Err(e) = written {
+                failure.get_or_insert(e);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn read(&self, txn: &dyn KvTxn, span: Span) -> Result<Page> {
+        let limit = limits::SCAN_PAGE_ROWS;
+        let request = ScanRequest { span, reverse: false, limit, locking: Locking::SHARED };
+        let page = txn.scan(request).await.map_err(sql_error)?;
+        let at = txn.read_timestamp().expect("a snapshot that was read has a timestamp");
+        let mut batch = self.reader.batch(page.rows.len());
+        for (key, value) in &page.rows {
+            let _: Decoded = self.reader.read(key.as_bytes(), value, &mut batch)?;
+        }
+        let mut entries = Vec::with_capacity(batch.len());
+        for r in 0..batch.len() {
+            let row = batch.row(r);
+            entries.push(KvWrite { key: self.writer.key(&row)?, value: Some(self.writer.value(&row)) });
+        }
+        tokio::task::consume_budget().await;
+        Ok(Page { rows: batch.len() as u64, at, entries, rest: page.resume })
+    }
+
+    async fn write(&self, place: usize, page: Page) -> Result<()> {
+        if !page.entries.is_empty() {
+            self.services.wait_until(page.at).await?;
+            let until = self.running.lease_end();
+            let closed = self.services.kv.fill(page.at, until, page.entries).await.map_err(sql_error)?;
+            let mut known = self.closed.lock();
+            *known = known.max(closed);
+        }
+        let left = {
+            let mut left = self.left.lock();
+            left[place] = page.rest;
+            left.iter().flatten().cloned().collect()
+        };
+        self.running.advance(page.rows, left);
+        Ok(())
+    }
+}
+
+/// Makes sure that nobody commits any more who looked for conflicts in an index that was incomplete: gives the table
+/// another version, together with the job's next phase.
+pub(super) async fn settle_writers(
+    services: &DdlServices,
+    running: &Running,
+    id: IndexId,
+) -> Result<Directive> {
+    loop {
+        let desc = services.current(running.table()).await?;
+        let Some(desc) = desc.filter(|t| t.index(id).is_some()) else { return running.abandon().await };
+        let next = CatalogChange::ReplaceTable(Box::new(next_version(&desc)));
+        match services.change(vec![next, running.in_phase(JobPhase::Validation)]).await {
+            Ok(_) => break,
+            Err(e) if running.may_retry(&e).await? => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let total = running.job().rows_total;
+    running.begin_phase(JobPhase::Validation, total, Vec::new());
+    Ok(Directive::Go)
+}
+
+/// Compares unique indexes with the table at one timestamp.
+///
+/// # Errors
+/// 23505 with a row whose key is another row's, too.
+pub(super) async fn validate(
+    running: &Running,
+    statement: &Statement,
+    table: &TableDesc,
+    ids: &[IndexId],
+) -> Result<Directive> {
+    let indexes = ids.iter().filter_map(|id| table.index(*id)).filter(|index| index.unique);
+    let check = Check::new(statement, &*statement.txn, table, indexes)?;
+    let mut stop = None;
+    let found = check
+        .run(|rows| {
+            running.count(rows);
+            match running.directive() {
+                Directive::Go => Ok(()),
+                directive => {
+                    stop = Some(directive);
+                    Err(super::jobs::cancelled())
+                }
+            }
+        })
+        .await;
+    if let Some(directive) = stop {
+        return Ok(directive);
+    }
+    match found? {
+        None => Ok(Directive::Go),
+        Some((id, Disagreement::NoEntry(row))) => Err(duplicated(statement, table, id, &row)?),
+        Some((_, Disagreement::NoRow(entry))) => {
+            Err(SqlError::internal(format!("a backfill has left an entry without a row: {entry:?}")))
+        }
+    }
+}
+
+#[cold]
+fn duplicated(statement: &Statement, table: &TableDesc, id: IndexId, row: &[Datum]) -> Result<SqlError> {
+    let index = table.index(id).expect("it was compared");
+    let writer = IndexWriter::new(&statement.catalog, table, index)?;
+    let message = format!("could not create unique index \"{}\"", index.name);
+    Ok(SqlError::new(SqlState::UNIQUE_VIOLATION, message)
+        .with_detail(format!("{} is duplicated.", key_text(statement, table, &writer, row)))
+        .with_table(statement.catalog.schema_name(table), table.name.clone())
+        .with_constraint(index.name.clone()))
+}
