@@ -19,6 +19,13 @@ use crate::args::{Cli, Command, NodeCommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Stack of a thread that serves SQL. Plans are run and dropped by recursion, and the planner's limits of nesting and of
+/// chains are set so that the deepest plan it lets through needs less than half of this. Memory is taken when it is used.
+const SQL_STACK: usize = 128 << 20;
+
+/// Replication recurses into nothing that a client has sent.
+const REPLICATION_STACK: usize = 2 << 20;
+
 /// How long tasks may take to end at the exit.
 const EXIT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -33,7 +40,8 @@ fn main() -> ExitCode {
     if let Command::Sim(args) = cli.command {
         return sim::sim(&args.into());
     }
-    let runtimes = threads("meridian", sql_workers()).and_then(|sql| Ok((sql, threads("replication", 1)?)));
+    let runtimes = threads("meridian", sql_workers(), SQL_STACK)
+        .and_then(|sql| Ok((sql, threads("replication", 1, REPLICATION_STACK)?)));
     let (sql, replication) = match runtimes {
         Ok(runtimes) => runtimes,
         Err(error) => return fail(&format!("cannot start threads: {error}")),
@@ -58,8 +66,9 @@ fn sql_workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
-fn threads(name: &str, workers: usize) -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(workers).enable_all().thread_name(name).build()
+fn threads(name: &str, workers: usize, stack: usize) -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers).thread_stack_size(stack).enable_all().thread_name(name).build()
 }
 
 async fn run(command: Command, replication: &Handle) -> Result<(), ServerError> {

@@ -1,6 +1,8 @@
 //! Arrays of SQL values.
 
 use crate::datum::Datum;
+use crate::error::{Result, SqlError};
+use crate::state::SqlState;
 use crate::types::DataType;
 
 /// Most dimensions an array may have, as in PostgreSQL (`MAXDIM`).
@@ -23,6 +25,16 @@ pub struct Dimension {
     pub len: i32,
     /// The first subscript: 1 for ordinary arrays, 0 for the catalog's vectors.
     pub lower: i32,
+}
+
+/// `54000` for an array of more dimensions than [`MAX_DIMENSIONS`].
+pub fn check_dimensions(count: usize) -> Result<()> {
+    if count <= MAX_DIMENSIONS {
+        return Ok(());
+    }
+    let message =
+        format!("number of array dimensions ({count}) exceeds the maximum allowed ({MAX_DIMENSIONS})");
+    Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message))
 }
 
 impl ArrayValue {

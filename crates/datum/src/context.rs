@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::date_style::DateStyle;
 use crate::timezone::TimeZone;
 
 /// The environment of one statement. Shared by all threads that evaluate it.
@@ -10,6 +11,8 @@ use crate::timezone::TimeZone;
 pub struct EvalContext {
     /// The session's `TimeZone`.
     pub time_zone: TimeZone,
+    /// The session's `DateStyle`.
+    pub date_style: DateStyle,
     /// `now()`: microseconds since 2000-01-01 00:00 UTC.
     pub transaction_timestamp: i64,
     /// `statement_timestamp()`, in the same unit.
@@ -24,6 +27,7 @@ impl EvalContext {
     pub fn new(time_zone: TimeZone, now: i64, seed: u64) -> Self {
         EvalContext {
             time_zone,
+            date_style: DateStyle::default(),
             transaction_timestamp: now,
             statement_timestamp: now,
             clock: None,

@@ -84,6 +84,7 @@ states! {
     INVALID_TIME_ZONE_DISPLACEMENT_VALUE = b"22009", "invalid_time_zone_displacement_value";
     SUBSTRING_ERROR = b"22011", "substring_error";
     DIVISION_BY_ZERO = b"22012", "division_by_zero";
+    INVALID_PRECEDING_OR_FOLLOWING_SIZE = b"22013", "invalid_preceding_or_following_size";
     INTERVAL_FIELD_OVERFLOW = b"22015", "interval_field_overflow";
     INVALID_ESCAPE_CHARACTER = b"22019", "invalid_escape_character";
     INVALID_REGULAR_EXPRESSION = b"2201B", "invalid_regular_expression";

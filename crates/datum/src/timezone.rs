@@ -1,6 +1,7 @@
 //! The session's time zone: offsets for instants and for local times.
 
 use chrono::{NaiveDate, NaiveDateTime, Offset, TimeZone as _};
+use chrono_tz::OffsetName;
 
 use crate::calendar::{US_PER_SECOND, epoch_days};
 use crate::error::{Result, SqlError};
@@ -120,6 +121,26 @@ impl TimeZone {
             TimeZone::Utc => 0,
             TimeZone::Fixed(s) => *s,
             TimeZone::Named(tz) => tz.offset_from_utc_datetime(&naive(us)).fix().local_minus_utc(),
+        }
+    }
+
+    /// The zone's name at an instant, as dates carry it: `PST`, or an offset where it has no name.
+    pub fn abbreviation_at(&self, us: i64) -> String {
+        let offset = |seconds: i32| {
+            let (sign, abs) = (if seconds < 0 { '-' } else { '+' }, seconds.unsigned_abs());
+            let (h, m) = (abs / 3600, abs / 60 % 60);
+            if m == 0 { format!("{sign}{h:02}") } else { format!("{sign}{h:02}:{m:02}") }
+        };
+        match self {
+            TimeZone::Utc => "UTC".to_owned(),
+            TimeZone::Fixed(seconds) => offset(*seconds),
+            TimeZone::Named(tz) => {
+                let at = tz.offset_from_utc_datetime(&naive(us));
+                match at.abbreviation() {
+                    Some(name) => name.to_owned(),
+                    None => offset(at.fix().local_minus_utc()),
+                }
+            }
         }
     }
 

@@ -65,7 +65,7 @@ impl Statement {
 
     /// The context of the statement's outermost plan.
     pub fn ctx(&self) -> Ctx<'_> {
-        Ctx { stmt: self, outer: &[] }
+        Ctx { stmt: self, outer: &[], work: None }
     }
 
     /// Rows written.
@@ -98,4 +98,30 @@ pub struct Ctx<'a> {
     pub stmt: &'a Statement,
     /// Values of [`Expr::Outer`](meridian_plan::Expr::Outer).
     pub outer: &'a [Datum],
+    /// Rows that the steps of recursive queries read.
+    pub(crate) work: Option<&'a Work<'a>>,
+}
+
+/// The rows that the last step of a recursive query added; those of the recursive query around it are its parent's.
+pub(crate) struct Work<'a> {
+    pub(crate) index: usize,
+    pub(crate) rows: &'a [Batch],
+    pub(crate) parent: Option<&'a Work<'a>>,
+}
+
+impl<'a> Ctx<'a> {
+    /// The rows of a recursive query's last step.
+    ///
+    /// # Panics
+    /// When no such query runs here: the binder lets only its step read them.
+    pub(crate) fn work_rows(&self, index: usize) -> &'a [Batch] {
+        let mut work = self.work;
+        while let Some(w) = work {
+            if w.index == index {
+                return w.rows;
+            }
+            work = w.parent;
+        }
+        panic!("the rows of recursive query {index} are read outside of its step")
+    }
 }

@@ -81,15 +81,10 @@ where
                         }
                     }
                 }
-                Err(FrameError::BadText { tag, error }) => {
-                    if self.mode != Mode::SkipToSync {
-                        self.refuse(tag, &error).await;
-                    }
-                    if self.flush_failed().await {
-                        return;
-                    }
-                    continue;
-                }
+                Err(FrameError::BadBody { tag, error }) => match self.refuse(tag, error).await {
+                    Next::Continue => continue,
+                    Next::Close => return,
+                },
                 Err(FrameError::Broken(error)) => {
                     self.sink.fatal(&error).await;
                     return;
@@ -103,16 +98,31 @@ where
         }
     }
 
-    /// A statement text that is no text: refused like a statement that failed.
-    async fn refuse(&mut self, tag: u8, error: &SqlError) {
-        self.session.refuse().await;
-        self.sink.error(error);
-        if tag == b'P' {
-            self.mode = Mode::SkipToSync;
-        } else {
-            self.sink.ready(self.session.status());
-            self.rest();
+    /// Tells the client that the session has broken.
+    pub(crate) async fn abandon(&mut self) {
+        self.sink.fatal(&SqlError::internal("the session met an internal error and ends")).await;
+    }
+
+    /// A message whose inside is wrong fails as a statement does: in the extended protocol until Sync, otherwise at once.
+    async fn refuse(&mut self, tag: u8, error: SqlError) -> Next {
+        self.idle = None;
+        match self.mode {
+            Mode::CopySimple | Mode::CopyExtended => {
+                self.session.refuse().await;
+                return self.end_copy(Err(error)).await;
+            }
+            // Sync ends the skipping before its inside is looked at.
+            Mode::SkipToSync if tag != b'S' => return Next::Continue,
+            Mode::SkipToSync | Mode::Normal => {}
         }
+        self.session.refuse().await;
+        self.sink.error(&error);
+        if matches!(tag, b'P' | b'B' | b'E' | b'D' | b'C' | b'H') {
+            self.mode = Mode::SkipToSync;
+            return if self.flush_failed().await { Next::Close } else { Next::Continue };
+        }
+        self.mode = Mode::Normal;
+        self.finish().await
     }
 
     async fn flush_failed(&mut self) -> bool {
@@ -144,11 +154,13 @@ where
             }
             (Mode::Normal, message) => {
                 let result = self.extended(message).await;
+                // An error goes out at once, as in PostgreSQL: a client may wait for an answer before it sends Sync.
+                let failed = result.is_err();
                 if let Err(error) = result {
                     self.sink.error(&error);
                     self.mode = Mode::SkipToSync;
                 }
-                if self.sink.is_full() && self.flush_failed().await {
+                if (failed || self.sink.is_full()) && self.flush_failed().await {
                     return Next::Close;
                 }
             }
@@ -269,6 +281,11 @@ where
                 Err(error)
             }
         };
+        self.end_copy(result).await
+    }
+
+    /// COPY FROM STDIN has its end, or its error.
+    async fn end_copy(&mut self, result: Result<Flow, SqlError>) -> Next {
         let simple = self.mode == Mode::CopySimple;
         self.mode = Mode::Normal;
         if simple {

@@ -1,15 +1,14 @@
 //! Messages from the client: framing, limits, decoding.
 //!
-//! A frame is taken from the stream only when it is complete, after its announced length was checked. The `pgwire`
-//! decoders then see that frame alone. They panic on some frames whose inside is shorter than its own counts say, so a
-//! panic there is a protocol violation like any other malformed frame.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! A frame is taken from the stream only when it is complete, after its announced length was checked. Its inside is
+//! checked by [`bodies`]; the `pgwire` decoders then see that frame alone. A frame whose inside is wrong fails as a
+//! statement does, since the stream is still in step; one whose length or type is wrong ends the connection.
 
 use bytes::{Buf, BytesMut};
 use meridian_datum::{SqlError, SqlState};
-use pgwire::messages::{DecodeContext, PgWireFrontendMessage};
+use pgwire::messages::{DecodeContext, PgWireFrontendMessage, startup};
 
+use crate::bodies;
 use crate::errors::protocol_violation;
 
 /// Bytes of one message. PostgreSQL takes up to 1 GiB; a statement or a parameter beyond this is refused with 54000,
@@ -18,8 +17,8 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Why there is no next message.
 pub(crate) enum FrameError {
-    /// A statement's text is not UTF-8. Its frame was taken, so the stream is still in step.
-    BadText {
+    /// The inside of a message is wrong. Its frame was taken, so the stream is still in step.
+    BadBody {
         /// The type of the message.
         tag: u8,
         error: SqlError,
@@ -63,20 +62,17 @@ impl Frames {
             buffer.reserve(1 + length - buffer.len());
             return Ok(None);
         }
+        let tag = buffer[0];
         let mut frame = buffer.split_to(1 + length);
-        let tag = frame[0];
-        // The strings of these messages are text of the client encoding; the crate would replace bad bytes silently.
-        if matches!(tag, b'Q' | b'P') {
-            check_utf8(&frame[5..]).map_err(|error| FrameError::BadText { tag, error })?;
+        // After start-up nobody is asked for a password.
+        if tag == startup::MESSAGE_TYPE_BYTE_PASSWORD_MESSAGE_FAMILY {
+            return Err(FrameError::Broken(unknown_type(tag)));
         }
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            let message = PgWireFrontendMessage::decode(&mut frame, &self.context);
-            (message, frame.has_remaining())
-        }));
-        match decoded {
-            Ok((Ok(Some(message)), false)) => Ok(Some(message)),
-            Ok((Err(pgwire::error::PgWireError::InvalidMessageType(tag)), _)) => {
-                Err(FrameError::Broken(protocol_violation(format!("invalid frontend message type {tag}"))))
+        bodies::check(tag, &frame[5..]).map_err(|error| FrameError::BadBody { tag, error })?;
+        match PgWireFrontendMessage::decode(&mut frame, &self.context) {
+            Ok(Some(message)) if !frame.has_remaining() => Ok(Some(message)),
+            Err(pgwire::error::PgWireError::InvalidMessageType(tag)) => {
+                Err(FrameError::Broken(unknown_type(tag)))
             }
             _ => {
                 let message = format!("malformed message of type '{}'", tag.escape_ascii());
@@ -86,24 +82,6 @@ impl Frames {
     }
 }
 
-/// `22021` for text that is not UTF-8. In Parse the parameter types follow the text; they are behind the second NUL.
-fn check_utf8(body: &[u8]) -> Result<(), SqlError> {
-    let text_end = body.iter().rposition(|&b| b == 0).unwrap_or(body.len());
-    match std::str::from_utf8(&body[..text_end]) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let at = error.valid_up_to();
-            // Bytes of the type list may look like broken text; only the text in front of it is judged.
-            let nuls_before = body[..at].iter().filter(|&&b| b == 0).count();
-            if nuls_before >= 2 {
-                return Ok(());
-            }
-            let bad = body[at..text_end].iter().take(error.error_len().unwrap_or(1));
-            let hex: Vec<String> = bad.map(|b| format!("0x{b:02x}")).collect();
-            Err(SqlError::new(
-                SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-                format!("invalid byte sequence for encoding \"UTF8\": {}", hex.join(" ")),
-            ))
-        }
-    }
+fn unknown_type(tag: u8) -> SqlError {
+    protocol_violation(format!("invalid frontend message type {tag}"))
 }

@@ -6,7 +6,7 @@
 //! query) goes out in one packet.
 //!
 //! ```text
-//!  socket -> Frames (length-checked, UTF-8-checked, decoded)
+//!  socket -> Frames (length-checked, field-checked, decoded)
 //!              -> Connection: one match over messages
 //!                   -> Session::{simple_query, parse, bind, execute, sync, ...}
 //!                        -> WireSink (ResultSink): DataRows written straight into the output buffer
@@ -16,12 +16,13 @@
 //! With certificates, sessions are encrypted, and clients are known by a certificate of their own or by SCRAM-SHA-256
 //! (`tls`, `auth`); without, anybody is let in.
 //!
-//! In the extended protocol an error makes the connection skip messages until Sync, as the protocol demands. A
-//! malformed message is a protocol violation (08P01): it is answered and the connection closed, since the stream can't
-//! be trusted any more; nothing else is harmed.
+//! In the extended protocol an error makes the connection skip messages until Sync, as the protocol demands. A message
+//! whose inside is wrong is such an error (08P01). After a frame whose length or type is wrong the stream can't be trusted
+//! any more: that is answered and the connection closed; nothing else is harmed.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod auth;
+mod bodies;
 mod cancel;
 mod connection;
 pub mod encode;

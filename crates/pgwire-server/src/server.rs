@@ -1,11 +1,13 @@
 //! The listener: accepting, limiting and ending connections.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use futures::FutureExt;
 use meridian_datum::{SqlError, SqlState};
 use meridian_session::{ResultSink, SessionFactory, SessionParams};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -246,7 +248,11 @@ impl Shared {
         greet(&mut sink, &session, registered.pid, registered.secret);
         if sink.flush().await.is_ok() {
             let shutdown = self.shutdown.clone().cancelled_owned();
-            Connection::new(reader, sink, &mut session, input).run(shutdown).await;
+            let mut connection = Connection::new(reader, sink, &mut session, input);
+            // A bug in one statement ends one session, with an answer; the panic hook has reported the place.
+            if AssertUnwindSafe(connection.run(shutdown)).catch_unwind().await.is_err() {
+                connection.abandon().await;
+            }
         }
         session.terminate().await;
     }

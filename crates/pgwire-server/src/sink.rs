@@ -136,10 +136,11 @@ impl<W: AsyncWrite + Unpin + Send> ResultSink for WireSink<W> {
 
 fn copy_response(out: &mut BytesMut, tag: u8, header: CopyHeader) {
     let start = encode::begin(out, tag);
-    out.put_u8(0);
+    let format = u8::from(header.is_binary);
+    out.put_u8(format);
     out.put_u16(header.columns);
     for _ in 0..header.columns {
-        out.put_u16(0);
+        out.put_u16(u16::from(format));
     }
     encode::end(out, start);
 }

@@ -241,6 +241,17 @@ impl Explainer<'_> {
                 self.line(depth, &format!("CTE Scan on {index}"), p.rows);
                 (0..p.types.len()).map(|i| format!("cte{index}.{}", i + 1)).collect()
             }
+            Operator::RecursiveUnion(u) => {
+                let title = if u.all { "Recursive Union All" } else { "Recursive Union" };
+                self.line(depth, title, p.rows);
+                let names = self.plan(&u.base, depth + 1);
+                self.plan(&u.step, depth + 1);
+                names
+            }
+            Operator::WorkScan { index } => {
+                self.line(depth, &format!("WorkTable Scan on {index}"), p.rows);
+                (0..p.types.len()).map(|i| format!("work{index}.{}", i + 1)).collect()
+            }
             Operator::Modify(m) => self.modify(p, m, depth),
         }
     }

@@ -30,6 +30,10 @@ pub(crate) enum Rel {
     Function { function: SetFunction, args: Vec<Expr>, ordinality: bool, cols: Vec<ColId> },
     /// A common table expression that is run once.
     Cte { index: usize, cols: Vec<ColId>, types: Vec<DataType> },
+    /// A recursive query: rows of `base`, and of `step` run over the rows that were new the last time, until there are none.
+    Recursive(Box<LogicalRecursive>),
+    /// Inside of `step`: those rows.
+    Work { index: usize, cols: Vec<ColId>, types: Vec<DataType> },
     /// Rows for which all conditions are true.
     Filter { input: Box<Rel>, conds: Vec<Expr> },
     /// Exactly these columns.
@@ -80,6 +84,21 @@ pub(crate) struct LogicalSetOp {
     pub(crate) left_cols: Vec<ColId>,
     pub(crate) right_cols: Vec<ColId>,
     pub(crate) cols: Vec<ColId>,
+}
+
+/// A recursive query; the inputs' columns are listed in the order of `cols`.
+#[derive(Clone, Debug)]
+pub(crate) struct LogicalRecursive {
+    /// What [`Rel::Work`] calls it.
+    pub(crate) index: usize,
+    /// `UNION ALL`; otherwise a row that was there before is not new.
+    pub(crate) all: bool,
+    pub(crate) base: Rel,
+    pub(crate) step: Rel,
+    pub(crate) base_cols: Vec<ColId>,
+    pub(crate) step_cols: Vec<ColId>,
+    pub(crate) cols: Vec<ColId>,
+    pub(crate) types: Vec<DataType>,
 }
 
 /// One key of an order.
@@ -292,7 +311,9 @@ impl Rel {
             Rel::Virtual { cols, .. }
             | Rel::Values { cols, .. }
             | Rel::Function { cols, .. }
-            | Rel::Cte { cols, .. } => cols.clone(),
+            | Rel::Cte { cols, .. }
+            | Rel::Work { cols, .. } => cols.clone(),
+            Rel::Recursive(r) => r.cols.clone(),
             Rel::Filter { input, .. }
             | Rel::Distinct { input }
             | Rel::DistinctOn { input, .. }
@@ -331,7 +352,8 @@ impl Rel {
             | Rel::Virtual { .. }
             | Rel::Values { .. }
             | Rel::Function { .. }
-            | Rel::Cte { .. } => {}
+            | Rel::Cte { .. }
+            | Rel::Work { .. } => {}
             Rel::Filter { input, .. }
             | Rel::Project { input, .. }
             | Rel::Window { input, .. }
@@ -348,6 +370,10 @@ impl Rel {
                 f(&s.left);
                 f(&s.right);
             }
+            Rel::Recursive(r) => {
+                f(&r.base);
+                f(&r.step);
+            }
             Rel::Modify(m) => match &m.action {
                 LogicalAction::Insert { input, .. }
                 | LogicalAction::Update { input, .. }
@@ -363,7 +389,8 @@ impl Rel {
             | Rel::Virtual { .. }
             | Rel::Values { .. }
             | Rel::Function { .. }
-            | Rel::Cte { .. } => {}
+            | Rel::Cte { .. }
+            | Rel::Work { .. } => {}
             Rel::Filter { input, .. }
             | Rel::Project { input, .. }
             | Rel::Window { input, .. }
@@ -380,6 +407,10 @@ impl Rel {
                 f(&mut s.left);
                 f(&mut s.right);
             }
+            Rel::Recursive(r) => {
+                f(&mut r.base);
+                f(&mut r.step);
+            }
             Rel::Modify(m) => match &mut m.action {
                 LogicalAction::Insert { input, .. }
                 | LogicalAction::Update { input, .. }
@@ -394,6 +425,8 @@ impl Rel {
             Rel::Get(_)
             | Rel::Virtual { .. }
             | Rel::Cte { .. }
+            | Rel::Work { .. }
+            | Rel::Recursive(_)
             | Rel::Distinct { .. }
             | Rel::DistinctOn { .. }
             | Rel::Sort { .. }
@@ -449,6 +482,8 @@ impl Rel {
             Rel::Get(_)
             | Rel::Virtual { .. }
             | Rel::Cte { .. }
+            | Rel::Work { .. }
+            | Rel::Recursive(_)
             | Rel::Distinct { .. }
             | Rel::DistinctOn { .. }
             | Rel::Sort { .. }
@@ -593,7 +628,13 @@ impl Rel {
             Rel::Virtual { cols, .. }
             | Rel::Values { cols, .. }
             | Rel::Function { cols, .. }
-            | Rel::Cte { cols, .. } => many(cols, map),
+            | Rel::Cte { cols, .. }
+            | Rel::Work { cols, .. } => many(cols, map),
+            Rel::Recursive(r) => {
+                many(&mut r.cols, map);
+                many(&mut r.base_cols, map);
+                many(&mut r.step_cols, map);
+            }
             Rel::Project { exprs, .. } => exprs.iter_mut().for_each(|(c, _)| one(c, map)),
             Rel::Aggregate(a) => {
                 a.keys.iter_mut().for_each(|(c, _)| one(c, map));
@@ -677,7 +718,10 @@ impl Rel {
                 }
                 cols.iter().copied().zip(types).collect()
             }
-            Rel::Cte { cols, types, .. } => cols.iter().copied().zip(types.iter().cloned()).collect(),
+            Rel::Cte { cols, types, .. } | Rel::Work { cols, types, .. } => {
+                cols.iter().copied().zip(types.iter().cloned()).collect()
+            }
+            Rel::Recursive(r) => r.cols.iter().copied().zip(r.types.iter().cloned()).collect(),
             Rel::Filter { input, .. }
             | Rel::Distinct { input }
             | Rel::DistinctOn { input, .. }

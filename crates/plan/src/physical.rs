@@ -9,7 +9,7 @@
 //!   LookupJoin                inner side read by keys made from outer rows, in batches
 //!   HashJoin, NestedLoopJoin, Apply
 //!   Filter, Project, Aggregate, Distinct, Sort, TopN, Limit, SetOp, Window
-//!   Values, TableFunction, VirtualScan, CteScan
+//!   Values, TableFunction, VirtualScan, CteScan, WorkScan
 //!   Modify                    INSERT, UPDATE, DELETE, with or without RETURNING
 //! ```
 
@@ -137,8 +137,28 @@ pub enum Operator {
         /// Which.
         index: usize,
     },
+    /// `WITH RECURSIVE`.
+    RecursiveUnion(Box<RecursiveUnion>),
+    /// Below the step of a [`RecursiveUnion`]: the rows that its last run added.
+    WorkScan {
+        /// Which union's.
+        index: usize,
+    },
     /// Writes.
     Modify(Box<Modify>),
+}
+
+/// Rows of `base`; then of `step` over those that were added last, as long as there are any.
+#[derive(Clone, Debug)]
+pub struct RecursiveUnion {
+    /// Its number in the statement.
+    pub index: usize,
+    /// `UNION ALL`; otherwise a row that was put out before is not added again.
+    pub all: bool,
+    /// The rows to begin with.
+    pub base: Plan,
+    /// What follows from rows.
+    pub step: Plan,
 }
 
 /// Reads spans of an index.
@@ -411,6 +431,9 @@ pub struct WindowCall {
     pub function: WindowFunction,
     /// Arguments over the input row.
     pub args: Vec<Expr>,
+    /// So many of `args`, the last ones, are the frame's: for RANGE with an offset the ORDER BY value, and behind it the
+    /// value at which the frame starts and the one at which it ends, as far as these have offsets. All are of one type.
+    pub frame_args: usize,
     /// `FILTER` of an aggregate.
     pub filter: Option<Expr>,
     /// Over which rows, for aggregates and `first_value` and its kin.
@@ -451,7 +474,7 @@ pub enum WindowFunction {
 /// The frame of a window function.
 #[derive(Clone, Debug)]
 pub struct WindowFrame {
-    /// ROWS, RANGE (peers only) or GROUPS.
+    /// ROWS, RANGE or GROUPS.
     pub unit: FrameUnit,
     /// Where it starts.
     pub start: FrameBound,
@@ -464,7 +487,7 @@ pub struct WindowFrame {
 pub enum FrameUnit {
     /// Rows.
     Rows,
-    /// Peers; offsets are not supported.
+    /// Peers; an offset is a distance from the value of the only ORDER BY column.
     Range,
     /// Groups of peers.
     Groups,

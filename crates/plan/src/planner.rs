@@ -8,22 +8,30 @@ use sqlparser::ast::{self, Statement};
 use crate::bind::{Binder, BoundCommand, BoundQuery, Scope};
 use crate::ddl::Ddl;
 use crate::lower::{Lowerer, is_single_operation, shorten};
-use crate::parse::{ParsedStatement, Syntax};
+use crate::parse::{Command, ParsedStatement, Syntax};
 use crate::physical::{ClusterFunction, Operator, Plan, SetFunction};
 use crate::planned::{CommandTag, Explain, OutputColumn, PlannedStatement, StatementPlan};
 use crate::session::SessionStatement;
 use crate::{Expr, PlanContext};
 
 /// Stack for planning a deep statement: the limits of nesting times what a level takes without optimisation, and room.
-pub(crate) const DEEP_STACK: usize = 32 << 20;
+pub(crate) const DEEP_STACK: usize = 128 << 20;
+
+/// Columns of a result, as in PostgreSQL. The protocol counts them in 16 bits.
+const OUTPUT_COLUMNS_MAX: usize = 1_664;
 
 /// Plans one statement.
 pub fn plan_statement(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedStatement> {
-    contain(|| {
+    let planned = contain(|| {
         if statement.is_deep {
             return stacker::grow(DEEP_STACK, || plan(ctx, statement));
         }
         plan(ctx, statement)
+    });
+    // What is missing is shown where it stands, or else with its statement.
+    planned.map_err(|e| match e.state {
+        SqlState::FEATURE_NOT_SUPPORTED => e.or_position(statement.position),
+        _ => e,
     })
 }
 
@@ -40,6 +48,9 @@ fn plan(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedSta
         None => None,
     };
     match &*statement.syntax {
+        Syntax::Command(Command::Declare { name, scroll, hold, query }) => {
+            declare(ctx, name, (*scroll, *hold), query)
+        }
         Syntax::Command(c) => {
             let mut binder = Binder::new(ctx, &statement.source);
             let bound = binder.command(c, as_of)?;
@@ -47,7 +58,7 @@ fn plan(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedSta
                 BoundCommand::Session(s) => session_statement(s),
                 BoundCommand::Ddl(ddl, tag) => ddl_statement(ddl, tag),
             };
-            finish(planned, binder)
+            finish(ctx, planned, binder)
         }
         Syntax::Ast(s) => {
             let mut planned = plan_ast(ctx, statement, s)?;
@@ -85,7 +96,7 @@ fn plan_ast(ctx: &PlanContext<'_>, parsed: &ParsedStatement, s: &Statement) -> R
                 _ => (binder.write(s, &scope)?, CommandTag::Delete),
             };
             let planned = query_statement(ctx, &mut binder, bound, tag)?;
-            finish(planned, binder)
+            finish(ctx, planned, binder)
         }
         Statement::Explain { analyze, verbose, statement, options, format, .. } => {
             if format.is_some() {
@@ -94,7 +105,7 @@ fn plan_ast(ctx: &PlanContext<'_>, parsed: &ParsedStatement, s: &Statement) -> R
             explain(ctx, parsed, statement, (*analyze, *verbose), options.as_deref().unwrap_or(&[]))
         }
         other => match binder.ddl(other, &parsed.hooks)? {
-            Some((ddl, tag)) => finish(ddl_statement(ddl, tag), binder),
+            Some((ddl, tag)) => finish(ctx, ddl_statement(ddl, tag), binder),
             None => Err(unsupported(other)),
         },
     }
@@ -116,6 +127,10 @@ fn query_statement(
     mut bound: BoundQuery,
     tag: CommandTag,
 ) -> Result<PlannedStatement> {
+    if bound.columns.len() > OUTPUT_COLUMNS_MAX {
+        let message = format!("target lists can have at most {OUTPUT_COLUMNS_MAX} entries");
+        return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message));
+    }
     binder.name_objects(&mut bound)?;
     let mut lowerer = Lowerer::new(ctx.snapshot);
     let mut ctes = Vec::new();
@@ -155,7 +170,16 @@ fn query_statement(
 }
 
 /// Settles what the binder has gathered besides the plan.
-fn finish(mut planned: PlannedStatement, mut binder: Binder<'_>) -> Result<PlannedStatement> {
+fn finish(
+    ctx: &PlanContext<'_>,
+    mut planned: PlannedStatement,
+    mut binder: Binder<'_>,
+) -> Result<PlannedStatement> {
+    // A query takes its own; these belong to the query of a COPY or of a CREATE TABLE AS.
+    let mut lowerer = Lowerer::new(ctx.snapshot);
+    for rel in std::mem::take(&mut binder.ctes) {
+        planned.ctes.push(lowerer.cte(rel)?);
+    }
     planned.param_types = binder.finish_params()?;
     planned.tables = std::mem::take(&mut binder.tables);
     planned.notices = std::mem::take(&mut binder.notices);
@@ -226,6 +250,11 @@ fn session_tag(s: &SessionStatement) -> CommandTag {
         S::Show(_) | S::ShowCluster(_) | S::ShowAll => "SHOW",
         S::Prepare { .. } => "PREPARE",
         S::Execute { .. } => "EXECUTE",
+        S::Declare { .. } => "DECLARE CURSOR",
+        S::Fetch { is_move: false, .. } => "FETCH",
+        S::Fetch { is_move: true, .. } => "MOVE",
+        S::Close(Some(_)) => "CLOSE CURSOR",
+        S::Close(None) => "CLOSE CURSOR ALL",
         S::Deallocate(Some(_)) => "DEALLOCATE",
         S::Deallocate(None) => "DEALLOCATE ALL",
         S::Discard(d) => match d {
@@ -242,6 +271,7 @@ fn session_tag(s: &SessionStatement) -> CommandTag {
             JobAction::Resume => "RESUME JOB",
             JobAction::Cancel => "CANCEL JOB",
         },
+        S::Unlisten => "UNLISTEN",
         S::Empty => "",
     })
 }
@@ -305,6 +335,48 @@ fn explain(
     Ok(PlannedStatement { plan: StatementPlan::Explain(Box::new(explain)), ..planned })
 }
 
+/// Whether a common table expression writes; only those of the outermost query may.
+fn has_writes(syntax: &Syntax) -> bool {
+    use ast::SetExpr as E;
+    let Syntax::Ast(Statement::Query(q)) = syntax else { return false };
+    let mut ctes = q.with.iter().flat_map(|w| &w.cte_tables);
+    ctes.any(|c| matches!(*c.query.body, E::Insert(_) | E::Update(_) | E::Delete(_) | E::Merge(_)))
+}
+
+/// `DECLARE CURSOR`: the query's plan, to be run as rows are fetched.
+fn declare(
+    ctx: &PlanContext<'_>,
+    name: &str,
+    (scroll, hold): (bool, bool),
+    query: &ParsedStatement,
+) -> Result<PlannedStatement> {
+    let inner = plan(ctx, query)?;
+    if inner.as_of.is_some() {
+        return Err(SqlError::unsupported("AS OF SYSTEM TIME in the query of a cursor"));
+    }
+    if inner.tag != CommandTag::Select || has_writes(&query.syntax) {
+        let message = "DECLARE CURSOR must not contain data-modifying statements in WITH";
+        return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+    }
+    if (scroll || hold) && !inner.is_read_only {
+        let how = if hold {
+            "DECLARE CURSOR WITH HOLD ... FOR UPDATE/SHARE"
+        } else {
+            "DECLARE SCROLL CURSOR ... FOR UPDATE/SHARE"
+        };
+        return Err(SqlError::unsupported(how));
+    }
+    let planned = PlannedStatement {
+        param_types: inner.param_types.clone(),
+        tables: inner.tables.clone(),
+        is_read_only: inner.is_read_only,
+        notices: inner.notices.clone(),
+        ..plain(StatementPlan::Ddl(Box::new(Ddl::Nothing)), CommandTag::Plain("DECLARE CURSOR"))
+    };
+    let declare = SessionStatement::Declare { name: name.to_owned(), scroll, hold, query: Arc::new(inner) };
+    Ok(PlannedStatement { plan: StatementPlan::Session(Box::new(declare)), ..planned })
+}
+
 /// Whether a plan only reads, without locks.
 fn is_read(p: &Plan) -> bool {
     match &p.op {
@@ -328,7 +400,11 @@ fn is_read(p: &Plan) -> bool {
             SetFunction::Cluster(function) => function == ClusterFunction::CheckTable,
             _ => true,
         },
-        Operator::Values { .. } | Operator::VirtualScan { .. } | Operator::CteScan { .. } => true,
+        Operator::RecursiveUnion(u) => is_read(&u.base) && is_read(&u.step),
+        Operator::Values { .. }
+        | Operator::VirtualScan { .. }
+        | Operator::CteScan { .. }
+        | Operator::WorkScan { .. } => true,
         Operator::Modify(_) => false,
     }
 }

@@ -8,7 +8,7 @@ use meridian_datum::DataType;
 use crate::ddl::Copy;
 use crate::expr::Expr;
 use crate::parse::ParsedStatement;
-use crate::planned::AsOf;
+use crate::planned::{AsOf, PlannedStatement};
 
 /// A statement of the session.
 #[derive(Clone, Debug)]
@@ -79,6 +79,28 @@ pub enum SessionStatement {
         /// Each argument came with this type.
         types: Vec<DataType>,
     },
+    /// `DECLARE name CURSOR FOR query`; the statement's parameters are the query's.
+    Declare {
+        /// The cursor's name.
+        name: String,
+        /// `SCROLL`: its rows can be fetched in either direction.
+        scroll: bool,
+        /// `WITH HOLD`: it outlives its transaction.
+        hold: bool,
+        /// The query.
+        query: Arc<PlannedStatement>,
+    },
+    /// `FETCH`, `MOVE`
+    Fetch {
+        /// The cursor.
+        name: String,
+        /// Which rows.
+        direction: FetchDirection,
+        /// `MOVE`: the rows are passed over.
+        is_move: bool,
+    },
+    /// `CLOSE`; `None` is ALL.
+    Close(Option<String>),
     /// `DEALLOCATE`; `None` is ALL.
     Deallocate(Option<String>),
     /// `DISCARD`
@@ -111,8 +133,25 @@ pub enum SessionStatement {
         /// Which.
         job: i64,
     },
+    /// `UNLISTEN`, of which there is nothing to do.
+    Unlisten,
     /// An empty query string.
     Empty,
+}
+
+/// Which rows of a cursor. A negative number counts backwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FetchDirection {
+    /// So many rows from here on.
+    Forward(i64),
+    /// All that are left.
+    All,
+    /// All before this one, in reverse.
+    AllBackward,
+    /// The row with this number, counted from 1.
+    Absolute(i64),
+    /// The row so many rows on.
+    Relative(i64),
 }
 
 /// What is done to a job.

@@ -197,11 +197,13 @@ impl Severity {
     }
 }
 
-/// The header of CopyInResponse and CopyOutResponse. Text and CSV only: the overall and all column formats are 0.
+/// The header of CopyInResponse and CopyOutResponse. The overall format and those of all columns are the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CopyHeader {
     /// How many columns.
     pub columns: u16,
+    /// The binary format.
+    pub is_binary: bool,
 }
 
 /// What a statement needs of the edge next.

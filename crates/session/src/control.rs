@@ -19,7 +19,7 @@ fn no_transaction() -> SqlError {
 }
 
 #[cold]
-fn only_in_block(what: &str) -> SqlError {
+pub(crate) fn only_in_block(what: &str) -> SqlError {
     SqlError::new(
         SqlState::NO_ACTIVE_SQL_TRANSACTION,
         format!("{what} can only be used in transaction blocks"),
@@ -98,6 +98,11 @@ impl Session {
             SessionStatement::Execute { name, args, types } => {
                 return Box::pin(self.execute_prepared(name, args, types, describes, sink)).await;
             }
+            SessionStatement::Fetch { name, direction, is_move } => {
+                self.fetch_from((name, *direction, *is_move), describes, rows, sink).await?;
+                return Ok(Flow::Done);
+            }
+            SessionStatement::Close(name) => self.close_cursor(name.as_deref())?,
             SessionStatement::Begin(modes) => self.begin_block(modes, sink)?,
             SessionStatement::Commit { chain } => self.commit_block(*chain, sink).await?,
             SessionStatement::Rollback { chain } => self.roll_back_block(*chain, sink).await,
@@ -117,6 +122,7 @@ impl Session {
                 self.lock_tables(tables, *exclusive, *nowait).await?
             }
             SessionStatement::Maintenance { command, .. } => command,
+            SessionStatement::Unlisten => "UNLISTEN",
             SessionStatement::SetCluster { name, value } => {
                 if self.transaction.as_ref().is_some_and(|t| t.is_explicit) {
                     return Err(not_in_block("SET CLUSTER SETTING"));
@@ -137,6 +143,7 @@ impl Session {
             }
             SessionStatement::Job { action, job } => self.control_job(*action, *job).await?,
             SessionStatement::Copy(_) => panic!("COPY is run by the executor"),
+            SessionStatement::Declare { .. } => panic!("a cursor is declared with its parameters"),
         };
         sink.complete(CommandTag::Plain(tag));
         Ok(Flow::Done)
@@ -296,7 +303,7 @@ impl Session {
         };
         outcome.map_err(meridian_exec::sql_error)?;
         t.is_failed = false;
-        self.portals.clear();
+        self.close_portals(false);
         self.settings.lock().restore(&settings);
         self.bump_settings();
         Ok("ROLLBACK")

@@ -28,6 +28,7 @@ impl Session {
             shards_per_table: effective.shards_per_table,
             session: self.view.clone(),
             time_zone: effective.time_zone,
+            date_style: effective.date_style,
             now: self.now(),
             memory_limit: effective.memory_limit,
             pace: self.shared.server.cluster.pace(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use meridian_datum::{Batch, Datum, SqlError};
 use meridian_exec::copy::{CopyIn, CopyOut};
 use meridian_exec::{Environment, Execution, MemoryAccount, Statement};
-use meridian_plan::ddl::{Copy, CopyDirection};
+use meridian_plan::ddl::{Copy, CopyDirection, CopyKind};
 use meridian_plan::planned::CommandTag as Tag;
 use meridian_plan::session::SessionStatement;
 use meridian_plan::{PlannedStatement, StatementPlan};
@@ -110,6 +110,11 @@ impl Session {
         if let StatementPlan::Session(s) = &planned.plan
             && !matches!(s.as_ref(), SessionStatement::Copy(_))
         {
+            if let SessionStatement::Declare { name, scroll, hold, query } = s.as_ref() {
+                Box::pin(self.declare((name, *scroll, *hold), query, params)).await?;
+                sink.complete(CommandTag::Plain("DECLARE CURSOR"));
+                return Ok(Flow::Done);
+            }
             return Box::pin(self.run_control(s, describes, rows.as_ref(), sink)).await;
         }
         if let Some(defer) = &plan.defer {
@@ -303,7 +308,7 @@ impl Session {
         match &copy.direction {
             CopyDirection::From { .. } => {
                 let input = CopyIn::new(statement.clone())?;
-                sink.copy_in(CopyHeader { columns: input.columns() as u16 });
+                sink.copy_in(CopyHeader { columns: input.columns() as u16, is_binary: input.is_binary() });
                 self.copy = Some(CopyState { input, rest: Vec::new(), is_simple: false });
                 Ok(Flow::CopyIn)
             }
@@ -321,11 +326,12 @@ impl Session {
         sink: &mut dyn ResultSink,
     ) -> Result<(), SqlError> {
         let CopyDirection::To { query, names } = &copy.direction else { panic!("COPY TO is sent") };
-        let mut writer = CopyOut::new(&copy.format, &query.types)?;
+        let mut writer = CopyOut::new(&copy.format, &query.types);
         let mut execution = Execution::start(statement.clone());
         let mut lines = Vec::new();
         let mut rows = 0u64;
-        sink.copy_out(CopyHeader { columns: query.types.len() as u16 });
+        let is_binary = copy.format.kind == CopyKind::Binary;
+        sink.copy_out(CopyHeader { columns: query.types.len() as u16, is_binary });
         writer.header(names, &mut lines);
         if !lines.is_empty() {
             sink.copy_data(&lines);
@@ -341,6 +347,11 @@ impl Session {
             }
             rows += batch.len() as u64;
             drain(sink).await?;
+        }
+        lines.clear();
+        writer.trailer(&mut lines);
+        if !lines.is_empty() {
+            sink.copy_data(&lines);
         }
         sink.copy_out_done();
         sink.complete(CommandTag::Copy(rows));

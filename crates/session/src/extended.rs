@@ -52,6 +52,18 @@ pub(crate) struct Portal {
     params: Vec<Datum>,
     rows: Option<Arc<RowDescription>>,
     state: PortalState,
+    hold: Hold,
+}
+
+/// How long a portal lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hold {
+    /// Until its transaction ends.
+    Transaction,
+    /// It outlives its transaction if that commits.
+    IfCommitted,
+    /// Until it is closed.
+    Session,
 }
 
 enum PortalState {
@@ -61,10 +73,73 @@ enum PortalState {
     Done(CommandTag),
 }
 
-struct Running {
-    execution: Execution,
-    statement: Arc<Statement>,
-    pending: Option<Batch>,
+pub(crate) struct Running {
+    pub(crate) source: Source,
+    pub(crate) statement: Arc<Statement>,
+    pub(crate) pending: Option<Batch>,
+    /// Rows that were fetched.
+    pub(crate) passed: u64,
+}
+
+/// Where the rows of a portal come from.
+pub(crate) enum Source {
+    /// They are made as they are fetched.
+    Execution(Execution),
+    /// All were made at once, and are passed in either direction.
+    Rows(crate::cursor::Rows),
+}
+
+impl Running {
+    /// The next rows; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Batch>, SqlError> {
+        if let Some(batch) = self.pending.take() {
+            return Ok(Some(batch));
+        }
+        match &mut self.source {
+            Source::Execution(execution) => execution.next().await,
+            Source::Rows(rows) => Ok(rows.rest()),
+        }
+    }
+}
+
+impl Portal {
+    /// A portal whose statement has begun.
+    pub(crate) fn running(
+        prepared: Arc<Prepared>,
+        plan: Arc<CachedPlan>,
+        running: Running,
+        hold: Hold,
+    ) -> Self {
+        let rows = plan.rows.clone();
+        let state = PortalState::Running(Box::new(running));
+        Portal { prepared, plan, params: Vec::new(), rows, state, hold }
+    }
+
+    /// Its transaction ends; says whether it stays.
+    pub(crate) fn survives(&mut self, committed: bool) -> bool {
+        if committed && self.hold == Hold::IfCommitted {
+            self.hold = Hold::Session;
+        }
+        self.hold == Hold::Session
+    }
+
+    /// Its result.
+    pub(crate) fn rows(&self) -> Option<Arc<RowDescription>> {
+        self.rows.clone()
+    }
+
+    /// What runs; `None` where nothing does any more, or yet.
+    pub(crate) fn as_running(&mut self) -> Option<&mut Running> {
+        match &mut self.state {
+            PortalState::Running(running) => Some(running),
+            PortalState::New | PortalState::Done(_) => None,
+        }
+    }
+
+    /// It has no more rows.
+    pub(crate) fn end(&mut self) {
+        self.state = PortalState::Done(CommandTag::Select(0));
+    }
 }
 
 /// A statement of the implicit transaction that may be run again when its commit conflicts.
@@ -80,6 +155,11 @@ pub(crate) struct Replay {
 
 fn cannot_insert_several() -> SqlError {
     SqlError::new(SqlState::SYNTAX_ERROR, "cannot insert multiple commands into a prepared statement")
+}
+
+/// `42P03`
+pub(crate) fn duplicate_portal(name: &str) -> SqlError {
+    SqlError::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists"))
 }
 
 fn unknown_portal(name: &str) -> SqlError {
@@ -204,10 +284,7 @@ impl Session {
         if portal.is_empty() {
             self.portals.remove("");
         } else if self.portals.get(portal).is_some() {
-            return Err(SqlError::new(
-                SqlState::DUPLICATE_CURSOR,
-                format!("cursor \"{portal}\" already exists"),
-            ));
+            return Err(duplicate_portal(portal));
         }
         if self.transaction.as_ref().is_some_and(|t| t.is_failed)
             && !Session::ends_failure(&prepared.plan.lock().planned)
@@ -238,7 +315,8 @@ impl Session {
         let params = if types.is_empty() { Vec::new() } else { self.decode_params(types, bind)? };
         let rows = plan.rows_as(bind.result_formats);
         let state = PortalState::New;
-        self.portals.insert(portal, Portal { prepared, plan, params, rows, state });
+        let hold = Hold::Transaction;
+        self.portals.insert(portal, Portal { prepared, plan, params, rows, state, hold });
         Ok(())
     }
 
@@ -251,8 +329,9 @@ impl Session {
             );
             return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, message));
         }
-        let zone = self.settings.lock().effective().time_zone;
-        let eval = EvalContext::new(zone, 0, 0);
+        let (zone, style) = self.date_settings();
+        let mut eval = EvalContext::new(zone, 0, 0);
+        eval.date_style = style;
         let mut out = Vec::with_capacity(types.len());
         for (i, (ty, value)) in types.iter().zip(bind.parameters).enumerate() {
             let format = match bind.parameter_formats {
@@ -270,11 +349,24 @@ impl Session {
                             "invalid byte sequence for encoding \"UTF8\"",
                         )
                     })?;
-                    parse_text(&eval, text, ty)?
+                    self.text_param(&eval, text, ty)?
                 }
             });
         }
         Ok(out)
+    }
+
+    /// A parameter that came as text. Names of objects are looked up in the catalog.
+    fn text_param(&self, eval: &EvalContext, text: &str, ty: &DataType) -> Result<Datum, SqlError> {
+        let is_name =
+            matches!(ty, DataType::RegClass | DataType::RegType | DataType::RegProc | DataType::RegNamespace);
+        if !is_name {
+            return parse_text(eval, text, ty);
+        }
+        let path = self.settings.lock().effective().search_path.clone();
+        let snapshot = self.snapshot();
+        let oid = meridian_catalog::parse_reg(&snapshot, &self.database, &path, &self.user, text, ty)?;
+        Ok(Datum::Int(i64::from(oid)))
     }
 
     /// Describe of a portal.
@@ -338,7 +430,9 @@ impl Session {
             self.replay = None;
             let statement = Arc::new(self.statement(&portal.plan.planned, portal.params.clone())?);
             let execution = Execution::start(statement.clone());
-            portal.state = PortalState::Running(Box::new(Running { execution, statement, pending: None }));
+            let source = Source::Execution(execution);
+            let running = Running { source, statement, pending: None, passed: 0 };
+            portal.state = PortalState::Running(Box::new(running));
         }
         let outcome = Box::pin(self.fetch(&mut portal, max_rows, sink)).await;
         self.portals.insert(name, portal);
@@ -440,10 +534,7 @@ impl Session {
         let mut left = if max_rows == 0 { usize::MAX } else { max_rows as usize };
         let mut sent = 0u64;
         loop {
-            let batch = match running.pending.take() {
-                Some(batch) => Some(batch),
-                None => running.execution.next().await?,
-            };
+            let batch = running.next().await?;
             if sent == 0 {
                 self.check_read()?;
             }
@@ -451,11 +542,13 @@ impl Session {
             if batch.len() > left {
                 sink.batch(&rows, &batch.slice(0..left), &running.statement.eval)?;
                 running.pending = Some(batch.slice(left..batch.len()));
+                running.passed += left as u64;
                 sink.suspended();
                 return Ok(());
             }
             left -= batch.len();
             sent += batch.len() as u64;
+            running.passed += batch.len() as u64;
             sink.batch(&rows, &batch, &running.statement.eval)?;
             drain(sink).await?;
             if left == 0 {
@@ -464,7 +557,10 @@ impl Session {
                 return Ok(());
             }
         }
-        let affected = running.execution.affected();
+        let affected = match &running.source {
+            Source::Execution(execution) => execution.affected(),
+            Source::Rows(_) => 0,
+        };
         let tag = command_tag(&portal.plan.planned.tag, sent, affected);
         self.complete(sink, tag);
         let done = match &portal.plan.planned.tag {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use meridian_catalog::{Job, JobSession, JobWish, JobWork};
-use meridian_datum::{Batch, EvalContext, SqlError, TimeZone};
+use meridian_datum::{Batch, DateStyle, EvalContext, SqlError, TimeZone};
 use meridian_exec::CancelHandle;
 use meridian_exec::ddl::{DdlServices, Directive, Running, is_outage};
 use meridian_keys::JobId;
@@ -154,6 +154,7 @@ impl SessionFactory {
             shards_per_table: 0,
             session: Arc::new(view),
             time_zone: TimeZone::default(),
+            date_style: DateStyle::default(),
             now: now_micros(),
             memory_limit,
             pace: shared.server.cluster.pace(),

@@ -40,6 +40,7 @@ mod catalog_access;
 mod cluster_settings;
 mod control;
 mod copy;
+mod cursor;
 mod ddl;
 mod execute;
 mod extended;

@@ -29,6 +29,14 @@ impl Portals {
         if name.is_empty() { self.unnamed.take() } else { self.named.remove(name) }
     }
 
+    /// Ends those that are not to be kept.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&mut Portal) -> bool) {
+        if self.unnamed.as_mut().is_some_and(|portal| !keep(portal)) {
+            self.unnamed = None;
+        }
+        self.named.retain(|_, portal| keep(portal));
+    }
+
     pub(crate) fn clear(&mut self) {
         self.unnamed = None;
         self.named.clear();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use meridian_catalog::Job;
-use meridian_datum::{DataType, EvalContext, SqlError, SqlState};
+use meridian_datum::{DataType, DateStyle, EvalContext, SqlError, SqlState, TimeZone};
 use meridian_exec::copy::CopyIn;
 use meridian_exec::{CancelHandle, CompiledPoint};
 use meridian_plan::session::SessionStatement;
@@ -287,7 +287,12 @@ impl Session {
         let defer = self.defer(parsed, &mut planned, &eval)?;
         let point = CompiledPoint::new(&planned.plan, &snapshot)?;
         let text = parsed.text.clone();
-        let plan = CachedPlan::new(planned, text, point, snapshot.version(), self.has_private_catalog());
+        let mut plan = CachedPlan::new(planned, text, point, snapshot.version(), self.has_private_catalog());
+        if let StatementPlan::Session(s) = &plan.planned.plan
+            && let SessionStatement::Fetch { name, is_move: false, .. } = s.as_ref()
+        {
+            plan.rows = self.cursor_rows(name);
+        }
         Ok(plan.deferred(defer))
     }
 
@@ -303,13 +308,21 @@ impl Session {
     /// Time zone and times of a statement that begins.
     pub(crate) fn eval_context(&self) -> EvalContext {
         let now = self.now();
-        let zone = self.settings.lock().effective().time_zone;
+        let (zone, style) = self.date_settings();
         let mut eval = EvalContext::new(zone, now, rand::random());
+        eval.date_style = style;
         if let Some(t) = &self.transaction {
             eval.transaction_timestamp = t.started;
         }
         eval.clock = Some(now_micros);
         eval
+    }
+
+    /// What dates are read and written by.
+    pub(crate) fn date_settings(&self) -> (TimeZone, DateStyle) {
+        let settings = self.settings.lock();
+        let effective = settings.effective();
+        (effective.time_zone, effective.date_style)
     }
 
     /// TrueTime's middle, or the machine's clock where TrueTime is unsure; in microseconds of the PostgreSQL epoch.

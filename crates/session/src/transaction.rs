@@ -161,7 +161,7 @@ impl Session {
             }
         }
         self.transaction = None;
-        self.portals.clear();
+        self.close_portals(true);
         self.settings.lock().end_transaction();
         self.bump_settings();
         Ok(())
@@ -170,7 +170,7 @@ impl Session {
     /// Undoes the open transaction, if there is one.
     pub(crate) async fn roll_back(&mut self) {
         let Some(t) = self.transaction.take() else { return };
-        self.portals.clear();
+        self.close_portals(false);
         self.copy = None;
         if let Some(kv) = t.kv {
             kv.rollback().await;
@@ -190,7 +190,7 @@ impl Session {
                 t.is_failed = true;
                 // Nothing can bring the block back without a savepoint, so its locks need not wait for ROLLBACK.
                 let kv = if t.savepoints.is_empty() { t.kv.take() } else { None };
-                self.portals.clear();
+                self.close_portals(false);
                 if let Some(kv) = kv {
                     kv.rollback().await;
                 }

@@ -435,6 +435,7 @@ fn check_nested(first: Option<&Datum>, next: &Datum) -> Result<()> {
     if next.is_empty() {
         return Err(SqlError::new(SqlState::ARRAY_SUBSCRIPT_ERROR, "cannot accumulate empty arrays"));
     }
+    crate::array::check_dimensions(next.len() + 1)?;
     if first.is_some_and(|f| lens(f).as_ref() != Some(&next)) {
         return Err(SqlError::new(
             SqlState::ARRAY_SUBSCRIPT_ERROR,

@@ -2,7 +2,7 @@
 
 use bytes::BufMut;
 
-use crate::array::{ArrayValue, Dimension, MAX_DIMENSIONS};
+use crate::array::{ArrayValue, Dimension, check_dimensions};
 use crate::context::EvalContext;
 use crate::datum::Datum;
 use crate::error::{Result, SqlError};
@@ -201,15 +201,7 @@ impl Parser<'_> {
 
     /// Reads `{...}`; `rest` begins with the brace.
     fn level(&mut self, depth: usize) -> Result<()> {
-        if depth >= MAX_DIMENSIONS {
-            return Err(SqlError::new(
-                SqlState::PROGRAM_LIMIT_EXCEEDED,
-                format!(
-                    "number of array dimensions ({}) exceeds the maximum allowed ({MAX_DIMENSIONS})",
-                    depth + 1
-                ),
-            ));
-        }
+        check_dimensions(depth + 1)?;
         if self.lens.len() == depth {
             self.lens.push(None);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 
-use crate::array::{ArrayValue, Dimension, MAX_DIMENSIONS};
+use crate::array::{ArrayValue, Dimension, check_dimensions};
 use crate::calendar::{END_DATE, END_TIMESTAMP, MIN_DATE, MIN_TIMESTAMP, US_PER_DAY, is_infinite};
 use crate::datum::Datum;
 use crate::decimal::Decimal;
@@ -180,12 +180,7 @@ fn parse_array(mut bytes: &[u8], data_type: &DataType) -> Result<Datum> {
     let dimension_count = int(&mut bytes)?;
     let count = usize::try_from(dimension_count)
         .map_err(|_| SqlError::invalid_binary(format!("invalid number of dimensions: {dimension_count}")))?;
-    if count > MAX_DIMENSIONS {
-        return Err(SqlError::new(
-            SqlState::PROGRAM_LIMIT_EXCEEDED,
-            format!("number of array dimensions ({count}) exceeds the maximum allowed ({MAX_DIMENSIONS})"),
-        ));
-    }
+    check_dimensions(count)?;
     if !matches!(int(&mut bytes)?, 0 | 1) {
         return Err(SqlError::invalid_binary("invalid array flags"));
     }

@@ -2,13 +2,14 @@
 //!
 //! The common ISO forms take a direct path. Everything else is cut into fields as PostgreSQL's `ParseDateTime` does it
 //! (dates, times, numbers, words, offsets) and then put together in the order year, month, day where that is evident,
-//! and otherwise month, day, year (`DateStyle` "ISO, MDY").
+//! and otherwise in the order that `DateStyle` says.
 
 use crate::calendar::{
     END_TIMESTAMP, MIN_TIMESTAMP, US_PER_DAY, US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND, check_date, days,
     days_in_month, split,
 };
 use crate::context::EvalContext;
+use crate::date_style::DateOrder;
 use crate::error::{Result, SqlError};
 use crate::state::SqlState;
 use crate::timezone::{TimeZone, parse_offset};
@@ -67,7 +68,7 @@ struct Fields {
 }
 
 pub(crate) fn parse_date(ctx: &EvalContext, text: &str) -> Result<i32> {
-    let fields = parse(text).map_err(|f| f.error("date", text))?;
+    let fields = parse(ctx, text).map_err(|f| f.error("date", text))?;
     match fields.special {
         Some(Special::Infinity) => return Ok(i32::MAX),
         Some(Special::NegativeInfinity) => return Ok(i32::MIN),
@@ -81,7 +82,7 @@ pub(crate) fn parse_date(ctx: &EvalContext, text: &str) -> Result<i32> {
 }
 
 pub(crate) fn parse_time(ctx: &EvalContext, text: &str) -> Result<i64> {
-    let fields = parse_as(text, true).map_err(|f| f.error("time", text))?;
+    let fields = parse_as(ctx, text, true).map_err(|f| f.error("time", text))?;
     match fields.special {
         Some(Special::Now) => return Ok(split(ctx.time_zone.to_local(ctx.transaction_timestamp)).1),
         Some(Special::Day(_)) if fields.time.is_none() => return Ok(0),
@@ -95,7 +96,7 @@ pub(crate) fn parse_time(ctx: &EvalContext, text: &str) -> Result<i64> {
 
 pub(crate) fn parse_timestamp(ctx: &EvalContext, text: &str) -> Result<i64> {
     const NAME: &str = "timestamp";
-    let fields = parse(text).map_err(|f| f.error(NAME, text))?;
+    let fields = parse(ctx, text).map_err(|f| f.error(NAME, text))?;
     match fields.special {
         Some(Special::Infinity) => return Ok(i64::MAX),
         Some(Special::NegativeInfinity) => return Ok(i64::MIN),
@@ -110,7 +111,7 @@ pub(crate) fn parse_timestamp(ctx: &EvalContext, text: &str) -> Result<i64> {
 
 pub(crate) fn parse_timestamptz(ctx: &EvalContext, text: &str) -> Result<i64> {
     const NAME: &str = "timestamp with time zone";
-    let fields = parse(text).map_err(|f| f.error(NAME, text))?;
+    let fields = parse(ctx, text).map_err(|f| f.error(NAME, text))?;
     let zone = fields.zone.unwrap_or(ctx.time_zone);
     match fields.special {
         Some(Special::Infinity) => return Ok(i64::MAX),
@@ -144,12 +145,12 @@ fn in_range(us: i128) -> Option<i64> {
     i64::try_from(us).ok().filter(|us| (MIN_TIMESTAMP..END_TIMESTAMP).contains(us))
 }
 
-fn parse(text: &str) -> Result<Fields, Fault> {
-    parse_as(text, false)
+fn parse(ctx: &EvalContext, text: &str) -> Result<Fields, Fault> {
+    parse_as(ctx, text, false)
 }
 
 /// Where a time of day is wanted, bare numbers are times and not dates.
-fn parse_as(text: &str, bare_time: bool) -> Result<Fields, Fault> {
+fn parse_as(ctx: &EvalContext, text: &str, bare_time: bool) -> Result<Fields, Fault> {
     if let Some(fields) = parse_iso(text.as_bytes()) {
         return Ok(fields);
     }
@@ -158,7 +159,8 @@ fn parse_as(text: &str, bare_time: bool) -> Result<Fields, Fault> {
         return Err(Fault::Syntax);
     }
     let tokens = tokens(&lower)?;
-    Assembler { iso_time: bare_time, ..Assembler::default() }.assemble(&tokens, text)
+    Assembler { iso_time: bare_time, order: ctx.date_style.order, ..Assembler::default() }
+        .assemble(&tokens, text)
 }
 
 /// `YYYY-MM-DD[{T| }HH:MM[:SS[.ffffff]][+hh[:mm]|Z]]`, or `None` for anything else or anything doubtful.
@@ -332,6 +334,7 @@ struct Assembler {
     before_christ: Option<bool>,
     afternoon: Option<bool>,
     iso_time: bool,
+    order: DateOrder,
     /// The next number is a Julian day.
     julian: bool,
 }
@@ -380,10 +383,17 @@ impl Assembler {
             }
         }
         match numbers.as_slice() {
-            [first, second] if first.1 > 2 => (self.year, self.day) = (Some(*first), Some(second.0)),
+            // The month is a word: the year comes first where it must, or the order says so.
+            [first, second] if first.1 > 2 || (self.order == DateOrder::Ymd && second.1 <= 2) => {
+                (self.year, self.day) = (Some(*first), Some(second.0))
+            }
             [first, second] => (self.day, self.year) = (Some(first.0), Some(*second)),
             [y, m, d] if y.1 > 2 => (self.year, self.month, self.day) = (Some(*y), Some(m.0), Some(d.0)),
-            [m, d, y] => (self.month, self.day, self.year) = (Some(m.0), Some(d.0), Some(*y)),
+            [a, b, c] => match self.order {
+                DateOrder::Mdy => (self.month, self.day, self.year) = (Some(a.0), Some(b.0), Some(*c)),
+                DateOrder::Dmy => (self.day, self.month, self.year) = (Some(a.0), Some(b.0), Some(*c)),
+                DateOrder::Ymd => (self.year, self.month, self.day) = (Some(*a), Some(b.0), Some(c.0)),
+            },
             _ => return Err(Fault::Syntax),
         }
         Ok(())

@@ -1,8 +1,9 @@
-//! Dates, times and intervals as text: `DateStyle` ISO, `IntervalStyle` postgres.
+//! Dates, times and intervals as text, in every `DateStyle`; `IntervalStyle` postgres.
 
 use bytes::BufMut;
 
 use crate::calendar::{US_PER_HOUR, US_PER_MINUTE, US_PER_SECOND, civil, split};
+use crate::date_style::{DateFormat, DateOrder, DateStyle};
 use crate::format::number::write_i64;
 use crate::interval::Interval;
 use crate::timezone::TimeZone;
@@ -12,21 +13,44 @@ fn two<B: BufMut>(value: i64, out: &mut B) {
     out.put_u8(b'0' + (value % 10) as u8);
 }
 
-/// Writes the date without the era, and says whether it is before Christ.
-fn write_civil<B: BufMut>(days: i64, out: &mut B) -> bool {
+/// Writes a date in a style, without the era, and says whether it is before Christ.
+fn write_civil<B: BufMut>(days: i64, style: DateStyle, out: &mut B) -> bool {
     let c = civil(days);
-    let (year, before_christ) = if c.year > 0 { (c.year, false) } else { (1 - c.year, true) };
+    let (year, before_christ) = shown_year(c.year);
+    let (first, second) = if style.order == DateOrder::Dmy { (c.day, c.month) } else { (c.month, c.day) };
+    let (a, separator, b) = match style.format {
+        DateFormat::Iso => {
+            write_year(year, out);
+            out.put_u8(b'-');
+            two(c.month, out);
+            out.put_u8(b'-');
+            two(c.day, out);
+            return before_christ;
+        }
+        DateFormat::Sql => (first, b'/', second),
+        DateFormat::Postgres => (first, b'-', second),
+        DateFormat::German => (c.day, b'.', c.month),
+    };
+    two(a, out);
+    out.put_u8(separator);
+    two(b, out);
+    out.put_u8(separator);
+    write_year(year, out);
+    before_christ
+}
+
+/// A year as it is written, and whether it is before Christ: there is no year 0.
+fn shown_year(year: i64) -> (i64, bool) {
+    if year > 0 { (year, false) } else { (1 - year, true) }
+}
+
+fn write_year<B: BufMut>(year: i64, out: &mut B) {
     if year < 10_000 {
         two(year / 100, out);
         two(year % 100, out);
     } else {
         write_i64(year, out);
     }
-    out.put_u8(b'-');
-    two(c.month, out);
-    out.put_u8(b'-');
-    two(c.day, out);
-    before_christ
 }
 
 /// Writes up to six digits after a point, without trailing zeros.
@@ -55,12 +79,12 @@ pub(super) fn write_time<B: BufMut>(us: i64, out: &mut B) {
     write_fraction(us % US_PER_SECOND, out);
 }
 
-pub(super) fn write_date<B: BufMut>(days: i32, out: &mut B) {
+pub(super) fn write_date<B: BufMut>(days: i32, style: DateStyle, out: &mut B) {
     match days {
         i32::MAX => out.put_slice(b"infinity"),
         i32::MIN => out.put_slice(b"-infinity"),
         _ => {
-            if write_civil(i64::from(days), out) {
+            if write_civil(i64::from(days), style, out) {
                 out.put_slice(b" BC");
             }
         }
@@ -76,32 +100,83 @@ fn write_infinity<B: BufMut>(us: i64, out: &mut B) -> bool {
     true
 }
 
-pub(super) fn write_timestamp<B: BufMut>(us: i64, out: &mut B) {
+pub(super) fn write_timestamp<B: BufMut>(us: i64, style: DateStyle, out: &mut B) {
+    if !write_infinity(us, out) {
+        write_moment(us, None, style, out);
+    }
+}
+
+pub(super) fn write_timestamptz<B: BufMut>(us: i64, zone: &TimeZone, style: DateStyle, out: &mut B) {
     if write_infinity(us, out) {
         return;
     }
-    let (day, time) = split(us);
-    let before_christ = write_civil(day, out);
-    out.put_u8(b' ');
-    write_time(time, out);
+    let offset = zone.offset_at(us);
+    let local = us + i64::from(offset) * US_PER_SECOND;
+    match style.format {
+        DateFormat::Iso => write_moment(local, Some(Zone::Offset(offset)), style, out),
+        _ => {
+            let name = zone.abbreviation_at(us);
+            write_moment(local, Some(Zone::Name(&name)), style, out);
+        }
+    }
+}
+
+/// How a moment's zone is written.
+enum Zone<'a> {
+    Offset(i32),
+    Name(&'a str),
+}
+
+/// Writes a date and a time of day by the wall clock.
+fn write_moment<B: BufMut>(local: i64, zone: Option<Zone<'_>>, style: DateStyle, out: &mut B) {
+    let (day, time) = split(local);
+    let before_christ = if style.format == DateFormat::Postgres {
+        write_in_words(day, time, style.order, out)
+    } else {
+        let before_christ = write_civil(day, style, out);
+        out.put_u8(b' ');
+        write_time(time, out);
+        before_christ
+    };
+    match zone {
+        None => {}
+        Some(Zone::Offset(offset)) => write_offset(offset, out),
+        Some(Zone::Name(name)) => {
+            out.put_u8(b' ');
+            out.put_slice(name.as_bytes());
+        }
+    }
     if before_christ {
         out.put_slice(b" BC");
     }
 }
 
-pub(super) fn write_timestamptz<B: BufMut>(us: i64, zone: &TimeZone, out: &mut B) {
-    if write_infinity(us, out) {
-        return;
+const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Writes `Wed Dec 17 07:37:16 1997`, and says whether it is before Christ.
+fn write_in_words<B: BufMut>(day: i64, time: i64, order: DateOrder, out: &mut B) -> bool {
+    let c = civil(day);
+    let (year, before_christ) = shown_year(c.year);
+    // Day 0 is a Saturday.
+    out.put_slice(WEEKDAYS[(day + 6).rem_euclid(7) as usize].as_bytes());
+    out.put_u8(b' ');
+    let month = MONTHS[(c.month - 1) as usize].as_bytes();
+    if order == DateOrder::Dmy {
+        two(c.day, out);
+        out.put_u8(b' ');
+        out.put_slice(month);
+    } else {
+        out.put_slice(month);
+        out.put_u8(b' ');
+        two(c.day, out);
     }
-    let offset = zone.offset_at(us);
-    let (day, time) = split(us + i64::from(offset) * US_PER_SECOND);
-    let before_christ = write_civil(day, out);
     out.put_u8(b' ');
     write_time(time, out);
-    write_offset(offset, out);
-    if before_christ {
-        out.put_slice(b" BC");
-    }
+    out.put_u8(b' ');
+    write_year(year, out);
+    before_christ
 }
 
 /// Writes `+hh[:mm[:ss]]`.

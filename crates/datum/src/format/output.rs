@@ -29,10 +29,10 @@ pub fn write_text<B: BufMut>(ctx: &EvalContext, value: &Datum, data_type: &DataT
             write!(Adapter(out), "{v}").expect("a growing buffer takes everything");
         }
         Datum::Bytea(b) => write_hex(b, out),
-        Datum::Date(v) => write_date(*v, out),
+        Datum::Date(v) => write_date(*v, ctx.date_style, out),
         Datum::Time(v) => write_time(*v, out),
-        Datum::Timestamp(v) => write_timestamp(*v, out),
-        Datum::TimestampTz(v) => write_timestamptz(*v, &ctx.time_zone, out),
+        Datum::Timestamp(v) => write_timestamp(*v, ctx.date_style, out),
+        Datum::TimestampTz(v) => write_timestamptz(*v, &ctx.time_zone, ctx.date_style, out),
         Datum::Interval(v) => write_interval(v, out),
         Datum::Uuid(v) => write_uuid(v, out),
         Datum::Array(a) => match data_type {

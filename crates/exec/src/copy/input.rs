@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use meridian_datum::{
-    Batch, CastContext, Column, DataType, IntKind, Result, SqlError, SqlState, cast, parse_text,
+    Batch, CastContext, Column, DataType, IntKind, Result, SqlError, SqlState, cast, parse_binary, parse_text,
 };
 use meridian_plan::ddl::{Copy, CopyDirection, CopyFormat, CopyKind};
 use meridian_plan::modify::{InsertSource, Modify, ModifyAction};
 use meridian_plan::session::SessionStatement;
 use meridian_plan::{Expr, StatementPlan};
 
+use super::binary::Tuples;
 use super::record::{Fields, Records};
 use crate::context::Statement;
 use crate::dml::{Inserter, Target, WRITE_ROWS};
@@ -20,6 +21,8 @@ use crate::table::TableWriter;
 pub struct CopyIn {
     statement: Arc<Statement>,
     writer: Arc<TableWriter>,
+    /// The rows of the binary format; those of the others are records.
+    tuples: Option<Tuples>,
     records: Records,
     fields: Fields,
     types: Vec<DataType>,
@@ -74,21 +77,20 @@ impl CopyIn {
     /// A COPY that awaits its first data.
     ///
     /// # Errors
-    /// 0A000 for the binary format.
+    /// The table is not in the catalog any more.
     pub fn new(statement: Arc<Statement>) -> Result<Self> {
         let p = parts(&statement);
-        if p.format.kind == CopyKind::Binary {
-            return Err(SqlError::unsupported("COPY in binary format"));
-        }
         let table = &p.insert.table;
         let types: Vec<DataType> = p.columns.iter().map(|&c| table.columns[c].ty.clone()).collect();
         let writer = Arc::new(TableWriter::new(&statement.catalog, table)?);
         let records = Records::new(p.format);
         let needs_header = p.format.header;
         let batch = Batch::with_capacity(&types, WRITE_ROWS);
+        let tuples = (p.format.kind == CopyKind::Binary).then(|| Tuples::new(types.len()));
         Ok(CopyIn {
             statement,
             writer,
+            tuples,
             records,
             fields: Fields::default(),
             types,
@@ -104,21 +106,61 @@ impl CopyIn {
         self.types.len()
     }
 
+    /// Whether the stream is of the binary format.
+    pub fn is_binary(&self) -> bool {
+        self.tuples.is_some()
+    }
+
     /// Takes a piece of the stream.
     pub async fn feed(&mut self, data: &[u8]) -> Result<()> {
         self.statement.checkpoint().await?;
+        if let Some(tuples) = &mut self.tuples {
+            tuples.feed(data);
+            return self.take_tuples().await;
+        }
         self.records.feed(data);
         self.take_records(false).await
     }
 
     /// Ends the stream; how many rows were added.
     pub async fn finish(mut self) -> Result<u64> {
-        self.take_records(true).await?;
+        match &self.tuples {
+            Some(tuples) => tuples.finish()?,
+            None => self.take_records(true).await?,
+        }
         if self.records.is_inside_quotes() && !self.is_ended {
             return Err(bad_format("unterminated CSV quoted field".to_owned()));
         }
         self.flush().await?;
         Ok(self.rows)
+    }
+
+    async fn take_tuples(&mut self) -> Result<()> {
+        while let Some(tuples) = &mut self.tuples
+            && let Some(fields) = tuples.next()?
+        {
+            let (statement, types) = (&self.statement, &self.types);
+            if fields.is_empty() {
+                self.batch.push_empty_row();
+            } else {
+                self.batch.push_with(|columns: &mut [Column]| {
+                    for ((column, ty), field) in columns.iter_mut().zip(types).zip(&fields) {
+                        let Some(range) = field else {
+                            column.push_null();
+                            continue;
+                        };
+                        let value = parse_binary(tuples.bytes(range), ty)?;
+                        let from = ty.without_modifier();
+                        column.push(cast(&statement.eval, value, &from, ty, CastContext::Assignment)?);
+                    }
+                    Ok::<(), SqlError>(())
+                })?;
+            }
+            if self.batch.len() >= WRITE_ROWS {
+                self.flush().await?;
+            }
+        }
+        Ok(())
     }
 
     async fn take_records(&mut self, at_end: bool) -> Result<()> {

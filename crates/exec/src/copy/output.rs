@@ -1,7 +1,9 @@
 //! COPY ... TO STDOUT.
 
-use meridian_datum::{Batch, Column, DataType, Datum, EvalContext, Result, SqlError, write_text};
+use meridian_datum::{Batch, Column, DataType, Datum, EvalContext, write_binary, write_text};
 use meridian_plan::ddl::{CopyFormat, CopyKind};
+
+use super::binary;
 
 /// Writes rows as lines.
 #[derive(Debug)]
@@ -13,18 +15,15 @@ pub struct CopyOut<'a> {
 
 impl<'a> CopyOut<'a> {
     /// A writer of rows of these types.
-    ///
-    /// # Errors
-    /// 0A000 for the binary format.
-    pub fn new(format: &'a CopyFormat, types: &'a [DataType]) -> Result<Self> {
-        if format.kind == CopyKind::Binary {
-            return Err(SqlError::unsupported("COPY in binary format"));
-        }
-        Ok(CopyOut { format, types, field: Vec::new() })
+    pub fn new(format: &'a CopyFormat, types: &'a [DataType]) -> Self {
+        CopyOut { format, types, field: Vec::new() }
     }
 
-    /// The line of column names, where the format wants one.
+    /// What the stream begins with: the line of column names, where the format wants one.
     pub fn header(&mut self, names: &[String], out: &mut Vec<u8>) {
+        if self.format.kind == CopyKind::Binary {
+            return binary::write_header(out);
+        }
         if !self.format.header {
             return;
         }
@@ -35,8 +34,18 @@ impl<'a> CopyOut<'a> {
         out.push(b'\n');
     }
 
+    /// What the stream ends with.
+    pub fn trailer(&self, out: &mut Vec<u8>) {
+        if self.format.kind == CopyKind::Binary {
+            binary::write_trailer(out);
+        }
+    }
+
     /// The line of one row.
     pub fn row(&mut self, context: &EvalContext, batch: &Batch, row: usize, out: &mut Vec<u8>) {
+        if self.format.kind == CopyKind::Binary {
+            return self.tuple(batch, row, out);
+        }
         let alone = batch.columns().len() == 1;
         for (i, (column, ty)) in batch.columns().iter().zip(self.types).enumerate() {
             self.delimit(i, out);
@@ -60,6 +69,22 @@ impl<'a> CopyOut<'a> {
             }
         }
         out.push(b'\n');
+    }
+
+    /// A row of the binary format.
+    fn tuple(&mut self, batch: &Batch, row: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.types.len() as i16).to_be_bytes());
+        for (column, ty) in batch.columns().iter().zip(self.types) {
+            let value = column.get(row);
+            if matches!(value, Datum::Null) {
+                out.extend_from_slice(&(-1i32).to_be_bytes());
+                continue;
+            }
+            self.field.clear();
+            write_binary(&value, ty, &mut self.field);
+            out.extend_from_slice(&(self.field.len() as i32).to_be_bytes());
+            out.extend_from_slice(&self.field);
+        }
     }
 
     fn delimit(&self, column: usize, out: &mut Vec<u8>) {
@@ -127,7 +152,7 @@ mod tests {
         let mut batch = Batch::with_capacity(&types, 1);
         batch.push_row(values);
         let mut out = Vec::new();
-        CopyOut::new(&format, &types).unwrap().row(&EvalContext::default(), &batch, 0, &mut out);
+        CopyOut::new(&format, &types).row(&EvalContext::default(), &batch, 0, &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -14,7 +14,7 @@ use meridian_plan::modify::{InsertSource, Modify, ModifyAction};
 use meridian_types::Key;
 
 use super::DdlServices;
-use crate::context::{Ctx, Statement};
+use crate::context::Statement;
 use crate::dml::{Inserter, Target};
 use crate::kv_error::sql_error;
 use crate::ops;
@@ -115,7 +115,7 @@ pub(super) async fn fill(
         children: Vec::new(),
     };
     let ctx = statement.ctx();
-    let target = Target::on(Ctx { stmt: statement, outer: &[] }, &modify, &catalog)?;
+    let target = Target::on(statement.ctx(), &modify, &catalog)?;
     let mut inserter = Inserter::new(&target, None);
     let mut rows = ops::build(ctx, query)?;
     let mut none = Vec::new();

@@ -37,7 +37,7 @@ use meridian_catalog::{
     CatalogCache, CatalogChange, CatalogError, CatalogGuard, CatalogSnapshot, CatalogStore, DatabaseDesc,
     DatabaseId, Job, JobSession, SchemaDesc, SchemaId, TableDesc, TableId, TableRef,
 };
-use meridian_datum::{EvalContext, Result, SqlError, SqlState, TimeZone};
+use meridian_datum::{DateStyle, EvalContext, Result, SqlError, SqlState, TimeZone};
 use meridian_kv_api::{Cluster, Kv, KvTxn, ReadBound, ReadOnlyOptions};
 use meridian_plan::ddl::Ddl;
 use meridian_plan::planned::CommandTag;
@@ -77,6 +77,8 @@ pub struct DdlServices {
     pub session: Arc<dyn SessionView>,
     /// The session's time zone, for casts.
     pub time_zone: TimeZone,
+    /// The session's way of reading dates, for the same.
+    pub date_style: DateStyle,
     /// The statement's time, in microseconds of the PostgreSQL epoch.
     pub now: i64,
     /// Bytes that the statement may hold.
@@ -197,6 +199,8 @@ impl DdlServices {
         catalog: Arc<CatalogSnapshot>,
         planned: &Arc<PlannedStatement>,
     ) -> Statement {
+        let mut eval = EvalContext::new(self.time_zone, self.now, rand_seed(self.now));
+        eval.date_style = self.date_style;
         let environment = Environment {
             txn,
             kv: self.kv.clone(),
@@ -205,7 +209,7 @@ impl DdlServices {
             session: self.session.clone(),
             cancel: self.cancel.clone(),
             memory: MemoryAccount::new(self.memory_limit),
-            eval: EvalContext::new(self.time_zone, self.now, rand_seed(self.now)),
+            eval,
             params: Vec::new(),
         };
         Statement::new(planned.clone(), environment)

@@ -214,6 +214,7 @@ pub(super) fn array_of(values: Vec<Datum>, ty: &DataType) -> Result<Datum> {
     }
     let mut dimensions = vec![meridian_datum::Dimension { len: values.len() as i32, lower: 1 }];
     dimensions.extend(inner.unwrap_or_default());
+    meridian_datum::array::check_dimensions(dimensions.len())?;
     Ok(Datum::Array(Arc::new(ArrayValue::with_dimensions(element, dimensions, flat))))
 }
 

@@ -165,7 +165,7 @@ impl<'a> Ctx<'a> {
 
     /// Runs a subquery as far as its kind needs rows.
     async fn run_subquery(&self, s: &Subquery, args: &[Datum]) -> Result<SubqueryRows> {
-        let ctx = Ctx { stmt: self.stmt, outer: args };
+        let ctx = Ctx { stmt: self.stmt, outer: args, work: None };
         let enough = match s.kind {
             SubqueryKind::Exists => 1,
             SubqueryKind::Scalar => 2,

@@ -31,7 +31,7 @@ impl<'a> ApplyOp<'a> {
         let resolved = self.ctx.resolve_row(&self.apply.args, at).await?;
         let scope = self.ctx.scope_with(&resolved);
         let args = self.apply.args.iter().map(|e| scope.datum(e, at)).collect::<Result<Vec<Datum>>>()?;
-        let inner = Ctx { stmt: self.ctx.stmt, outer: &args };
+        let inner = Ctx { outer: &args, ..self.ctx };
         let mut right = build(inner, &self.apply.right)?;
         let mut out: Option<Batch> = None;
         let mut memory = self.ctx.stmt.memory.reservation();

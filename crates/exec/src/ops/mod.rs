@@ -12,6 +12,7 @@ mod hash_join;
 mod jobs;
 mod join;
 mod lookup;
+mod recursive;
 mod scan;
 mod set_op;
 mod sort;
@@ -83,6 +84,8 @@ pub(crate) fn build<'a>(ctx: Ctx<'a>, plan: &'a Plan) -> Result<BoxOperator<'a>>
             Box::new(source::VirtualScanOp::new(ctx, table, columns, filter.as_ref()))
         }
         Op::CteScan { index } => Box::new(source::CteScanOp::new(ctx, *index)),
+        Op::RecursiveUnion(union) => Box::new(recursive::RecursiveOp::new(ctx, union, &plan.types)?),
+        Op::WorkScan { index } => Box::new(recursive::WorkScanOp::new(ctx.work_rows(*index))),
         Op::Modify(modify) => {
             let is_top = matches!(&ctx.stmt.planned.plan, meridian_plan::StatementPlan::Query(top) if std::ptr::eq(top, plan));
             Box::new(dml::ModifyOp::new(ctx, modify, is_top)?)

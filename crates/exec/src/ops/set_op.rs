@@ -10,19 +10,19 @@ use crate::context::Ctx;
 use crate::memory::Reservation;
 
 /// Passes every distinct row once.
-struct Deduplicator {
+pub(super) struct Deduplicator {
     seen: GroupTable,
     memory: Reservation,
     accounted: usize,
 }
 
 impl Deduplicator {
-    fn new(ctx: Ctx<'_>, types: &[DataType]) -> Self {
+    pub(super) fn new(ctx: Ctx<'_>, types: &[DataType]) -> Self {
         Deduplicator { seen: GroupTable::new(types), memory: ctx.stmt.memory.reservation(), accounted: 0 }
     }
 
     /// The rows not seen before.
-    fn pass(&mut self, batch: Batch) -> Result<Batch> {
+    pub(super) fn pass(&mut self, batch: Batch) -> Result<Batch> {
         let columns = columns_of(&batch);
         let fresh: Vec<u32> =
             (0..batch.len()).filter(|&r| self.seen.insert(&columns, r).1).map(|r| r as u32).collect();

@@ -117,7 +117,7 @@ impl<'a> CteScanOp<'a> {
 pub(crate) async fn cte_rows(ctx: Ctx<'_>, index: usize) -> Result<&[Batch]> {
     let stmt = ctx.stmt;
     let run = async {
-        let top = Ctx { stmt, outer: &[] };
+        let top = Ctx { stmt, outer: &[], work: None };
         // What the rows take stays accounted until the statement ends; its account dies with it.
         let mut memory = stmt.memory.reservation();
         collect(build(top, &stmt.planned.ctes[index])?, &mut memory, top).await

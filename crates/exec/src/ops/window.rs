@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
-use meridian_datum::{AggregateFn, Batch, Column, DataType, Datum, Result, SqlError, SqlState};
+use meridian_datum::{
+    AggregateFn, Batch, Column, DataType, Datum, Decimal, Interval, Result, SqlError, SqlState,
+};
 use meridian_plan::physical::{FrameBound, FrameUnit, Window, WindowCall, WindowFrame, WindowFunction};
 
 use super::filter::project;
@@ -70,23 +72,94 @@ struct Frame<'a> {
     plan: &'a WindowFrame,
     start: usize,
     end: usize,
+    /// RANGE with distances.
+    range: Option<RangeValues<'a>>,
 }
 
-async fn frame<'a>(ctx: Ctx<'_>, plan: &'a WindowFrame) -> Result<Frame<'a>> {
+/// What a frame with distances compares, row by row.
+struct RangeValues<'a> {
+    /// The ORDER BY value.
+    key: &'a Column,
+    start: Option<&'a Column>,
+    end: Option<&'a Column>,
+    descending: bool,
+}
+
+async fn frame<'a>(
+    ctx: Ctx<'_>,
+    plan: &'a WindowFrame,
+    values: &'a [Column],
+    descending: bool,
+) -> Result<Frame<'a>> {
     let mut offsets = [0, 0];
     for (offset, bound) in offsets.iter_mut().zip([&plan.start, &plan.end]) {
-        if let FrameBound::Preceding(e) | FrameBound::Following(e) = bound {
-            let n = ctx.constant(e).await?.as_int();
-            *offset = n.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| {
-                let which = if std::ptr::eq(bound, &plan.start) { "starting" } else { "ending" };
-                SqlError::new(
-                    SqlState::INVALID_PARAMETER_VALUE,
-                    format!("frame {which} offset must not be null or negative"),
-                )
-            })?;
+        let (FrameBound::Preceding(e) | FrameBound::Following(e)) = bound else { continue };
+        let which = if std::ptr::eq(bound, &plan.start) { "starting" } else { "ending" };
+        let value = ctx.constant(e).await?;
+        if plan.unit == FrameUnit::Range {
+            check_distance(&value, which)?;
+            continue;
         }
+        let count = value.as_int().ok_or_else(|| null_offset(which))?;
+        *offset = usize::try_from(count).map_err(|_| {
+            let message = format!("frame {which} offset must not be negative");
+            SqlError::new(SqlState::INVALID_PRECEDING_OR_FOLLOWING_SIZE, message)
+        })?;
     }
-    Ok(Frame { plan, start: offsets[0], end: offsets[1] })
+    let has_distance = |b: &FrameBound| matches!(b, FrameBound::Preceding(_) | FrameBound::Following(_));
+    let range = values.split_first().map(|(key, edges)| {
+        let mut edges = edges.iter();
+        let start = has_distance(&plan.start).then(|| edges.next()).flatten();
+        let end = has_distance(&plan.end).then(|| edges.next()).flatten();
+        RangeValues { key, start, end, descending }
+    });
+    Ok(Frame { plan, start: offsets[0], end: offsets[1], range })
+}
+
+fn null_offset(which: &str) -> SqlError {
+    SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, format!("frame {which} offset must not be null"))
+}
+
+/// A distance is neither NULL nor negative.
+fn check_distance(value: &Datum, which: &str) -> Result<()> {
+    let is_negative = match value {
+        Datum::Null => return Err(null_offset(which)),
+        Datum::Numeric(n) => *n < Decimal::from(0i64),
+        Datum::Float8(f) => *f < 0.0 || f.is_nan(),
+        Datum::Interval(i) => *i < Interval::default(),
+        other => panic!("{other:?} is no distance"),
+    };
+    if is_negative {
+        let message = "invalid preceding or following size in window function";
+        return Err(SqlError::new(SqlState::INVALID_PRECEDING_OR_FOLLOWING_SIZE, message));
+    }
+    Ok(())
+}
+
+impl RangeValues<'_> {
+    /// The first row whose value is at the edge or behind it; for an end, the first whose value is behind it. Rows without
+    /// a value are a frame for each other.
+    fn find(&self, p: &Partition, row: usize, is_end: bool) -> Option<usize> {
+        let edges = if is_end { self.end } else { self.start }?;
+        let peers = &p.peers[p.group_of[row - p.rows.start]];
+        if self.key.is_null(row) {
+            return Some(if is_end { peers.end } else { peers.start });
+        }
+        let (mut low, mut high) = (p.rows.start, p.rows.end);
+        let null_at = |at: usize| self.key.is_null(at);
+        if null_at(low) {
+            low += p.peers[0].len();
+        } else if null_at(high - 1) {
+            high -= p.peers[p.peers.len() - 1].len();
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let order = self.key.cmp_rows(middle, edges, row);
+            let order = if self.descending { order.reverse() } else { order };
+            if order.is_lt() || (is_end && order.is_eq()) { low = middle + 1 } else { high = middle }
+        }
+        Some(low)
+    }
 }
 
 impl Frame<'_> {
@@ -113,6 +186,9 @@ impl Frame<'_> {
                     row.saturating_add(n).saturating_add(usize::from(is_end)).min(last)
                 }
             };
+        }
+        if let Some(at) = self.range.as_ref().and_then(|r| r.find(p, row, is_end)) {
+            return at;
         }
         let group = p.group_of[row - first];
         let edge_of = |g: usize| if is_end { p.peers[g].end } else { p.peers[g].start };
@@ -149,7 +225,8 @@ impl WindowOp<'_> {
     }
 
     async fn call(&self, call: &WindowCall, batch: &Batch, partitions: &[Partition]) -> Result<Column> {
-        let args = project(self.ctx, &call.args, batch).await?.into_columns();
+        let mut args = project(self.ctx, &call.args, batch).await?.into_columns();
+        let values = args.split_off(args.len() - call.frame_args);
         let passes = match &call.filter {
             None => None,
             Some(filter) => {
@@ -161,7 +238,8 @@ impl WindowOp<'_> {
                 Some(passes)
             }
         };
-        let frame = frame(self.ctx, &call.frame).await?;
+        let descending = self.plan.order_by.first().is_some_and(|k| k.descending);
+        let frame = frame(self.ctx, &call.frame, &values, descending).await?;
         let mut out = Column::with_capacity(&call.ty, batch.len());
         for p in partitions {
             self.ctx.stmt.checkpoint().await?;

@@ -11,7 +11,7 @@ use crate::expr::Expr;
 use crate::logical::{LogicalAction, LogicalModify, Rel};
 use crate::lower::Lowerer;
 use crate::modify::ModifyAction;
-use crate::parse::{Command, CopySource, CopySyntax, TableName};
+use crate::parse::{Command, CopySource, CopySyntax, MaintainedTable, TableName};
 use crate::physical::{Operator, Plan};
 use crate::planned::AsOf;
 use crate::session::SessionStatement;
@@ -27,7 +27,7 @@ impl Binder<'_> {
         Ok(BoundCommand::Session(match c {
             Command::Session(s) => with_snapshot(s.clone(), as_of),
             Command::Maintenance { command, analyze, tables } => {
-                let tables = tables.iter().map(|t| self.command_table(t)).collect::<Result<_>>()?;
+                let tables = tables.iter().map(|t| self.maintained_table(t)).collect::<Result<_>>()?;
                 SessionStatement::Maintenance { command, analyze: *analyze, tables }
             }
             Command::Lock { tables, exclusive, nowait } => {
@@ -38,6 +38,7 @@ impl Binder<'_> {
                 let types = types.iter().map(|t| self.data_type(t)).collect::<Result<Vec<DataType>>>()?;
                 SessionStatement::Prepare { name: name.clone(), types, statement: statement.clone() }
             }
+            Command::Declare { .. } => panic!("a cursor is planned with its query"),
             Command::Execute { name, args } => {
                 let mut bound = Vec::with_capacity(args.len());
                 let scope = Scope::default();
@@ -52,8 +53,21 @@ impl Binder<'_> {
             Command::AlterTable { table, if_exists, action } => {
                 return Ok(BoundCommand::Ddl(self.alter_command(table, *if_exists, action)?, "ALTER TABLE"));
             }
-            Command::Unsupported(what) => return Err(SqlError::unsupported(what)),
+            Command::CreateDatabase { name, position, if_not_exists } => {
+                let ddl = self.create_database(name, *if_not_exists).map_err(|e| e.or_position(*position))?;
+                return Ok(BoundCommand::Ddl(ddl, "CREATE DATABASE"));
+            }
+            Command::Unsupported(what, at) => return Err(SqlError::unsupported(what).at(*at)),
+            Command::UnsupportedObject { verb, kind, position } => {
+                return Err(SqlError::unsupported(format!("{verb} {kind}")).at(*position));
+            }
         }))
+    }
+
+    fn maintained_table(&mut self, t: &MaintainedTable) -> Result<meridian_catalog::TableRef> {
+        let table = self.command_table(&t.name)?;
+        self.copy_columns(&table, &t.columns)?;
+        Ok(table)
     }
 
     fn command_table(&mut self, t: &TableName) -> Result<meridian_catalog::TableRef> {
@@ -128,9 +142,6 @@ impl Binder<'_> {
     }
 
     fn copy_to(&mut self, bound: BoundQuery) -> Result<CopyDirection> {
-        if !self.ctes.is_empty() {
-            return Err(SqlError::unsupported("COPY of a query that is run once (WITH)"));
-        }
         let cols: Vec<_> = bound.columns.iter().map(|c| c.col).collect();
         let names = bound.columns.iter().map(|c| c.name.clone()).collect();
         let query = Lowerer::new(self.ctx.snapshot).query(bound.rel, &cols)?;

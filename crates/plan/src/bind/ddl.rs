@@ -8,8 +8,9 @@ use super::definition::{Definition, ROW_ID, choose_name, key_columns, key_type, 
 use super::scope::Scope;
 use super::{At, Binder, name_of, names_of, position_of, undefined_table};
 use crate::ddl::{CreateTable, Ddl, NewColumn, NewIndex, NewInterleave};
+use crate::logical::Rel;
 use crate::lower::Lowerer;
-use crate::parse::Hooks;
+use crate::parse::{Hooks, is_mere_name};
 
 /// A schema change with its command tag.
 pub(crate) type BoundDdl = (Ddl, &'static str);
@@ -28,9 +29,6 @@ impl Binder<'_> {
             Statement::Truncate(t) => (self.truncate(t)?, "TRUNCATE TABLE"),
             Statement::CreateSchema { schema_name, if_not_exists, .. } => {
                 (self.create_schema(schema_name, *if_not_exists)?, "CREATE SCHEMA")
-            }
-            Statement::CreateDatabase { db_name, if_not_exists, .. } => {
-                (self.create_database(db_name, *if_not_exists)?, "CREATE DATABASE")
             }
             _ => return Ok(None),
         }))
@@ -130,6 +128,10 @@ impl Binder<'_> {
 
     /// Columns first and constraints after them, so that checks may name any column.
     fn define(&mut self, c: &ast::CreateTable, d: &mut Definition) -> Result<()> {
+        if let Some(bare) = c.columns.iter().find(|c| is_mere_name(c)) {
+            let message = format!("syntax error: column \"{}\" has no type", name_of(&bare.name));
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(super::pos(bare.name.span)));
+        }
         let mut checks = Vec::new();
         for col in &c.columns {
             let mut col = col.clone();
@@ -160,6 +162,15 @@ impl Binder<'_> {
         c: &ast::CreateTable,
         d: &mut Definition,
     ) -> Result<crate::physical::Plan> {
+        if let Some(typed) = c.columns.iter().find(|c| !is_mere_name(c)) {
+            let message =
+                format!("syntax error: column \"{}\" has its type from the query", name_of(&typed.name));
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(super::pos(typed.name.span)));
+        }
+        if !c.constraints.is_empty() {
+            let message = "syntax error: a table that is made by a query has no constraints";
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        }
         let scope = Scope::default();
         let bound = self.query(q, &scope)?;
         if c.columns.len() > bound.columns.len() {
@@ -172,6 +183,7 @@ impl Binder<'_> {
                 let message = format!("column \"{name}\" specified more than once");
                 return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
             }
+            super::definition::room_for_column(i)?;
             let ty = col.ty.clone();
             d.columns.push(NewColumn {
                 name,
@@ -183,8 +195,8 @@ impl Binder<'_> {
             });
         }
         let cols: Vec<_> = bound.columns.iter().map(|c| c.col).collect();
-        if !self.ctes.is_empty() {
-            return Err(SqlError::unsupported("CREATE TABLE AS with a query that is run once (WITH)"));
+        if self.ctes.iter().any(Rel::has_modify) {
+            return Err(SqlError::unsupported("CREATE TABLE AS with a query that writes"));
         }
         Lowerer::new(self.ctx.snapshot).query(bound.rel, &cols)
     }
@@ -530,9 +542,8 @@ impl Binder<'_> {
         Ok(Ddl::CreateSchema { database, name })
     }
 
-    fn create_database(&mut self, name: &ast::ObjectName, if_not_exists: bool) -> Result<Ddl> {
-        let name = names_of(name)?.pop().unwrap_or_default();
-        if self.ctx.snapshot.database(&name).is_some() {
+    pub(super) fn create_database(&mut self, name: &str, if_not_exists: bool) -> Result<Ddl> {
+        if self.ctx.snapshot.database(name).is_some() {
             let message = format!("database \"{name}\" already exists");
             if if_not_exists {
                 self.notices.push(format!("{message}, skipping"));
@@ -540,7 +551,7 @@ impl Binder<'_> {
             }
             return Err(SqlError::new(SqlState::DUPLICATE_DATABASE, message));
         }
-        Ok(Ddl::CreateDatabase { name })
+        Ok(Ddl::CreateDatabase { name: name.to_owned() })
     }
 }
 

@@ -28,6 +28,18 @@ pub(super) struct Definition {
 /// The default of columns whose values nobody gives.
 pub(super) const ROW_ID: &str = "unique_rowid()";
 
+/// Columns of a table, as in PostgreSQL.
+const TABLE_COLUMNS_MAX: usize = 1_600;
+
+/// Refuses a column too many.
+pub(super) fn room_for_column(present: usize) -> Result<()> {
+    if present < TABLE_COLUMNS_MAX {
+        return Ok(());
+    }
+    let message = format!("tables can have at most {TABLE_COLUMNS_MAX} columns");
+    Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message))
+}
+
 impl Binder<'_> {
     /// Reads a column with its options; constraints go to the definition.
     pub(super) fn column_def(&mut self, c: &ast::ColumnDef, d: &mut Definition) -> Result<()> {
@@ -48,6 +60,7 @@ impl Binder<'_> {
             column.default = Some(ROW_ID.to_owned());
         }
         let ordinal = d.columns.len();
+        room_for_column(ordinal)?;
         let mut said_null = false;
         d.columns.push(column);
         for o in &c.options {

@@ -340,7 +340,7 @@ impl Binder<'_> {
 
     /// Where the operator between two expressions stands: the first character after the left one that is no blank.
     pub(super) fn operator_position(&self, left: &ast::Expr, right: &ast::Expr) -> u32 {
-        let (end, start) = (left.span().end.column, right.span().start.column);
+        let (end, start) = (end(left), u64::from(position(right)));
         if end == 0 || start <= end {
             return position(left);
         }
@@ -350,9 +350,32 @@ impl Binder<'_> {
     }
 }
 
-/// Where an expression begins.
+/// Where an expression begins. The left side of a chain of operators is walked in a loop, since every link asks.
 pub(crate) fn position(e: &ast::Expr) -> u32 {
-    pos(e.span())
+    let mut first = e;
+    while let ast::Expr::BinaryOp { left, .. }
+    | ast::Expr::IsNull(left)
+    | ast::Expr::IsNotNull(left)
+    | ast::Expr::AtTimeZone { timestamp: left, .. } = first
+    {
+        first = left;
+    }
+    match pos(first.span()) {
+        0 => pos(e.span()),
+        at => at,
+    }
+}
+
+/// Behind which column an expression ends.
+fn end(e: &ast::Expr) -> u64 {
+    let mut last = e;
+    while let ast::Expr::BinaryOp { right, .. } = last {
+        last = right;
+    }
+    match last.span().end.column {
+        0 => e.span().end.column,
+        at => at,
+    }
 }
 
 /// The expression without parentheses around it.

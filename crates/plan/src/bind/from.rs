@@ -59,10 +59,15 @@ impl Binder<'_> {
             let next = self.table_with_joins(item, &left, parent)?;
             all = Some(match all {
                 None => next,
-                Some(left) => cross(left, next)?,
+                Some(left) => self.cross(left, next)?,
             });
         }
         Ok(all.unwrap_or_else(|| FromItem { rel: Rel::single_row(), scope: FromScope::default() }))
+    }
+
+    fn cross(&mut self, left: FromItem, right: FromItem) -> Result<FromItem> {
+        self.size.join()?;
+        cross(left, right)
     }
 
     /// A table and the joins after it. `left` are the items before it, which LATERAL items may see.
@@ -90,6 +95,7 @@ impl Binder<'_> {
         parent: &Scope<'_>,
     ) -> Result<FromItem> {
         use JoinOperator as J;
+        self.size.join()?;
         let (kind, constraint) = match operator {
             J::Join(c) | J::Inner(c) => (JoinKind::Inner, c),
             J::Left(c) | J::LeftOuter(c) => (JoinKind::Left, c),
@@ -271,7 +277,10 @@ impl Binder<'_> {
         schema: Option<Arc<str>>,
         alias: Option<&ast::TableAlias>,
     ) -> Result<FromItem> {
-        let columns = table_columns(table, &get.cols);
+        let mut columns = table_columns(table, &get.cols);
+        let key = table.key_ordinals();
+        let witness = key.first().map(|o| columns[*o].expr.clone());
+        columns.push(tableoid(table.id.oid(), witness));
         let rel = Rel::Get(Box::new(get));
         match alias {
             Some(a) => named(rel, columns, None, a),
@@ -287,7 +296,7 @@ impl Binder<'_> {
 
     fn virtual_item(&mut self, v: &Arc<VirtualTable>, alias: Option<&ast::TableAlias>) -> Result<FromItem> {
         let cols = self.new_cols(v.columns.len());
-        let columns = v
+        let mut columns: Vec<ScopeColumn> = v
             .columns
             .iter()
             .zip(&cols)
@@ -299,6 +308,8 @@ impl Binder<'_> {
                 origin: (v.oid, i as i16 + 1),
             })
             .collect();
+        let witness = columns.iter().find(|c| &*c.name == "oid").map(|c| c.expr.clone());
+        columns.push(tableoid(v.oid, witness));
         let rel = Rel::Virtual { table: v.clone(), cols };
         match alias {
             Some(a) => named(rel, columns, None, a),
@@ -328,7 +339,18 @@ impl Binder<'_> {
                 let types = entry.columns.iter().map(|(_, t)| t.clone()).collect();
                 (Rel::Cte { index: *index, cols: cols.clone(), types }, cols)
             }
-            CteSource::Inline { rel, cols } => self.refresh(rel, cols),
+            CteSource::Inline { rel, cols } => {
+                self.size.inline(rel)?;
+                self.refresh(rel, cols)
+            }
+            CteSource::Work { index, depth } => {
+                if *depth != self.subquery_depth {
+                    return Err(super::recursive::within(name, "a subquery").at(at));
+                }
+                let cols = self.new_cols(entry.columns.len());
+                let types = entry.columns.iter().map(|(_, t)| t.clone()).collect();
+                (Rel::Work { index: *index, cols: cols.clone(), types }, cols)
+            }
             CteSource::NoRows => {
                 let message = format!("WITH query \"{name}\" does not have a RETURNING clause");
                 return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
@@ -664,6 +686,21 @@ pub(super) fn table_columns(table: &TableRef, cols: &[ColId]) -> Vec<ScopeColumn
             origin: (table.id.oid(), c.id.0 as i16),
         })
         .collect()
+}
+
+/// The system column `tableoid`: the table's oid where there is a row. An outer join has rows in which there is none, which
+/// a column that is never null tells.
+fn tableoid(oid: u32, never_null: Option<Expr>) -> ScopeColumn {
+    let value = Expr::Const(Datum::Int(i64::from(oid)), DataType::Oid);
+    let expr = match never_null {
+        None => value,
+        Some(column) => Expr::Case {
+            branches: vec![(Expr::IsNull { input: Box::new(column), negated: true }, value)],
+            otherwise: Box::new(Expr::null(DataType::Oid)),
+            ty: DataType::Oid,
+        },
+    };
+    ScopeColumn { name: "tableoid".into(), expr, hidden: true, origin: (0, 0) }
 }
 
 /// A FROM item under an alias, its columns renamed as far as the alias says.

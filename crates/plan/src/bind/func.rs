@@ -24,6 +24,17 @@ pub(super) struct CallSyntax<'f> {
     pub(super) position: u32,
 }
 
+/// `ROW(...)`, which is syntax and no name that can be quoted.
+pub(super) fn is_row_constructor(f: &ast::Function) -> bool {
+    let is_plain = f.over.is_none() && f.filter.is_none() && matches!(f.args, FunctionArguments::List(_));
+    match f.name.0.as_slice() {
+        [only] if is_plain => {
+            only.as_ident().is_some_and(|i| i.quote_style.is_none() && i.value.eq_ignore_ascii_case("row"))
+        }
+        _ => false,
+    }
+}
+
 impl Binder<'_> {
     pub(super) fn function(&mut self, f: &ast::Function, cx: &mut Cx<'_, '_>) -> Result<Expr> {
         let at = position_of(&f.name);
@@ -35,6 +46,10 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("a query as the argument of a function").at(at));
         }
         let call = call_syntax(f)?;
+        if is_row_constructor(f) {
+            let items = call.args.iter().map(|a| self.expr(a, cx)).collect::<Result<_>>()?;
+            return Ok(Expr::Row(items));
+        }
         if let Some(over) = call.over {
             return self.window_function(&call, over, cx);
         }

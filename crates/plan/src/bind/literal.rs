@@ -58,39 +58,113 @@ impl Binder<'_> {
         self.coerce(value, &ty, CastContext::Explicit, pos(t.value.span))
     }
 
-    /// `INTERVAL '1 day'`, `INTERVAL '1' DAY`.
+    /// `INTERVAL '1 day'`, and with fields: `INTERVAL '1' DAY`, `INTERVAL '1-2' YEAR TO MONTH`, `INTERVAL '1.5' SECOND(0)`.
     pub(super) fn interval(&mut self, i: &ast::Interval, cx: &mut Cx<'_, '_>) -> Result<Expr> {
         let at = position(&i.value);
         let value = self.expr(&i.value, cx)?;
-        if let Some(p) = i.leading_precision.or(i.fractional_seconds_precision) {
-            return Err(SqlError::unsupported(format!("type interval({p})")).at(at));
-        }
-        let Some(field) = &i.leading_field else {
-            return self.coerce(value, &DataType::Interval, CastContext::Explicit, at);
+        let precision = i.fractional_seconds_precision.or(i.leading_precision);
+        let Some(first) = &i.leading_field else {
+            let interval = self.coerce(value, &DataType::Interval, CastContext::Explicit, at)?;
+            return restrict(interval, None, precision, at);
         };
-        if i.last_field.is_some() {
-            return Err(SqlError::unsupported("interval fields of a range").at(at));
+        let first = field(first).at(at)?;
+        let last = match &i.last_field {
+            Some(last) => field(last).at(at)?,
+            None => first,
+        };
+        if last < first || (first <= Field::Month) != (last <= Field::Month) {
+            return Err(
+                SqlError::new(SqlState::SYNTAX_ERROR, "syntax error in the fields of an interval").at(at)
+            );
         }
         let ast::Expr::Value(v) = strip_nested(&i.value) else {
             return Err(SqlError::unsupported("interval fields of an expression").at(at));
         };
-        let unit = match field {
-            DateTimeField::Year | DateTimeField::Years => "year",
-            DateTimeField::Month | DateTimeField::Months => "month",
-            DateTimeField::Day | DateTimeField::Days => "day",
-            DateTimeField::Hour | DateTimeField::Hours => "hour",
-            DateTimeField::Minute | DateTimeField::Minutes => "minute",
-            DateTimeField::Second | DateTimeField::Seconds => "second",
-            other => return Err(SqlError::unsupported(format!("interval field {other}")).at(at)),
-        };
         let Value::SingleQuotedString(s) = &v.value else {
             return Err(SqlError::unsupported("interval fields of a number").at(at));
         };
-        let plain = s.trim().parse::<f64>().is_ok();
-        let text = if plain { format!("{s} {unit}") } else { s.clone() };
+        let text = with_unit(s.trim(), first, last);
         let value = Expr::Const(Datum::from(text), DataType::Unknown);
-        self.coerce(value, &DataType::Interval, CastContext::Explicit, at)
+        let interval = self.coerce(value, &DataType::Interval, CastContext::Explicit, at)?;
+        restrict(interval, Some(last), precision, at)
     }
+}
+
+/// The fields of an interval, the coarsest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Field {
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+    Second,
+}
+
+fn field(f: &DateTimeField) -> Result<Field> {
+    Ok(match f {
+        DateTimeField::Year | DateTimeField::Years => Field::Year,
+        DateTimeField::Month | DateTimeField::Months => Field::Month,
+        DateTimeField::Day | DateTimeField::Days => Field::Day,
+        DateTimeField::Hour | DateTimeField::Hours => Field::Hour,
+        DateTimeField::Minute | DateTimeField::Minutes => Field::Minute,
+        DateTimeField::Second | DateTimeField::Seconds => Field::Second,
+        other => return Err(SqlError::unsupported(format!("interval field {other}"))),
+    })
+}
+
+/// A bare number counts the last field; two numbers with a colon are minutes and seconds where hours are left out.
+fn with_unit(text: &str, first: Field, last: Field) -> String {
+    let unit = match last {
+        Field::Year => "year",
+        Field::Month => "month",
+        Field::Day => "day",
+        Field::Hour => "hour",
+        Field::Minute => "minute",
+        Field::Second => "second",
+    };
+    if text.parse::<f64>().is_ok() {
+        return format!("{text} {unit}");
+    }
+    let (sign, digits) = match text.as_bytes().first() {
+        Some(b'-' | b'+') => text.split_at(1),
+        _ => ("", text),
+    };
+    let is_clock = digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'));
+    if first == Field::Minute && last == Field::Second && is_clock && digits.matches(':').count() == 1 {
+        return format!("{sign}00:{digits}");
+    }
+    text.to_owned()
+}
+
+/// Leaves out what is finer than the last field, and rounds seconds to a number of digits.
+fn restrict(e: Expr, last: Option<Field>, precision: Option<u64>, at: u32) -> Result<Expr> {
+    const HOUR: i64 = 60 * MINUTE;
+    const MINUTE: i64 = 60_000_000;
+    let Expr::Const(Datum::Interval(mut i), ty) = e else {
+        if precision.is_some_and(|p| p < 6) {
+            return Err(SqlError::unsupported("the precision of an interval that is no constant").at(at));
+        }
+        return Ok(e);
+    };
+    match last {
+        Some(Field::Year) => {
+            i.months -= i.months % 12;
+            (i.days, i.us) = (0, 0);
+        }
+        Some(Field::Month) => (i.days, i.us) = (0, 0),
+        Some(Field::Day) => i.us = 0,
+        Some(Field::Hour) => i.us -= i.us % HOUR,
+        Some(Field::Minute) => i.us -= i.us % MINUTE,
+        Some(Field::Second) | None => {}
+    }
+    if let Some(p) = precision.filter(|p| *p < 6) {
+        let unit = 10i64.pow(6 - p as u32);
+        let half = if i.us < 0 { -unit / 2 } else { unit / 2 };
+        let rounded = i.us.saturating_add(half);
+        i.us = rounded - rounded % unit;
+    }
+    Ok(Expr::Const(Datum::Interval(i), ty))
 }
 
 /// A string literal, of no type yet.

@@ -10,7 +10,8 @@
 //! | [`expr`], [`ops`], [`special`], [`subquery`] | scalar expressions |
 //! | [`func`], [`agg`], [`window`] | calls |
 //! | [`types`] | coercion, untyped literals, parameters |
-//! | [`from`], [`select`], [`column_name`], [`query`], [`order`] | queries |
+//! | [`from`], [`select`], [`column_name`], [`query`], [`recursive`], [`order`] | queries |
+//! | [`size`] | what a statement may grow to |
 //! | [`insert`], [`update`], [`target`] | writes |
 //! | [`ddl`], [`alter`], [`definition`] | schema changes |
 //! | [`command`] | statements of the session |
@@ -29,8 +30,10 @@ mod literal;
 mod ops;
 mod order;
 mod query;
+mod recursive;
 mod scope;
 mod select;
+mod size;
 mod special;
 mod subquery;
 mod target;
@@ -53,6 +56,7 @@ pub(crate) use command::BoundCommand;
 pub(crate) use expr::{conjunction, disjunction};
 pub(crate) use query::BoundQuery;
 pub(crate) use scope::Scope;
+use size::Size;
 
 /// The state of binding one statement.
 pub(crate) struct Binder<'a> {
@@ -82,6 +86,12 @@ pub(crate) struct Binder<'a> {
     keeps_untyped: bool,
     /// Operands of BETWEEN SYMMETRIC that are being bound: each is used more than once.
     symmetric_depth: usize,
+    /// Subqueries in expressions that are being bound.
+    subquery_depth: usize,
+    /// Recursive queries so far.
+    recursions: usize,
+    /// What the statement has become so far, which its text does not bound.
+    size: Size,
 }
 
 /// A reference to a column in the text.
@@ -112,6 +122,9 @@ impl<'a> Binder<'a> {
             target_types: None,
             keeps_untyped: false,
             symmetric_depth: 0,
+            subquery_depth: 0,
+            recursions: 0,
+            size: Size::default(),
         }
     }
 

@@ -38,7 +38,7 @@ impl OutCol {
     }
 
     /// The type, unknown where a set operation has yet to find it.
-    fn own_type(&self) -> DataType {
+    pub(super) fn own_type(&self) -> DataType {
         if self.untyped.is_some() { DataType::Unknown } else { self.ty.clone() }
     }
 }
@@ -83,7 +83,7 @@ impl Binder<'_> {
         Ok(bound)
     }
 
-    fn set_expr(&mut self, body: &SetExpr, scope: &Scope<'_>) -> Result<BoundQuery> {
+    pub(super) fn set_expr(&mut self, body: &SetExpr, scope: &Scope<'_>) -> Result<BoundQuery> {
         // Only a select list may leave columns untyped: VALUES and writes give theirs types.
         let keeps_untyped = std::mem::take(&mut self.keeps_untyped);
         match body {
@@ -297,25 +297,14 @@ impl Binder<'_> {
                 let message = format!("WITH query name \"{name}\" specified more than once");
                 return Err(SqlError::new(SqlState::DUPLICATE_ALIAS, message).at(pos(cte.alias.name.span)));
             }
-            if with.recursive && references(&cte.query, &name) {
-                return Err(SqlError::unsupported("WITH RECURSIVE").at(pos(cte.alias.name.span)));
-            }
-            let bound = self.query(&cte.query, scope)?;
-            let mut columns: Vec<(std::sync::Arc<str>, DataType)> =
-                bound.columns.iter().map(|c| (c.name.as_str().into(), c.ty.clone())).collect();
-            if cte.alias.columns.len() > columns.len() {
-                let message = format!(
-                    "WITH query \"{name}\" has {} columns available but {} columns specified",
-                    columns.len(),
-                    cte.alias.columns.len()
-                );
-                let state = SqlState::INVALID_COLUMN_REFERENCE;
-                return Err(SqlError::new(state, message).at(pos(cte.alias.name.span)));
-            }
-            for (c, a) in columns.iter_mut().zip(&cte.alias.columns) {
-                c.0 = name_of(&a.name).into();
-            }
-            let source = self.cte_source(bound, cte, uses.get(&name).copied().unwrap_or(0));
+            let own = if with.recursive { count_relations(&cte.query).get(&name).copied() } else { None };
+            let bound = match own {
+                Some(_) => self.recursive_query(cte, &name, scope)?,
+                None => self.query(&cte.query, scope)?,
+            };
+            let columns = cte_columns(&name, &bound, cte)?;
+            let uses = uses.get(&name).copied().unwrap_or(0) - own.unwrap_or(0);
+            let source = self.cte_source(bound, cte, uses);
             scope.ctes.insert(name, CteEntry { columns, source });
         }
         Ok(())
@@ -327,7 +316,7 @@ impl Binder<'_> {
         let writes = bound.rel.has_modify();
         let mut volatile = false;
         bound.rel.for_each_expr(&mut |e| volatile |= e.is_volatile());
-        let correlated = !bound.rel.free_cols().is_empty();
+        let correlated = !bound.rel.free_cols().is_empty() || super::recursive::reads_work(&bound.rel, None);
         let inline = match cte.materialized {
             Some(ast::CteAsMaterialized::Materialized) => false,
             Some(ast::CteAsMaterialized::NotMaterialized) => !volatile,
@@ -362,8 +351,31 @@ impl Binder<'_> {
     }
 }
 
+/// The columns of a common table expression: its query's, under the names that it gives them.
+pub(super) fn cte_columns(
+    name: &str,
+    bound: &BoundQuery,
+    cte: &ast::Cte,
+) -> Result<Vec<(std::sync::Arc<str>, DataType)>> {
+    let mut columns: Vec<(std::sync::Arc<str>, DataType)> =
+        bound.columns.iter().map(|c| (c.name.as_str().into(), c.ty.clone())).collect();
+    if cte.alias.columns.len() > columns.len() {
+        let message = format!(
+            "WITH query \"{name}\" has {} columns available but {} columns specified",
+            columns.len(),
+            cte.alias.columns.len()
+        );
+        let state = SqlState::INVALID_COLUMN_REFERENCE;
+        return Err(SqlError::new(state, message).at(pos(cte.alias.name.span)));
+    }
+    for (c, a) in columns.iter_mut().zip(&cte.alias.columns) {
+        c.0 = name_of(&a.name).into();
+    }
+    Ok(columns)
+}
+
 /// How often each unqualified relation name occurs in a query, whatever it means there.
-fn count_relations(q: &ast::Query) -> HashMap<String, usize> {
+pub(super) fn count_relations<V: ast::Visit>(q: &V) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
     let _ = ast::visit_relations(q, |name| {
         if let [part] = name.0.as_slice()
@@ -376,11 +388,7 @@ fn count_relations(q: &ast::Query) -> HashMap<String, usize> {
     counts
 }
 
-fn references(q: &ast::Query, name: &str) -> bool {
-    count_relations(q).contains_key(name)
-}
-
-fn set_expr_position(e: &SetExpr) -> u32 {
+pub(super) fn set_expr_position(e: &SetExpr) -> u32 {
     let start = ast::Spanned::span(e).start.column as u32;
     match e {
         // The span of a SELECT begins at its first column in PostgreSQL's messages.

@@ -56,6 +56,8 @@ pub(crate) enum CteSource {
     Materialized { index: usize },
     /// Put in place, with fresh identities.
     Inline { rel: Box<Rel>, cols: Vec<ColId> },
+    /// The query that is being defined: the rows that its last step added. A reference stands at this depth of subqueries.
+    Work { index: usize, depth: usize },
     /// A write without RETURNING, which cannot be read.
     NoRows,
 }

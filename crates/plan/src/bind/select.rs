@@ -52,6 +52,9 @@ struct Parts {
     keeps_untyped: bool,
 }
 
+/// PostgreSQL's limit.
+const GROUPING_SETS_MAX: usize = 4_096;
+
 impl Binder<'_> {
     pub(super) fn select(
         &mut self,
@@ -428,6 +431,10 @@ impl Binder<'_> {
                 ast::Expr::Tuple(list) => vec![self.group_set(list, items, scope, &mut keys)?],
                 other => vec![self.group_set(std::slice::from_ref(other), items, scope, &mut keys)?],
             };
+            if product.len() * sets.len() > GROUPING_SETS_MAX {
+                let message = format!("too many grouping sets present (maximum {GROUPING_SETS_MAX})");
+                return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, message));
+            }
             product = product
                 .iter()
                 .flat_map(|p| sets.iter().map(move |s| p.iter().chain(s).copied().collect::<Vec<_>>()))

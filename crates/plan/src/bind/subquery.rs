@@ -25,7 +25,9 @@ impl Binder<'_> {
             _ => {
                 // Aggregates inside belong to the subquery, whatever surrounds it.
                 let depth = std::mem::take(&mut self.in_aggregate);
+                self.subquery_depth += 1;
                 let result = self.query(q, cx.scope);
+                self.subquery_depth -= 1;
                 self.in_aggregate = depth;
                 result
             }
@@ -128,7 +130,7 @@ impl Binder<'_> {
         })))
     }
 
-    /// `(a, b) op (SELECT x, y)`: as ANY, but more than one row is an error.
+    /// `(a, b) op (SELECT x, y)`.
     pub(super) fn row_subquery(
         &mut self,
         left: &ast::Expr,
@@ -136,10 +138,38 @@ impl Binder<'_> {
         q: &ast::Query,
         cx: &mut Cx<'_, '_>,
     ) -> Result<Expr> {
+        let at = position(left);
         let symbol = operator_symbol(op)?;
-        let _ = (left, q, &cx.clause);
-        Err(SqlError::unsupported(format!("row comparison {symbol} with a scalar subquery"))
-            .at(position(left)))
+        let row = self.expr(left, cx)?;
+        let width = if let Expr::Row(items) = &row { items.len() } else { 1 };
+        let columns = self.row_of_subquery(q, cx)?;
+        if columns.len() != width {
+            let what = if columns.len() > width { "many" } else { "few" };
+            let message = format!("subquery has too {what} columns");
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(at));
+        }
+        self.compare(&symbol, row, Expr::Row(columns), at)
+    }
+
+    /// The columns of a subquery's only row, as a scalar subquery each.
+    pub(super) fn row_of_subquery(&mut self, q: &ast::Query, cx: &mut Cx<'_, '_>) -> Result<Vec<Expr>> {
+        let bound = self.nested_query(q, cx)?;
+        let mut is_volatile = false;
+        bound.rel.for_each_expr(&mut |e| is_volatile |= e.is_volatile());
+        if is_volatile {
+            let at = super::pos(ast::Spanned::span(q));
+            return Err(SqlError::unsupported("a volatile function in a subquery of several columns").at(at));
+        }
+        let cols: Vec<_> = bound.columns.iter().map(|c| c.col).collect();
+        let mut out = Vec::with_capacity(cols.len());
+        for (i, column) in bound.columns.into_iter().enumerate() {
+            self.size.inline(&bound.rel)?;
+            let (rel, cols) = self.refresh(&bound.rel, &cols);
+            let ty = column.ty.clone();
+            let column = super::query::OutCol { col: cols[i], ..column };
+            out.push(unplanned(UnplannedKind::Scalar, BoundQuery { rel, columns: vec![column] }, ty));
+        }
+        Ok(out)
     }
 }
 

@@ -3,7 +3,9 @@
 use meridian_datum::{
     CastContext, DataType, Datum, Result, SqlError, SqlState, can_cast, cast, parse_text, resolve_common_type,
 };
-use sqlparser::ast::{self, ArrayElemTypeDef, CharacterLength, ExactNumberInfo, TimezoneInfo};
+use sqlparser::ast::{
+    self, ArrayElemTypeDef, CharacterLength, ExactNumberInfo, IntervalFields as F, TimezoneInfo,
+};
 
 use super::{At, Binder, names_of};
 use crate::expr::Expr;
@@ -239,6 +241,14 @@ impl Binder<'_> {
                 }
             }
             A::Interval { fields: None, precision } => {
+                full_precision("interval", *precision)?;
+                DataType::Interval
+            }
+            // What ends with seconds leaves nothing out.
+            A::Interval {
+                fields: Some(F::DayToSecond | F::HourToSecond | F::MinuteToSecond | F::Second),
+                precision,
+            } => {
                 full_precision("interval", *precision)?;
                 DataType::Interval
             }

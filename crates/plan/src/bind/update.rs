@@ -7,9 +7,10 @@ use sqlparser::ast::{self, AssignmentTarget, FromTable, TableFactor, UpdateTable
 
 use super::expr::{Clause, Cx, position, strip_nested};
 use super::from::conjuncts;
+use super::func::is_row_constructor;
 use super::insert::is_default;
 use super::scope::{FromScope, Scope};
-use super::{At, Binder, BoundQuery, name_of, names_of, position_of};
+use super::{At, Binder, BoundQuery, name_of, position_of};
 use crate::expr::Expr;
 use crate::logical::{ColId, LogicalAction, LogicalModify, Rel};
 use crate::physical::JoinKind;
@@ -128,20 +129,16 @@ impl Binder<'_> {
                     push_assignment(table, &mut out, value)?;
                 }
                 AssignmentTarget::Tuple(names) => {
-                    let values = match strip_nested(&a.value) {
-                        ast::Expr::Tuple(values) => values.as_slice(),
-                        ast::Expr::Function(f) if names_of(&f.name)? == ["row"] => {
-                            return Err(SqlError::unsupported("ROW(...) as the source of an assignment"));
+                    if let ast::Expr::Subquery(q) = strip_nested(&a.value) {
+                        for value in self.assign_row(table, names, q, position(&a.value), scope)? {
+                            push_assignment(table, &mut out, value)?;
                         }
-                        ast::Expr::Subquery(_) => {
-                            return Err(SqlError::unsupported("a subquery as the source of several columns"));
-                        }
-                        single => std::slice::from_ref(single),
-                    };
+                        continue;
+                    }
+                    let items = row_items(&a.value)?;
+                    let values = items.as_deref().unwrap_or(std::slice::from_ref(&a.value));
                     if values.len() != names.len() {
-                        let message = "number of columns does not match number of values";
-                        return Err(SqlError::new(SqlState::SYNTAX_ERROR, message)
-                            .at(names.first().map_or(0, position_of)));
+                        return Err(row_mismatch(names));
                     }
                     for (n, v) in names.iter().zip(values) {
                         let value = self.assignment(table, n, v, scope)?;
@@ -153,13 +150,31 @@ impl Binder<'_> {
         Ok(out)
     }
 
-    fn assignment(
+    /// `(a, b) = (SELECT x, y ...)`
+    fn assign_row(
         &mut self,
         table: &TableRef,
-        name: &ast::ObjectName,
-        value: &ast::Expr,
+        names: &[ast::ObjectName],
+        q: &ast::Query,
+        at: u32,
         scope: &Scope<'_>,
-    ) -> Result<(usize, Expr)> {
+    ) -> Result<Vec<(usize, Expr)>> {
+        let values = self.row_of_subquery(q, &mut Cx::new(scope, Clause::UpdateSource))?;
+        if values.len() != names.len() {
+            return Err(row_mismatch(names));
+        }
+        let mut out = Vec::with_capacity(names.len());
+        for (name, value) in names.iter().zip(values) {
+            let ordinal = self.assigned_column(table, name)?;
+            refuse_generated(table, ordinal, name)?;
+            let column = &table.columns[ordinal];
+            out.push((ordinal, self.assign(value, &column.name, &column.ty, at)?));
+        }
+        Ok(out)
+    }
+
+    /// The column that an assignment names.
+    fn assigned_column(&mut self, table: &TableRef, name: &ast::ObjectName) -> Result<usize> {
         let Some(ident) = name.0.first().and_then(|p| p.as_ident()) else {
             return Err(SqlError::unsupported("this assignment target"));
         };
@@ -167,22 +182,52 @@ impl Binder<'_> {
         if name.0.len() > 1 {
             return Err(SqlError::unsupported("assignment to a part of a column").at(position_of(name)));
         }
+        Ok(ordinal)
+    }
+
+    fn assignment(
+        &mut self,
+        table: &TableRef,
+        name: &ast::ObjectName,
+        value: &ast::Expr,
+        scope: &Scope<'_>,
+    ) -> Result<(usize, Expr)> {
+        let ordinal = self.assigned_column(table, name)?;
         let column = &table.columns[ordinal];
         if is_default(value) {
             return Ok((ordinal, self.default_of(column)?));
         }
-        if column.identity == Some(Identity::Always) {
-            let message = format!("column \"{}\" can only be updated to DEFAULT", column.name);
-            return Err(SqlError::new(SqlState::GENERATED_ALWAYS, message)
-                .with_detail(format!(
-                    "Column \"{}\" is an identity column defined as GENERATED ALWAYS.",
-                    column.name
-                ))
-                .at(position_of(name)));
-        }
+        refuse_generated(table, ordinal, name)?;
         let bound = self.expr(value, &mut Cx::new(scope, Clause::UpdateSource))?;
         Ok((ordinal, self.assign(bound, &column.name, &column.ty, position(value))?))
     }
+}
+
+/// A column whose values are always generated takes no other.
+fn refuse_generated(table: &TableRef, ordinal: usize, name: &ast::ObjectName) -> Result<()> {
+    let column = &table.columns[ordinal];
+    if column.identity != Some(Identity::Always) {
+        return Ok(());
+    }
+    let message = format!("column \"{}\" can only be updated to DEFAULT", column.name);
+    let detail = format!("Column \"{}\" is an identity column defined as GENERATED ALWAYS.", column.name);
+    Err(SqlError::new(SqlState::GENERATED_ALWAYS, message).with_detail(detail).at(position_of(name)))
+}
+
+/// The items of `(1, 2)` and of `ROW(1, 2)`; `None` for anything else.
+fn row_items(e: &ast::Expr) -> Result<Option<Vec<ast::Expr>>> {
+    match strip_nested(e) {
+        ast::Expr::Tuple(values) => Ok(Some(values.clone())),
+        ast::Expr::Function(f) if is_row_constructor(f) => {
+            Ok(Some(super::func::call_syntax(f)?.args.into_iter().cloned().collect()))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn row_mismatch(names: &[ast::ObjectName]) -> SqlError {
+    let message = "number of columns does not match number of values";
+    SqlError::new(SqlState::SYNTAX_ERROR, message).at(names.first().map_or(0, position_of))
 }
 
 fn push_assignment(table: &TableRef, out: &mut Vec<(usize, Expr)>, value: (usize, Expr)) -> Result<()> {

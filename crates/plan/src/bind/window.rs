@@ -88,6 +88,27 @@ pub(super) fn complete(
     })
 }
 
+/// An ORDER BY expression of a window, with its direction and the place of NULLs.
+type OrderKey = (Expr, bool, bool);
+
+/// For RANGE with an offset: what values of a type are compared as, and the type of distances between them. Integers are
+/// compared as numerics, so that no sum is beyond their type; dates plus intervals are timestamps.
+fn range_types(key: &DataType) -> Result<(DataType, DataType)> {
+    use DataType as T;
+    Ok(match key {
+        T::Int2 | T::Int4 | T::Int8 | T::Numeric(_) => (T::Numeric(None), T::Numeric(None)),
+        T::Float4 | T::Float8 => (T::Float8, T::Float8),
+        T::Date | T::Timestamp => (T::Timestamp, T::Interval),
+        T::TimestampTz => (T::TimestampTz, T::Interval),
+        T::Interval => (T::Interval, T::Interval),
+        other => {
+            let message =
+                format!("RANGE with offset PRECEDING/FOLLOWING is not supported for column type {other}");
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
+    })
+}
+
 impl Binder<'_> {
     pub(super) fn window_function(
         &mut self,
@@ -140,13 +161,17 @@ impl Binder<'_> {
             let (descending, nulls_first) = direction(&k.options);
             order.push((self.typed_expr(&k.expr, &mut wcx)?, descending, nulls_first));
         }
-        let frame = self.frame(spec.window_frame.as_ref(), cx)?;
+        let frame = self.frame(spec.window_frame.as_ref(), &order, cx)?;
         if frame.unit == FrameUnit::Groups && order.is_empty() {
             let message = "GROUPS mode requires an ORDER BY clause";
             return Err(SqlError::new(SqlState::WINDOWING_ERROR, message).at(at));
         }
         let col = self.new_col();
-        let call = WindowCall { function, args, filter, frame, ty: ty.clone() };
+        let mut args = args;
+        let range = self.range_values(&frame, &order)?;
+        let frame_args = range.len();
+        args.extend(range);
+        let call = WindowCall { function, args, frame_args, filter, frame, ty: ty.clone() };
         let windows = cx.windows.as_mut().expect("checked above");
         let same = |g: &&mut WindowGroup| {
             g.partition.len() == partition.len()
@@ -284,7 +309,12 @@ impl Binder<'_> {
         Ok((WindowFunction::Aggregate(Arc::new(function)), cast, ty))
     }
 
-    fn frame(&mut self, frame: Option<&ast::WindowFrame>, cx: &Cx<'_, '_>) -> Result<WindowFrame> {
+    fn frame(
+        &mut self,
+        frame: Option<&ast::WindowFrame>,
+        order: &[OrderKey],
+        cx: &Cx<'_, '_>,
+    ) -> Result<WindowFrame> {
         let Some(f) = frame else {
             return Ok(WindowFrame {
                 unit: FrameUnit::Range,
@@ -297,9 +327,9 @@ impl Binder<'_> {
             WindowFrameUnits::Range => FrameUnit::Range,
             WindowFrameUnits::Groups => FrameUnit::Groups,
         };
-        let start = self.frame_bound(&f.start_bound, unit, cx)?;
+        let start = self.frame_bound(&f.start_bound, unit, order, cx)?;
         let end = match &f.end_bound {
-            Some(b) => self.frame_bound(b, unit, cx)?,
+            Some(b) => self.frame_bound(b, unit, order, cx)?,
             None => FrameBound::CurrentRow,
         };
         let wrong = |m: &'static str| Err(SqlError::new(SqlState::WINDOWING_ERROR, m));
@@ -316,18 +346,42 @@ impl Binder<'_> {
         }
     }
 
-    fn frame_bound(&mut self, b: &WindowFrameBound, unit: FrameUnit, cx: &Cx<'_, '_>) -> Result<FrameBound> {
+    fn frame_bound(
+        &mut self,
+        b: &WindowFrameBound,
+        unit: FrameUnit,
+        order: &[OrderKey],
+        cx: &Cx<'_, '_>,
+    ) -> Result<FrameBound> {
         let offset = |b: &mut Self, e: &ast::Expr| -> Result<Expr> {
-            if unit == FrameUnit::Range {
-                return Err(SqlError::unsupported("RANGE with an offset").at(position(e)));
-            }
+            let at = position(e);
             let bound = b.expr(e, &mut Cx::new(cx.scope, Clause::WindowDefinition))?;
             if !bound.cols().is_empty() {
-                let unit = if unit == FrameUnit::Rows { "ROWS" } else { "GROUPS" };
+                let unit = match unit {
+                    FrameUnit::Rows => "ROWS",
+                    FrameUnit::Groups => "GROUPS",
+                    FrameUnit::Range => "RANGE",
+                };
                 let message = format!("argument of {unit} must not contain variables");
-                return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(position(e)));
+                return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(at));
             }
-            b.coerce(bound, &COUNT, CastContext::Assignment, position(e))
+            if unit != FrameUnit::Range {
+                return b.coerce(bound, &COUNT, CastContext::Assignment, at);
+            }
+            let [(key, ..)] = order else {
+                let message = "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column";
+                return Err(SqlError::new(SqlState::WINDOWING_ERROR, message).at(at));
+            };
+            let (_, distance) = range_types(&key.ty()).at(at)?;
+            let (key, given) = (key.ty(), bound.ty());
+            b.coerce(bound, &distance, CastContext::Implicit, at).map_err(|_| {
+                let message = format!(
+                    "RANGE with offset PRECEDING/FOLLOWING is not supported for column type {key} and offset type {given}"
+                );
+                SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+                    .with_hint("Cast the offset value to an appropriate type.")
+                    .at(at)
+            })
         };
         Ok(match b {
             WindowFrameBound::CurrentRow => FrameBound::CurrentRow,
@@ -336,6 +390,32 @@ impl Binder<'_> {
             WindowFrameBound::Preceding(Some(e)) => FrameBound::Preceding(offset(self, e)?),
             WindowFrameBound::Following(Some(e)) => FrameBound::Following(offset(self, e)?),
         })
+    }
+
+    /// What a frame with distances compares: the ORDER BY value, and the values at which it starts and ends.
+    fn range_values(&mut self, frame: &WindowFrame, order: &[OrderKey]) -> Result<Vec<Expr>> {
+        let edges = [&frame.start, &frame.end].into_iter().filter_map(|bound| match bound {
+            FrameBound::Preceding(distance) => Some((distance, true)),
+            FrameBound::Following(distance) => Some((distance, false)),
+            _ => None,
+        });
+        let edges: Vec<(&Expr, bool)> = edges.collect();
+        if frame.unit != FrameUnit::Range || edges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let [(key, descending, _)] = order else {
+            return Err(SqlError::internal("a frame with distances has one order"));
+        };
+        let (compared, distance_type) = range_types(&key.ty())?;
+        let key = self.coerce(key.clone(), &compared, CastContext::Explicit, 0)?;
+        let mut out = vec![key.clone()];
+        for (distance, preceding) in edges {
+            let symbol = if preceding == *descending { "+" } else { "-" };
+            let distance = self.coerce(distance.clone(), &distance_type, CastContext::Explicit, 0)?;
+            let edge = self.operator(symbol, key.clone(), distance, 0)?;
+            out.push(self.coerce(edge, &compared, CastContext::Explicit, 0)?);
+        }
+        Ok(out)
     }
 
     /// Computes the window functions of a level above its rows.

@@ -4,30 +4,34 @@ use std::sync::Arc;
 
 use meridian_datum::{DataType, Result};
 
-use super::{Ask, Lowerer, arrange, position};
+use super::{Ask, Lowerer, arrange, lost_column, position};
 use crate::expr::{Expr, Subquery, SubqueryComparison, SubqueryKind};
 use crate::logical::{ColId, ColSet, Unplanned, UnplannedKind};
 
 impl Lowerer<'_> {
     /// The expression over rows of these columns. What is not among them comes from an enclosing row.
     pub(super) fn expr(&mut self, e: &Expr, cols: &[ColId]) -> Result<Expr> {
+        let mut copy = e.clone();
+        self.place(&mut copy, cols)?;
+        Ok(copy)
+    }
+
+    /// Turns identities into positions, in place: a copy at each level would cost the square of the depth.
+    fn place(&mut self, e: &mut Expr, cols: &[ColId]) -> Result<()> {
         match e {
-            Expr::Column { index, ty } => Ok(self.column(*index, ty, cols)),
-            Expr::Unplanned(u) => self.subquery(u, cols),
+            Expr::Column { index, ty } => *e = self.column(*index, ty, cols)?,
+            Expr::Unplanned(u) => *e = self.subquery(u, cols)?,
             _ => {
-                let mut copy = e.clone();
-                let mut failure = None;
-                copy.for_each_child_mut(&mut |c| {
-                    if failure.is_none() {
-                        match self.expr(c, cols) {
-                            Ok(n) => *c = n,
-                            Err(err) => failure = Some(err),
-                        }
+                let mut outcome = Ok(());
+                e.for_each_child_mut(&mut |c| {
+                    if outcome.is_ok() {
+                        outcome = self.place(c, cols);
                     }
                 });
-                failure.map_or(Ok(copy), Err)
+                outcome?;
             }
         }
+        Ok(())
     }
 
     pub(super) fn exprs(&mut self, list: &[Expr], cols: &[ColId]) -> Result<Vec<Expr>> {
@@ -43,11 +47,11 @@ impl Lowerer<'_> {
         Ok(Some(crate::bind::conjunction(parts)))
     }
 
-    fn column(&mut self, c: ColId, ty: &DataType, cols: &[ColId]) -> Expr {
+    fn column(&mut self, c: ColId, ty: &DataType, cols: &[ColId]) -> Result<Expr> {
         if let Some(i) = position(cols, c) {
-            return Expr::column(i, ty.clone());
+            return Ok(Expr::column(i, ty.clone()));
         }
-        let frame = self.frames.last_mut().expect("a column outside of subqueries is one of the input's");
+        let frame = self.frames.last_mut().ok_or_else(|| lost_column(c))?;
         let index = match frame.iter().position(|(k, _)| *k == c) {
             Some(i) => i,
             None => {
@@ -55,11 +59,11 @@ impl Lowerer<'_> {
                 frame.len() - 1
             }
         };
-        Expr::Outer { index, ty: ty.clone() }
+        Ok(Expr::Outer { index, ty: ty.clone() })
     }
 
     /// The arguments of a frame that is done, as expressions over the enclosing row.
-    pub(super) fn frame_args(&mut self, frame: Vec<(ColId, DataType)>, cols: &[ColId]) -> Vec<Expr> {
+    pub(super) fn frame_args(&mut self, frame: Vec<(ColId, DataType)>, cols: &[ColId]) -> Result<Vec<Expr>> {
         frame.into_iter().map(|(c, ty)| self.column(c, &ty, cols)).collect()
     }
 
@@ -75,8 +79,8 @@ impl Lowerer<'_> {
         let lowered = self.rel(&rel, ask);
         let frame = self.frames.pop().expect("pushed above");
         let lowered = lowered?;
-        let plan = Arc::new(if exists { lowered.plan } else { arrange(lowered, wanted) });
-        let args = self.frame_args(frame, cols);
+        let plan = Arc::new(if exists { lowered.plan } else { arrange(lowered, wanted)? });
+        let args = self.frame_args(frame, cols)?;
         let kind = match u.kind {
             UnplannedKind::Scalar => SubqueryKind::Scalar,
             UnplannedKind::Exists => SubqueryKind::Exists,

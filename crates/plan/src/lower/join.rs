@@ -113,7 +113,7 @@ impl Lowerer<'_> {
         let r = self.rel(right, Ask::columns(needed));
         let frame = self.frames.pop().expect("pushed above");
         let r = r?;
-        let args = self.frame_args(frame, &l.cols);
+        let args = self.frame_args(frame, &l.cols)?;
         let both: Vec<ColId> = l.cols.iter().chain(&r.cols).copied().collect();
         let on = self.conjunction(on, &both)?;
         let rows = (l.plan.rows * r.plan.rows).max(1.0);

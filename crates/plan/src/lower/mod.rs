@@ -15,7 +15,7 @@ mod spans;
 use std::sync::Arc;
 
 use meridian_catalog::CatalogSnapshot;
-use meridian_datum::{DataType, Result};
+use meridian_datum::{DataType, Result, SqlError};
 
 use crate::expr::Expr;
 use crate::logical::{ColId, ColSet, Order, Rel};
@@ -71,7 +71,7 @@ impl<'a> Lowerer<'a> {
         let rel = crate::optimize::optimize(rel, self.snapshot);
         let needed = ColSet::from_cols(cols.iter().copied());
         let lowered = self.rel(&rel, Ask::columns(needed))?;
-        Ok(arrange(lowered, cols))
+        arrange(lowered, cols)
     }
 
     /// A common table expression, which later ones and the statement may read.
@@ -84,20 +84,18 @@ impl<'a> Lowerer<'a> {
 }
 
 /// The plan with exactly these columns in this order.
-fn arrange(lowered: Lowered, cols: &[ColId]) -> Plan {
+fn arrange(lowered: Lowered, cols: &[ColId]) -> Result<Plan> {
     if lowered.cols == cols {
-        return lowered.plan;
+        return Ok(lowered.plan);
     }
-    let exprs: Vec<Expr> = cols
-        .iter()
-        .map(|c| {
-            let index = position(&lowered.cols, *c).expect("an operator puts out what is asked of it");
-            Expr::column(index, lowered.plan.types[index].clone())
-        })
-        .collect();
+    let mut exprs = Vec::with_capacity(cols.len());
+    for c in cols {
+        let index = position(&lowered.cols, *c).ok_or_else(|| lost_column(*c))?;
+        exprs.push(Expr::column(index, lowered.plan.types[index].clone()));
+    }
     let rows = lowered.plan.rows;
     // A projection below can be rearranged in place, unless that would compute a volatile column twice or never.
-    match lowered.plan.op {
+    Ok(match lowered.plan.op {
         Operator::Project { input, exprs: below } if !below.iter().any(Expr::is_volatile) => {
             let exprs: Vec<Expr> = exprs
                 .into_iter()
@@ -109,7 +107,13 @@ fn arrange(lowered: Lowered, cols: &[ColId]) -> Plan {
             project(*input, exprs, rows)
         }
         op => project(Plan { op, types: lowered.plan.types, rows }, exprs, rows),
-    }
+    })
+}
+
+/// A column that an operator was asked for and does not put out: a bug of a rewriting, which must not cost more than its
+/// statement.
+fn lost_column(c: ColId) -> SqlError {
+    SqlError::internal(format!("column {c} of the plan is lost"))
 }
 
 fn project(input: Plan, exprs: Vec<Expr>, rows: f64) -> Plan {

@@ -126,7 +126,7 @@ impl Lowerer<'_> {
     fn write_input(&mut self, input: &Rel, old_cols: &[ColId], extra: &[ColId]) -> Result<Plan> {
         let cols: Vec<ColId> = old_cols.iter().chain(extra).copied().collect();
         let lowered = self.rel(input, Ask::columns(ColSet::from_cols(cols.iter().copied())))?;
-        Ok(arrange(lowered, &cols))
+        arrange(lowered, &cols)
     }
 }
 

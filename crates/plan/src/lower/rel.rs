@@ -4,9 +4,10 @@ use meridian_datum::{DataType, Datum, Result};
 
 use super::{Ask, Lowered, Lowerer, plan, position, project};
 use crate::expr::Expr;
-use crate::logical::{ColId, ColSet, LogicalAggregate, LogicalSetOp, Order, Rel};
+use crate::logical::{ColId, ColSet, LogicalAggregate, LogicalRecursive, LogicalSetOp, Order, Rel};
 use crate::physical::{
-    Aggregate, AggregateCall, FrameBound, Operator, SetOpKind, SortKey, TableFunction, Window, WindowCall,
+    Aggregate, AggregateCall, FrameBound, Operator, RecursiveUnion, SetOpKind, SortKey, TableFunction,
+    Window, WindowCall,
 };
 
 impl Lowerer<'_> {
@@ -32,6 +33,11 @@ impl Lowerer<'_> {
             Rel::Cte { index, cols, types } => {
                 let rows = self.cte_rows.get(*index).copied().unwrap_or(1_000.0);
                 let plan = plan(Operator::CteScan { index: *index }, types.clone(), rows);
+                Ok(Lowered { plan, cols: cols.clone(), ordered: false })
+            }
+            Rel::Recursive(r) => self.recursive(r),
+            Rel::Work { index, cols, types } => {
+                let plan = plan(Operator::WorkScan { index: *index }, types.clone(), 10.0);
                 Ok(Lowered { plan, cols: cols.clone(), ordered: false })
             }
             Rel::Project { input, exprs } => self.project(input, exprs, ask),
@@ -343,13 +349,24 @@ impl Lowerer<'_> {
         Ok(Lowered { plan: plan(op, types, rows), cols: lowered.cols, ordered: lowered.ordered })
     }
 
+    /// An input whose columns are counted by their places.
+    fn side(&mut self, r: &Rel, cols: &[ColId]) -> Result<super::Plan> {
+        let lowered = self.rel(r, Ask::columns(ColSet::from_cols(cols.iter().copied())))?;
+        super::arrange(lowered, cols)
+    }
+
+    fn recursive(&mut self, r: &LogicalRecursive) -> Result<Lowered> {
+        let base = self.side(&r.base, &r.base_cols)?;
+        let step = self.side(&r.step, &r.step_cols)?;
+        let rows = crate::optimize::recursive_rows(base.rows);
+        let union = RecursiveUnion { index: r.index, all: r.all, base, step };
+        let plan = plan(Operator::RecursiveUnion(Box::new(union)), r.types.clone(), rows);
+        Ok(Lowered { plan, cols: r.cols.clone(), ordered: false })
+    }
+
     fn set_op(&mut self, s: &LogicalSetOp, rel: &Rel) -> Result<Lowered> {
-        let mut side = |r: &Rel, cols: &[ColId]| -> Result<super::Plan> {
-            let lowered = self.rel(r, Ask::columns(ColSet::from_cols(cols.iter().copied())))?;
-            Ok(super::arrange(lowered, cols))
-        };
-        let left = side(&s.left, &s.left_cols)?;
-        let right = side(&s.right, &s.right_cols)?;
+        let left = self.side(&s.left, &s.left_cols)?;
+        let right = self.side(&s.right, &s.right_cols)?;
         let types = left.types.to_vec();
         let rows = match s.kind {
             SetOpKind::Union => left.rows + right.rows,

@@ -38,6 +38,8 @@ impl Estimator<'_> {
             Rel::Values { rows, .. } => rows.len() as f64,
             Rel::Function { .. } => 100.0,
             Rel::Cte { .. } => 1_000.0,
+            Rel::Work { .. } => 10.0,
+            Rel::Recursive(r) => recursive_rows(self.rows(&r.base)),
             Rel::Filter { input, conds } => {
                 let base = self.rows(input);
                 (base * self.combined(conds, input, base)).max(1.0)
@@ -122,6 +124,11 @@ impl Estimator<'_> {
         }
         conds.iter().map(selectivity).product()
     }
+}
+
+/// Rows of a recursive query, of which nobody knows how often it recurs: ten times, as PostgreSQL has it.
+pub(crate) fn recursive_rows(base: f64) -> f64 {
+    base * 10.0
 }
 
 /// The table under filters.

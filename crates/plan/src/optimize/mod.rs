@@ -18,7 +18,7 @@ use meridian_catalog::CatalogSnapshot;
 
 use crate::logical::Rel;
 
-pub(crate) use estimate::{Estimator, selectivity, strip_relabel};
+pub(crate) use estimate::{Estimator, recursive_rows, selectivity, strip_relabel};
 
 /// Rewrites a plan.
 pub(crate) fn optimize(rel: Rel, snapshot: &CatalogSnapshot) -> Rel {

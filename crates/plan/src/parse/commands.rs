@@ -17,19 +17,25 @@ pub(crate) enum Command {
     /// Complete as it stands.
     Session(SessionStatement),
     /// `VACUUM`, `ANALYZE` and their kin.
-    Maintenance { command: &'static str, analyze: bool, tables: Vec<TableName> },
+    Maintenance { command: &'static str, analyze: bool, tables: Vec<MaintainedTable> },
     /// `LOCK TABLE`
     Lock { tables: Vec<TableName>, exclusive: bool, nowait: bool },
     /// `PREPARE`
     Prepare { name: String, types: Vec<sqlparser::ast::DataType>, statement: Arc<ParsedStatement> },
+    /// `DECLARE`
+    Declare { name: String, scroll: bool, hold: bool, query: Arc<ParsedStatement> },
     /// `EXECUTE`
     Execute { name: String, args: Vec<sqlparser::ast::Expr> },
     /// `COPY`
     Copy(Box<CopySyntax>),
     /// `ALTER TABLE ... SET/RESET (...)`, `SET SCHEMA`
     AlterTable { table: TableName, if_exists: bool, action: AlterSyntax },
-    /// Something that the database does not have.
-    Unsupported(&'static str),
+    /// `CREATE DATABASE`
+    CreateDatabase { name: String, position: u32, if_not_exists: bool },
+    /// Something that the database does not have, and where it stands.
+    Unsupported(&'static str, u32),
+    /// A statement about a kind of object that the database does not have.
+    UnsupportedObject { verb: &'static str, kind: &'static str, position: u32 },
 }
 
 /// An `ALTER TABLE` action that sqlparser does not read.
@@ -44,6 +50,13 @@ pub(crate) enum AlterSyntax {
 pub(crate) struct TableName {
     pub(crate) parts: Vec<String>,
     pub(crate) position: u32,
+}
+
+/// A table of `VACUUM` or `ANALYZE`, with the columns that are named.
+#[derive(Clone, Debug)]
+pub(crate) struct MaintainedTable {
+    pub(crate) name: TableName,
+    pub(crate) columns: Vec<(String, u32)>,
 }
 
 /// Reads the statement, if it is one of these.
@@ -73,7 +86,7 @@ pub(super) fn read(
         }
         "COMMIT" | "END" => {
             if c.word("PREPARED") {
-                return Ok(Some(Command::Unsupported("COMMIT PREPARED")));
+                return Ok(Some(Command::Unsupported("COMMIT PREPARED", c.start())));
             }
             let _ = c.word("WORK") || c.word("TRANSACTION");
             SessionStatement::Commit { chain: chain(&mut c)? }
@@ -128,25 +141,38 @@ pub(super) fn read(
             SessionStatement::Job { action, job: integer(&mut c)? }
         }
         "VACUUM" | "ANALYZE" | "ANALYSE" | "CHECKPOINT" | "REINDEX" | "CLUSTER" => {
-            return maintenance(&word, &mut c).map(Some);
+            return super::maintenance::read(&word, &mut c).map(Some);
         }
         "LOCK" => return lock(&mut c).map(Some),
         "PREPARE" => return prepare(&mut c, source, range).map(Some),
         "EXECUTE" => return execute(&mut c).map(Some),
         "COPY" => return super::copy::read(&mut c).map(|s| Some(Command::Copy(Box::new(s)))),
-        "ALTER" => return alter(&mut c),
-        "LISTEN" => return Ok(Some(Command::Unsupported("LISTEN"))),
-        "UNLISTEN" => return Ok(Some(Command::Unsupported("UNLISTEN"))),
-        "NOTIFY" => return Ok(Some(Command::Unsupported("NOTIFY"))),
-        "DECLARE" => return Ok(Some(Command::Unsupported("DECLARE CURSOR"))),
-        "FETCH" => return Ok(Some(Command::Unsupported("FETCH"))),
-        "MOVE" => return Ok(Some(Command::Unsupported("MOVE"))),
-        "CLOSE" => return Ok(Some(Command::Unsupported("CLOSE"))),
-        "DO" => return Ok(Some(Command::Unsupported("DO"))),
-        "LOAD" => return Ok(Some(Command::Unsupported("LOAD"))),
-        "SECURITY" => return Ok(Some(Command::Unsupported("SECURITY LABEL"))),
-        "IMPORT" => return Ok(Some(Command::Unsupported("IMPORT FOREIGN SCHEMA"))),
-        "REASSIGN" => return Ok(Some(Command::Unsupported("REASSIGN OWNED"))),
+        "ALTER" => {
+            return match super::objects::read("ALTER", &mut c)? {
+                Some(command) => Ok(Some(command)),
+                None => alter(&mut c),
+            };
+        }
+        "CREATE" => return super::objects::read("CREATE", &mut c),
+        "DROP" => return super::objects::read("DROP", &mut c),
+        "LISTEN" => return Ok(Some(Command::Unsupported("LISTEN", c.start()))),
+        // Nobody listens, so that nobody has to stop.
+        "UNLISTEN" => {
+            if !c.token(&Token::Mul) {
+                c.ident()?;
+            }
+            SessionStatement::Unlisten
+        }
+        "NOTIFY" => return Ok(Some(Command::Unsupported("NOTIFY", c.start()))),
+        "DECLARE" => return super::cursors::declare(&mut c, source, range).map(Some),
+        "FETCH" => super::cursors::fetch(&mut c, false)?,
+        "MOVE" => super::cursors::fetch(&mut c, true)?,
+        "CLOSE" => SessionStatement::Close(if c.word("ALL") { None } else { Some(c.ident()?) }),
+        "DO" => return Ok(Some(Command::Unsupported("DO", c.start()))),
+        "LOAD" => return Ok(Some(Command::Unsupported("LOAD", c.start()))),
+        "SECURITY" => return Ok(Some(Command::Unsupported("SECURITY LABEL", c.start()))),
+        "IMPORT" => return Ok(Some(Command::Unsupported("IMPORT FOREIGN SCHEMA", c.start()))),
+        "REASSIGN" => return Ok(Some(Command::Unsupported("REASSIGN OWNED", c.start()))),
         _ => return Ok(None),
     };
     c.expect_end()?;
@@ -328,66 +354,15 @@ pub(super) fn table_name(c: &mut Cursor<'_>) -> Result<TableName> {
     Ok(TableName { parts: c.dotted()?, position })
 }
 
-/// `VACUUM [(options)] [FULL] [FREEZE] [VERBOSE] [ANALYZE] [tables]` and its kin.
-fn maintenance(word: &str, c: &mut Cursor<'_>) -> Result<Command> {
-    let command = match word {
-        "VACUUM" => "VACUUM",
-        "CHECKPOINT" => "CHECKPOINT",
-        "REINDEX" => "REINDEX",
-        "CLUSTER" => "CLUSTER",
-        _ => "ANALYZE",
-    };
-    let mut analyze = command == "ANALYZE";
-    if c.token(&Token::LParen) {
-        while !c.token(&Token::RParen) {
-            if c.word("ANALYZE") {
-                analyze = true;
-            } else if c.at_end() {
-                return Err(c.error());
-            } else {
-                c.at += 1;
-            }
-        }
-    }
-    loop {
-        if c.word("ANALYZE") || c.word("ANALYSE") {
-            analyze = true;
-        } else if !(c.word("FULL") || c.word("FREEZE") || c.word("VERBOSE") || c.word("CONCURRENTLY")) {
-            break;
-        }
-    }
+fn lock(c: &mut Cursor<'_>) -> Result<Command> {
+    let _ = c.word("TABLE");
     let mut tables = Vec::new();
-    if command == "REINDEX" {
-        // Indexes are rebuilt by nobody here: entries are written with their rows. The name is all there is to read.
-        let _ =
-            c.word("TABLE") || c.word("INDEX") || c.word("SCHEMA") || c.word("DATABASE") || c.word("SYSTEM");
-        return Err(SqlError::unsupported("REINDEX"));
-    }
-    if command == "CLUSTER" {
-        return Err(SqlError::unsupported("CLUSTER"));
-    }
-    while !c.at_end() {
+    loop {
+        let _ = c.word("ONLY");
         tables.push(table_name(c)?);
-        if c.token(&Token::LParen) {
-            while !c.token(&Token::RParen) {
-                c.ident()?;
-                c.token(&Token::Comma);
-            }
-        }
         if !c.token(&Token::Comma) {
             break;
         }
-    }
-    c.expect_end()?;
-    Ok(Command::Maintenance { command, analyze, tables })
-}
-
-fn lock(c: &mut Cursor<'_>) -> Result<Command> {
-    let _ = c.word("TABLE");
-    let _ = c.word("ONLY");
-    let mut tables = vec![table_name(c)?];
-    while c.token(&Token::Comma) {
-        tables.push(table_name(c)?);
     }
     let mut exclusive = true;
     if c.word("IN") {
@@ -413,7 +388,7 @@ fn lock(c: &mut Cursor<'_>) -> Result<Command> {
 
 fn prepare(c: &mut Cursor<'_>, source: &Arc<str>, range: (usize, usize)) -> Result<Command> {
     if c.word("TRANSACTION") {
-        return Ok(Command::Unsupported("PREPARE TRANSACTION"));
+        return Ok(Command::Unsupported("PREPARE TRANSACTION", c.start()));
     }
     let name = c.ident()?;
     let mut types = Vec::new();

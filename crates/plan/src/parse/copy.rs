@@ -227,6 +227,13 @@ fn byte(what: &str, text: Option<String>, default: u8) -> Result<u8> {
 
 fn finish(o: Options) -> Result<CopyFormat> {
     let kind = o.kind.unwrap_or(CopyKind::Text);
+    if kind == CopyKind::Binary {
+        let given = [("DELIMITER", o.delimiter.is_some()), ("NULL", o.null.is_some()), ("HEADER", o.header)];
+        if let Some((what, _)) = given.iter().find(|(_, given)| *given) {
+            let message = format!("cannot specify {what} in BINARY mode");
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        }
+    }
     let csv = kind == CopyKind::Csv;
     if !csv && (o.quote.is_some() || o.escape.is_some()) {
         let what = if o.quote.is_some() { "quote" } else { "escape" };

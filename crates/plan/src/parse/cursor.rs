@@ -94,6 +94,11 @@ impl<'a> Cursor<'a> {
         if self.at_end() { Ok(()) } else { Err(self.error()) }
     }
 
+    /// The position of the statement.
+    pub(super) fn start(&self) -> u32 {
+        self.tokens.first().map_or(1, |t| t.span.start.column as u32)
+    }
+
     /// The position of the current token.
     pub(super) fn position(&self) -> u32 {
         self.tokens.get(self.at).map_or(1, |t| t.span.start.column as u32)

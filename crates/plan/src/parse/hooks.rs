@@ -52,6 +52,7 @@ pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
     let mut hooks = Hooks { at_timestamp: take_at_timestamp(tokens), ..Hooks::default() };
     expand_table(tokens);
     unwrap_insert_source(tokens);
+    type_columns_of_query(tokens);
     let mut i = 0;
     while i < tokens.len() {
         let Token::Word(w) = &tokens[i].token else {
@@ -70,6 +71,10 @@ pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
             Keyword::FOR => shorten_lock(tokens, i),
             Keyword::SELECT => name_empty_list(tokens, i),
             Keyword::TRIM => shorten_trim(tokens, i),
+            Keyword::ONLY => drop_only(tokens, i),
+            Keyword::TABLESPACE if i > 0 && tokens[i - 1].token == Token::RParen => {
+                take_tablespace(tokens, i)?;
+            }
             _ if w.value.eq_ignore_ascii_case("interleave")
                 && words(tokens, i, &["INTERLEAVE", "IN", "PARENT"]) =>
             {
@@ -204,6 +209,43 @@ fn name_empty_list(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     }
 }
 
+/// A type that no client can write: that of a column whose type its query gives.
+const TYPE_OF_QUERY: &str = "\0";
+
+/// Whether a column definition is a mere name.
+pub(crate) fn is_mere_name(c: &ast::ColumnDef) -> bool {
+    let is_marker = |name: &ast::ObjectName| match name.0.as_slice() {
+        [only] => only.as_ident().is_some_and(|i| i.value == TYPE_OF_QUERY),
+        _ => false,
+    };
+    c.options.is_empty() && matches!(&c.data_type, ast::DataType::Custom(name, _) if is_marker(name))
+}
+
+/// `CREATE TABLE t (a, b) AS SELECT ...`: sqlparser wants columns to have types.
+fn type_columns_of_query(tokens: &mut Vec<TokenWithSpan>) {
+    if !tokens.first().is_some_and(|t| is_word(&t.token, "CREATE")) || !words(tokens, 1, &["TABLE"]) {
+        return;
+    }
+    let Some(open) = tokens.iter().position(|t| t.token == Token::LParen) else { return };
+    let mut at = open + 1;
+    loop {
+        if !matches!(tokens.get(at).map(|t| &t.token), Some(Token::Word(_))) {
+            return;
+        }
+        match tokens.get(at + 1).map(|t| &t.token) {
+            Some(Token::Comma) => at += 2,
+            Some(Token::RParen) => break,
+            _ => return,
+        }
+    }
+    let mut name = at;
+    while name > open {
+        let span = tokens[name].span;
+        tokens.insert(name + 1, TokenWithSpan { token: Token::make_word(TYPE_OF_QUERY, Some('"')), span });
+        name -= 2;
+    }
+}
+
 /// `trim(LEADING FROM x)` and `trim(FROM x)`: without characters to trim, sqlparser wants no FROM.
 fn shorten_trim(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     if tokens.get(at + 1).is_none_or(|t| t.token != Token::LParen) {
@@ -214,6 +256,55 @@ fn shorten_trim(tokens: &mut Vec<TokenWithSpan>, at: usize) {
     if words(tokens, from, &["FROM"]) {
         tokens.remove(from);
     }
+}
+
+/// `FROM ONLY t` and `FROM ONLY (t)`: no table has tables that inherit from it, so that only it is all of it.
+fn drop_only(tokens: &mut Vec<TokenWithSpan>, at: usize) {
+    let follows = |i: usize| match tokens.get(i).map(|t| &t.token) {
+        Some(Token::Comma) => true,
+        Some(Token::Word(w)) if w.quote_style.is_none() => matches!(
+            w.keyword,
+            Keyword::FROM
+                | Keyword::JOIN
+                | Keyword::UPDATE
+                | Keyword::USING
+                | Keyword::TRUNCATE
+                | Keyword::TABLE
+        ),
+        _ => false,
+    };
+    if at == 0 || !follows(at - 1) {
+        return;
+    }
+    let is_name = |i: usize| matches!(tokens.get(i).map(|t| &t.token), Some(Token::Word(_)));
+    if is_name(at + 1) {
+        tokens.remove(at);
+        return;
+    }
+    let close = tokens.iter().skip(at).position(|t| t.token == Token::RParen);
+    if let Some(close) = close
+        && is_name(at + 2)
+        && matches!(close, 3 | 5)
+    {
+        tokens.remove(at + close);
+        tokens.drain(at..at + 2);
+    }
+}
+
+/// `TABLESPACE pg_default` behind the columns of a table or an index: there is one tablespace.
+fn take_tablespace(tokens: &mut Vec<TokenWithSpan>, at: usize) -> Result<()> {
+    let Some(Token::Word(name)) = tokens.get(at + 1).map(|t| &t.token) else { return Ok(()) };
+    if !is_word(&tokens[0].token, "CREATE") {
+        return Ok(());
+    }
+    let name = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
+    if name != "pg_default" {
+        let message = format!("tablespace \"{name}\" does not exist");
+        let position = tokens[at + 1].span.start.column as u32;
+        return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message).with_position(position));
+    }
+    tokens.drain(at..at + 2);
+    Ok(())
 }
 
 /// `INSERT INTO t (VALUES ...)`: parentheses around the rows mean nothing.

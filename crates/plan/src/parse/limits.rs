@@ -1,27 +1,27 @@
 //! Bounds of nesting, found from the tokens alone.
 //!
-//! Two shapes make a deep tree: nesting (parentheses, CASE, prefix operators) and chains of binary operators, which
-//! sqlparser reads in a loop but keeps as a left-deep tree. Dropping and walking either recurses.
+//! Two shapes make a deep tree: nesting (parentheses, CASE, prefix operators) and chains of binary operators and of set
+//! operations, which sqlparser reads in a loop but keeps as a left-deep tree. Dropping and walking either recurses. The
+//! third, a chain of joins, is a list in the syntax tree; the binder counts it, with what it puts in place of names.
 
 use meridian_datum::{Result, SqlError, SqlState};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// Nested parentheses, subqueries and CASE expressions. Every level costs some kilobytes of stack.
-pub(crate) const NESTING_MAX: usize = 100;
+pub(crate) const NESTING_MAX: usize = 250;
 
 /// sqlparser's own count of recursions, of which a level of nesting takes several.
 pub(crate) const RECURSION_MAX: usize = 10 * NESTING_MAX;
 
-/// Operators in one chain (`1 + 2 + 3`, `q UNION q UNION q`), which are walked with a stack frame for each.
-const CHAIN_MAX: usize = 800;
+/// Operators in one chain (`1 + 2 + 3`), which are walked with a stack frame for each.
+const CHAIN_MAX: usize = 4_000;
 
-/// Set operations and JOINs in the whole statement. Each is an operator of the plan, and plans are built, run and dropped
-/// by recursion on stacks that are smaller than the planner's.
-const OPERATORS_MAX: usize = 200;
+/// Set operations in the whole statement. Each is an operator of the plan above the one before it.
+const SET_OPERATIONS_MAX: usize = 2_000;
 
 /// Conditions joined by AND and OR. Chains of them are walked in a loop; only dropping the tree recurses.
-const CONDITIONS_MAX: usize = 3_000;
+const CONDITIONS_MAX: usize = 20_000;
 
 /// One open parenthesis, or CASE.
 #[derive(Default)]
@@ -40,13 +40,18 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
     let mut is_deep = false;
     let mut levels: Vec<Level> = vec![Level::default()];
     let mut prefixes = 0usize;
-    let mut operators = 0usize;
+    let mut set_operations = 0usize;
     for t in tokens {
         let mut is_prefix = false;
         let nested = levels.len() > 1;
         let level = levels.last_mut().expect("the outermost level stays");
         match &t.token {
-            Token::LParen | Token::LBracket => levels.push(Level::default()),
+            Token::LParen => levels.push(Level::default()),
+            // `int[][]`, `a[1][2]`
+            Token::LBracket => {
+                level.chain += 1;
+                levels.push(Level::default());
+            }
             Token::RParen | Token::RBracket if nested => {
                 levels.pop();
             }
@@ -56,13 +61,47 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
                 Keyword::END if nested => {
                     levels.pop();
                 }
-                Keyword::NOT => is_prefix = true,
-                Keyword::AND | Keyword::OR => *level = Level { conditions: level.conditions + 1, chain: 0 },
-                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN => {
-                    operators += 1;
+                // Also `a NOT NULL`, behind its operand.
+                Keyword::NOT => {
+                    is_prefix = true;
                     level.chain += 1;
                 }
-                Keyword::COLLATE | Keyword::IS | Keyword::LIKE | Keyword::AT => level.chain += 1,
+                Keyword::AND | Keyword::OR => *level = Level { conditions: level.conditions + 1, chain: 0 },
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
+                    set_operations += 1;
+                    *level = Level::default();
+                }
+                // Another expression begins.
+                Keyword::SELECT
+                | Keyword::FROM
+                | Keyword::WHERE
+                | Keyword::ON
+                | Keyword::HAVING
+                | Keyword::BY
+                | Keyword::VALUES
+                | Keyword::SET
+                | Keyword::WHEN
+                | Keyword::THEN
+                | Keyword::ELSE => *level = Level::default(),
+                // Operators that are words.
+                Keyword::COLLATE
+                | Keyword::IS
+                | Keyword::NOTNULL
+                | Keyword::IN
+                | Keyword::BETWEEN
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::RLIKE
+                | Keyword::REGEXP
+                | Keyword::SIMILAR
+                | Keyword::GLOB
+                | Keyword::MEMBER
+                | Keyword::MATCH
+                | Keyword::OVERLAPS
+                | Keyword::OPERATOR
+                | Keyword::DIV
+                | Keyword::XOR
+                | Keyword::AT => level.chain += 1,
                 _ => {}
             },
             Token::Minus | Token::Plus | Token::Tilde => {
@@ -82,7 +121,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
         let level = levels.last().expect("the outermost level stays");
         let too_deep = levels.len() > NESTING_MAX
             || prefixes > NESTING_MAX
-            || operators > OPERATORS_MAX
+            || set_operations > SET_OPERATIONS_MAX
             || level.conditions > CONDITIONS_MAX
             || level.chain > CHAIN_MAX;
         if too_deep {
@@ -90,13 +129,15 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<bool> {
         }
         is_deep |= levels.len() > DEEP_NESTING
             || prefixes > DEEP_NESTING
+            || set_operations > DEEP_CHAIN
             || level.conditions > DEEP_CONDITIONS
             || level.chain > DEEP_CHAIN;
     }
     Ok(is_deep)
 }
 
-pub(super) fn too_complex() -> SqlError {
+/// `54001`
+pub(crate) fn too_complex() -> SqlError {
     SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded").with_hint(
         "Write the statement with less nesting, or long chains of operators as IN lists or arrays.",
     )

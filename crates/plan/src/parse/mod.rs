@@ -16,10 +16,13 @@
 mod commands;
 mod copy;
 mod cursor;
+mod cursors;
 mod dialect;
 mod error;
 mod hooks;
 mod limits;
+mod maintenance;
+mod objects;
 mod roles;
 
 use std::sync::Arc;
@@ -30,10 +33,11 @@ use sqlparser::ast::Statement;
 use sqlparser::parser::{Parser, ParserOptions};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
-pub(crate) use commands::{AlterSyntax, Command, TableName};
+pub(crate) use commands::{AlterSyntax, Command, MaintainedTable, TableName};
 pub(crate) use copy::{CopySource, CopySyntax};
 pub(crate) use dialect::SYMMETRIC;
-pub(crate) use hooks::{Hooks, InterleaveClause, is_empty_list};
+pub(crate) use hooks::{Hooks, InterleaveClause, is_empty_list, is_mere_name};
+pub(crate) use limits::too_complex;
 
 pub(crate) static DIALECT: dialect::Postgres = dialect::Postgres;
 
@@ -51,6 +55,8 @@ pub struct ParsedStatement {
     pub text: Arc<str>,
     /// The text of a schema change without the clause that schedules it.
     pub(crate) change: Arc<str>,
+    /// Where it begins in the query string: characters, counted from 1.
+    pub(crate) position: u32,
     /// Planning it takes more stack than a task can be relied on to have.
     pub(crate) is_deep: bool,
 }
@@ -175,6 +181,7 @@ fn parse_statement(
     source: &Arc<str>,
     range: (usize, usize),
 ) -> Result<ParsedStatement> {
+    let position = tokens.first().map_or(1, |t| t.span.start.column as u32);
     let hooks = hooks::apply(&mut tokens)?;
     let whole = range == (0, source.len());
     let text: Arc<str> = if whole { source.clone() } else { Arc::from(source[range.0..range.1].trim()) };
@@ -188,6 +195,7 @@ fn parse_statement(
         hooks: hooks.clone(),
         source: source.clone(),
         text: text.clone(),
+        position,
         is_deep: true,
     };
     if let Some(command) = commands::read(&tokens, source, range)? {

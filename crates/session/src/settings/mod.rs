@@ -14,7 +14,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meridian_datum::{SqlError, SqlState, TimeZone};
+use meridian_datum::{DateStyle, SqlError, SqlState, TimeZone};
 
 pub use table::SERVER_VERSION;
 use table::{Access, SETTINGS, Setting};
@@ -52,6 +52,8 @@ pub(crate) struct SettingsMark {
 pub(crate) struct Effective {
     /// `TimeZone`
     pub(crate) time_zone: TimeZone,
+    /// `DateStyle`
+    pub(crate) date_style: DateStyle,
     /// `search_path`, `$user` left in.
     pub(crate) search_path: Vec<String>,
     /// `statement_timeout`; `None` when 0.
@@ -114,7 +116,8 @@ impl Settings {
         defaults.insert("session_authorization".to_owned(), user.into());
         for (name, value) in server {
             let setting = table::find(name).ok_or_else(|| unknown(name))?;
-            defaults.insert(setting.name.to_owned(), setting.kind.normalise(setting.name, value)?.into());
+            let normal = setting.kind.normalise(setting.name, value, setting.default)?;
+            defaults.insert(setting.name.to_owned(), normal.into());
         }
         for (name, value) in startup {
             Self::start_value(&mut defaults, name, value)?;
@@ -144,7 +147,9 @@ impl Settings {
         match table::find(name) {
             Some(s) if s.access != Access::User => Err(refuse(s)),
             Some(s) => {
-                defaults.insert(s.name.to_owned(), s.kind.normalise(s.name, value)?.into());
+                let current = defaults.get(s.name).map_or(s.default, |v| &**v);
+                let normal = s.kind.normalise(s.name, value, current)?;
+                defaults.insert(s.name.to_owned(), normal.into());
                 Ok(())
             }
             None if is_custom(name) => {
@@ -193,7 +198,7 @@ impl Settings {
             Some(s) if s.access != Access::User => return Err(refuse(s)),
             Some(s) => {
                 let normal = match value {
-                    Some(v) => Some(s.kind.normalise(s.name, v)?),
+                    Some(v) => Some(s.kind.normalise(s.name, v, &self.value(s.name))?),
                     None => None,
                 };
                 (s.name.to_owned(), normal)
@@ -290,6 +295,7 @@ impl Settings {
         let level = self.value("client_min_messages");
         self.effective = Arc::new(Effective {
             time_zone: value::time_zone(&self.value("TimeZone")).unwrap_or_default(),
+            date_style: value::date_style(&self.value("DateStyle")),
             search_path: split_list(&self.value("search_path")),
             statement_timeout: timeout("statement_timeout"),
             lock_timeout: timeout("lock_timeout"),
@@ -311,6 +317,7 @@ impl Effective {
     fn initial() -> Self {
         Effective {
             time_zone: TimeZone::Utc,
+            date_style: DateStyle::default(),
             search_path: Vec::new(),
             statement_timeout: None,
             lock_timeout: None,
@@ -391,6 +398,8 @@ mod tests {
             ("enable_seqscan", "FALSE", "off"),
             ("enable_seqscan", "y", "on"),
             ("DATESTYLE", "iso, mdy", "ISO, MDY"),
+            ("DateStyle", "sql, dmy", "SQL, DMY"),
+            ("DateStyle", "postgres", "Postgres, DMY"),
             ("extra_float_digits", "3", "3"),
             ("myapp.user_id", "42", "42"),
             ("client_min_messages", "WARNING", "warning"),
@@ -412,6 +421,7 @@ mod tests {
             ("enable_seqscan", "maybe", "22023"),
             ("standard_conforming_strings", "off", "0A000"),
             ("TimeZone", "Mars/Olympus", "22023"),
+            ("DateStyle", "mdy, dmy", "22023"),
         ] {
             let e = s.set(name, Some(value), false).unwrap_err();
             assert_eq!(e.state.code(), code, "{name} = {value}: {e}");

@@ -1,6 +1,6 @@
 //! The values that settings take: parsing, bounds and the normal form that `SHOW` prints.
 
-use meridian_datum::{SqlError, SqlState, TimeZone};
+use meridian_datum::{DateStyle, SqlError, SqlState, TimeZone};
 
 /// The base unit of an integer setting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,29 +130,14 @@ fn print_int(value: i64, unit: Unit) -> String {
     value.to_string()
 }
 
-fn date_style(name: &str, value: &str) -> Result<String, SqlError> {
-    let mut order = "MDY";
-    for word in value.split(',') {
-        match word.trim().to_ascii_lowercase().as_str() {
-            "iso" | "default" => {}
-            "mdy" | "us" | "noneuro" | "noneuropean" => order = "MDY",
-            "dmy" | "euro" | "european" => order = "DMY",
-            "ymd" => order = "YMD",
-            "sql" | "postgres" | "german" => {
-                return Err(SqlError::unsupported(format_args!("DateStyle \"{}\"", word.trim())));
-            }
-            _ => return Err(invalid(name, value)),
-        }
-    }
-    if order != "MDY" {
-        return Err(SqlError::unsupported(format_args!("DateStyle \"{order}\"")));
-    }
-    Ok(format!("ISO, {order}"))
+/// A date style as the value names it; the empty value is PostgreSQL's own.
+pub(crate) fn date_style(value: &str) -> DateStyle {
+    DateStyle::parse(value, DateStyle::default()).unwrap_or_default()
 }
 
 impl Kind {
-    /// The normal form of a value.
-    pub(crate) fn normalise(self, name: &str, value: &str) -> Result<String, SqlError> {
+    /// The normal form of a value. `current` is the value in force, which a list need not say again.
+    pub(crate) fn normalise(self, name: &str, value: &str, current: &str) -> Result<String, SqlError> {
         match self {
             Kind::Text | Kind::List => Ok(value.to_owned()),
             Kind::Bool | Kind::OnlyOn | Kind::OnlyOff => self.normalise_bool(name, value),
@@ -179,7 +164,10 @@ impl Kind {
                 Some(zone) => Ok(zone.name()),
                 None => Err(invalid(name, value)),
             },
-            Kind::DateStyle => date_style(name, value),
+            Kind::DateStyle => match DateStyle::parse(value, date_style(current)) {
+                Some(style) => Ok(style.to_string()),
+                None => Err(invalid(name, value)),
+            },
             Kind::Encoding => match value.to_ascii_lowercase().replace(['-', '_', '\'', '"'], "").as_str() {
                 "utf8" | "unicode" | "sqlascii" | "auto" | "default" => Ok("UTF8".to_owned()),
                 _ => Err(SqlError::unsupported(format_args!("client encoding \"{value}\""))),

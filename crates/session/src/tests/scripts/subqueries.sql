@@ -72,4 +72,9 @@ SELECT 2
 
 with recursive r (n) as (select 1 union all select n + 1 from r where n < 4) select * from r
 ----
-ERROR 0A000: WITH RECURSIVE is not supported
+[n]
+1
+2
+3
+4
+SELECT 4
