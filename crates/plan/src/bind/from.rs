@@ -36,6 +36,7 @@ pub(super) fn is_set_returning(name: &str) -> bool {
             | "pg_options_to_table"
             | "meridian.truetime"
             | "meridian.split_at"
+            | "meridian.check_table"
             | "meridian.merge_at"
             | "meridian.move_replica"
             | "meridian.transfer_leader"
