@@ -304,9 +304,15 @@ fn certs_flag(dir: &Path) -> Vec<String> {
     vec!["--certs".into(), dir.display().to_string()]
 }
 
+/// The folder of this package: of the clone that runs the test, which need not be the one that compiled it where clones
+/// share a target folder.
+pub fn package_folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).into()
+}
+
 /// By the script that operators use: for nodes on this machine, for `root` and for `ann`.
 fn make_certificates(dir: &Path) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/certs");
+    let script = package_folder().join("../deploy/certs");
     for what in [&["ca"][..], &["node", "localhost", "127.0.0.1"], &["client", "root"], &["client", "ann"]] {
         let made = Command::new(&script).arg(dir).args(what).output().unwrap();
         assert!(made.status.success(), "{what:?}: {}", String::from_utf8_lossy(&made.stderr));

@@ -11,5 +11,5 @@ pub mod isolation;
 mod score;
 
 pub use client::{SltClient, SltError, run_file};
-pub use cluster::{Cluster, ClusterKind, connect, eventually, meridian_binary};
+pub use cluster::{Cluster, ClusterKind, connect, eventually, meridian_binary, package_folder};
 pub use score::{Score, score_file};

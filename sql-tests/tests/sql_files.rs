@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use meridian_sql_tests::isolation::{Report, Spec, Verdict, run_spec};
-use meridian_sql_tests::{Cluster, ClusterKind, connect, run_file};
+use meridian_sql_tests::{Cluster, ClusterKind, connect, package_folder, run_file};
 
 /// Drops every table, so that each file starts from nothing.
 async fn clean(url: &str) {
@@ -56,7 +56,7 @@ fn files_in(dir: &Path, extension: &str) -> Vec<PathBuf> {
 #[tokio::test]
 async fn sql_files_answer_as_postgresql() {
     let cluster = Cluster::start(ClusterKind::Demo, "sql").await;
-    let files = files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"), "slt");
+    let files = files_in(&package_folder().join("sql"), "slt");
     assert!(files.len() >= 10, "the SQL files are missing");
     // Not the node that leads, so that requests cross the transport.
     let (records, failures) = run_all(&cluster.url(1), &files).await;
@@ -85,7 +85,7 @@ fn sqlite_corpus() -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os("SQLITE_CORPUS") {
         return Some(dir.into());
     }
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora/sqlite.tar.xz");
+    let archive = package_folder().join("../../shared/corpora/sqlite.tar.xz");
     if !archive.is_file() {
         return None;
     }
@@ -129,7 +129,7 @@ fn wrong(name: &str, reports: &[Report]) -> Vec<String> {
 async fn isolation_anomalies_do_not_occur() {
     let cluster = Cluster::start(ClusterKind::Demo, "isolation").await;
     let urls: Vec<String> = (0..3).map(|node| cluster.url(node)).collect();
-    let files = files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("isolation"), "spec");
+    let files = files_in(&package_folder().join("isolation"), "spec");
     assert!(files.len() >= 20, "the specs are missing");
     let mut failures = Vec::new();
     for file in files {
@@ -156,7 +156,8 @@ async fn isolation_anomalies_do_not_occur() {
 /// A file of an archive in `shared/corpora` beside the project or above it, unpacked into a temporary folder; `None`
 /// where the archive is not.
 fn corpus(archive: &str, file: &str) -> Option<PathBuf> {
-    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let above = package_folder();
+    let above = above.ancestors();
     let archive = above.map(|dir| dir.join("shared/corpora").join(archive)).find(|path| path.is_file())?;
     let target = std::env::temp_dir().join("meridian-corpora");
     std::fs::create_dir_all(&target).unwrap();

@@ -121,7 +121,8 @@ fn replay(script: &str) -> String {
 
 #[test]
 fn traces() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let folder = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("set by cargo"))
+        .join("tests/scripts");
     let mut files: Vec<_> = std::fs::read_dir(&folder).expect("the scripts are there").flatten().collect();
     files.sort_by_key(|f| f.path());
     assert!(!files.is_empty(), "no scripts found");

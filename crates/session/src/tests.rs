@@ -214,7 +214,7 @@ macro_rules! scripts {
         $(
             #[tokio::test]
             async fn $name() {
-                let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/scripts");
+                let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("src/tests/scripts");
                 run_script(&folder.join(concat!(stringify!($name), ".sql"))).await;
             }
         )*

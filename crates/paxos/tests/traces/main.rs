@@ -32,7 +32,9 @@ fn replay(script: &str) -> String {
 }
 
 fn check(name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces/scripts").join(format!("{name}.txt"));
+    let path = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
+        .join("tests/traces/scripts")
+        .join(format!("{name}.txt"));
     let expected = std::fs::read_to_string(&path).unwrap();
     let found = replay(&expected);
     if std::env::var_os("UPDATE").is_some() {
@@ -50,7 +52,7 @@ macro_rules! traces {
         /// A script that no test names would never run.
         #[test]
         fn every_script_has_a_test() {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces/scripts");
+            let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/traces/scripts");
             for file in std::fs::read_dir(folder).unwrap() {
                 let name = file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
                 assert!([$(stringify!($name)),*].contains(&name.as_str()), "{name} is in no test");

@@ -33,7 +33,7 @@ fn answer(f: &Fixture, sql: &str) -> String {
 }
 
 fn golden(name: &str) {
-    let path = format!("{}/src/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/src/tests/golden/{name}.txt", std::env::var("CARGO_MANIFEST_DIR").unwrap());
     let text = std::fs::read_to_string(&path).unwrap();
     let f = Fixture::new();
     let mut out = String::new();
