@@ -399,19 +399,18 @@ impl Inner {
         self.disk_failed(error);
     }
 
-    /// The engine can't be written or read any more: no group votes or leads here until the process starts again. Runs
-    /// on a thread of its own, because the caller holds a replica's lock.
+    /// The engine can't be written or read any more: no group votes or leads here until the process starts again. Done
+    /// in the background, because the caller holds a replica's lock.
     pub(crate) fn disk_failed(self: &Arc<Self>, error: &StorageError) {
         if self.mark_disk_failed() {
             return;
         }
         tracing::error!(%error, "storage failed: this node stops voting and leading");
         let inner = self.clone();
-        let told = std::thread::Builder::new().name("disk-failed".into()).spawn(move || {
+        self.in_background("disk-failed".to_owned(), async move {
             for cell in inner.cells() {
                 inner.step(&cell, Input::StorageFailed);
             }
         });
-        told.expect("the operating system has a thread");
     }
 }

@@ -14,7 +14,7 @@ use crate::cell::{Cell, Phase, Waiter};
 use crate::inner::Inner;
 
 /// How often leaders tell followers what is closed: the age of a follower's data where it is not asked for fresher.
-const CLOSE_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const CLOSE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How many of these intervals lie between two looks for callers that are gone.
 const SWEEP_EVERY: u64 = 10;
@@ -57,28 +57,40 @@ impl Stop {
     }
 }
 
+/// How far it is.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    done: u64,
+    /// The round of the last truncation, and what had been written of the log by then.
+    last_sync: u64,
+    log_bytes: u64,
+}
+
 impl Inner {
     /// The housekeeping thread.
     pub(crate) fn run_housekeeping(self: &Arc<Self>, stop: &Stop) {
-        let mut rounds: u64 = 0;
-        let mut log_bytes = 0;
-        let mut last_sync = 0;
+        let mut rounds = Rounds::default();
         while !stop.wait(CLOSE_INTERVAL) {
-            rounds += 1;
-            self.broadcast_closed();
-            self.send_beats(rounds);
-            if rounds.is_multiple_of(SWEEP_EVERY) {
-                self.sweep();
-            }
-            if rounds.is_multiple_of(COLLECT_EVERY) {
-                self.collect_garbage();
-            }
-            let written = self.counters.log_bytes.get();
-            if rounds - last_sync >= SYNC_EVERY || written - log_bytes >= SYNC_LOG_BYTES {
-                last_sync = rounds;
-                log_bytes = written;
-                self.truncate_logs(TRUNCATE_STEP);
-            }
+            self.keep_house(&mut rounds);
+        }
+    }
+
+    /// One round, due every [`CLOSE_INTERVAL`].
+    pub(crate) fn keep_house(self: &Arc<Self>, rounds: &mut Rounds) {
+        rounds.done += 1;
+        self.broadcast_closed();
+        self.send_beats(rounds.done);
+        if rounds.done.is_multiple_of(SWEEP_EVERY) {
+            self.sweep();
+        }
+        if rounds.done.is_multiple_of(COLLECT_EVERY) {
+            self.collect_garbage();
+        }
+        let written = self.counters.log_bytes.get();
+        if rounds.done - rounds.last_sync >= SYNC_EVERY || written - rounds.log_bytes >= SYNC_LOG_BYTES {
+            rounds.last_sync = rounds.done;
+            rounds.log_bytes = written;
+            self.truncate_logs(TRUNCATE_STEP);
         }
     }
 

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use crate::backlog::Backlog;
+use crate::bell::Driving;
 use crate::cell::{Cell, Phase};
 use crate::clock::NodeClock;
 use crate::counters::Counters;
@@ -59,6 +60,7 @@ impl Outgoing {
 
 pub(crate) struct Inner {
     pub(crate) node: NodeId,
+    pub(crate) driving: Driving,
     pub(crate) seed: u64,
     options: NodeOptions,
     peers: Mutex<Vec<NodeId>>,
@@ -89,9 +91,10 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(crate) fn new(config: crate::NodeConfig) -> Self {
+    pub(crate) fn new(config: crate::NodeConfig, driving: Driving) -> Self {
         Inner {
             node: config.node,
+            driving,
             seed: config.seed,
             options: config.options,
             peers: Mutex::default(),
@@ -106,9 +109,9 @@ impl Inner {
             next_call: AtomicU64::new(config.seed << 20),
             outgoing: Mutex::default(),
             remote_calls: Mutex::default(),
-            log_writer: LogWriter::default(),
-            applier: Inbox::default(),
-            timer: Timer::default(),
+            log_writer: LogWriter::new(driving),
+            applier: Inbox::new(driving),
+            timer: Timer::new(driving),
             snapshots: Snapshots::default(),
             resting: Resting::new(config.seed << 20),
             counters: Counters::default(),
@@ -236,14 +239,19 @@ impl Inner {
         let mut due = Vec::new();
         let clock = self.clock.clone();
         while self.timer.wait(|| clock.mono(), |at| clock.instant_of(at), &mut due) {
-            for (at, group) in due.drain(..) {
-                if let Some(cell) = self.cell(group)
-                    && crate::timer::take_schedule(&cell, at)
-                    && self.is_due(&cell)
-                {
-                    self.counters.ticks.add(1);
-                    self.step(&cell, Input::Tick);
-                }
+            self.tick(&mut due);
+        }
+    }
+
+    /// Wakes the replicas whose moment has come.
+    pub(crate) fn tick(self: &Arc<Self>, due: &mut Vec<(u64, GroupId)>) {
+        for (at, group) in due.drain(..) {
+            if let Some(cell) = self.cell(group)
+                && crate::timer::take_schedule(&cell, at)
+                && self.is_due(&cell)
+            {
+                self.counters.ticks.add(1);
+                self.step(&cell, Input::Tick);
             }
         }
     }

@@ -22,11 +22,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod background;
 mod backlog;
+mod bell;
 mod cell;
 mod clock;
 mod counters;
 mod damage;
+mod driven;
 mod driver;
 mod garbage;
 mod housekeeping;
@@ -50,6 +53,7 @@ mod timer;
 pub use clock::{KernelClock, NodeClock, SimulatedMaster, TimeMaster, machine_time};
 pub use counters::{Counter, Counters};
 pub use damage::{Damage, forget as forget_damage, verify};
+pub use driven::DiskModel;
 pub use garbage::{Horizons, RETENTION, Sweep};
 pub use inner::RecoveryHandler;
 pub use local::{LocalNetwork, LocalTransport};

@@ -10,12 +10,14 @@
 //! **I-3**: `after` of a job is released only when the job's writes, and all before it, are durable. After an error
 //! nothing is written or released any more.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use meridian_paxos::{Envelope, Persist, PersistToken};
 use meridian_storage::WriteBatch;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
+use crate::bell::{Bell, Driving};
 use crate::cell::Cell;
 use crate::log_store;
 
@@ -38,19 +40,18 @@ struct Queue<T> {
     stopped: bool,
 }
 
-/// A queue that one thread drains.
+/// A queue that one thread or task drains.
 pub(crate) struct Inbox<T> {
     queue: Mutex<Queue<T>>,
-    ready: Condvar,
-}
-
-impl<T> Default for Inbox<T> {
-    fn default() -> Self {
-        Inbox { queue: Mutex::new(Queue { items: Vec::new(), stopped: false }), ready: Condvar::new() }
-    }
+    ready: Bell,
 }
 
 impl<T> Inbox<T> {
+    pub(crate) fn new(driving: Driving) -> Self {
+        let queue = Mutex::new(Queue { items: Vec::new(), stopped: false });
+        Inbox { queue, ready: Bell::new(driving) }
+    }
+
     pub(crate) fn push(&self, item: T) {
         let mut queue = self.queue.lock();
         if queue.stopped {
@@ -60,7 +61,7 @@ impl<T> Inbox<T> {
         let was_empty = queue.items.len() == 1;
         drop(queue);
         if was_empty {
-            self.ready.notify_one();
+            self.ready.ring();
         }
     }
 
@@ -75,6 +76,21 @@ impl<T> Inbox<T> {
         !queue.stopped
     }
 
+    /// As [`Inbox::take`], for a task.
+    pub(crate) async fn taken(&self, items: &mut Vec<T>) -> bool {
+        assert!(items.is_empty(), "what was taken before is dealt with first");
+        loop {
+            {
+                let mut queue = self.queue.lock();
+                if !queue.items.is_empty() || queue.stopped {
+                    std::mem::swap(&mut queue.items, items);
+                    return !queue.stopped;
+                }
+            }
+            self.ready.rung().await;
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.lock().items.is_empty()
     }
@@ -85,7 +101,7 @@ impl<T> Inbox<T> {
         queue.stopped = true;
         queue.items.clear();
         drop(queue);
-        self.ready.notify_all();
+        self.ready.ring();
     }
 }
 
@@ -105,13 +121,16 @@ pub(crate) trait LogObserver: Send + Sync {
 }
 
 /// The queues of the two threads.
-#[derive(Default)]
 pub(crate) struct LogWriter {
     pub(crate) jobs: Inbox<LogJob>,
     done: Inbox<Done>,
 }
 
 impl LogWriter {
+    pub(crate) fn new(driving: Driving) -> Self {
+        LogWriter { jobs: Inbox::new(driving), done: Inbox::new(driving) }
+    }
+
     pub(crate) fn stop(&self) {
         self.jobs.stop();
         self.done.stop();
@@ -123,33 +142,7 @@ impl LogWriter {
         while self.jobs.take(&mut jobs) {
             let mut rest = std::mem::take(&mut jobs).into_iter().peekable();
             while rest.peek().is_some() {
-                let mut batch = WriteBatch::new();
-                let mut released = Vec::new();
-                let mut done: Done = Vec::new();
-                let (mut count, mut waited) = (0, 0);
-                while batch.bytes() < BATCH_BYTES
-                    && let Some(job) = rest.next()
-                {
-                    count += 1;
-                    waited += job.bytes;
-                    if !job.persist.is_empty() {
-                        log_store::push(&mut batch, job.cell.group, job.persist);
-                        match done.iter_mut().find(|(cell, _)| Arc::ptr_eq(cell, &job.cell)) {
-                            Some((_, token)) => *token = job.token,
-                            None => done.push((job.cell, job.token)),
-                        }
-                    }
-                    released.extend(job.after);
-                }
-                if !batch.is_empty() {
-                    let bytes = batch.bytes();
-                    if !observer.write(&batch) {
-                        self.jobs.stop();
-                        return;
-                    }
-                    observer.written(bytes, count, waited);
-                }
-                observer.release(released);
+                let Some(done) = self.write_batch(&mut rest, observer) else { return };
                 if done.is_empty() {
                     continue;
                 }
@@ -160,6 +153,62 @@ impl LogWriter {
                 }
             }
         }
+    }
+
+    /// Both threads' work, by a task. `disk` is awaited before each batch: how long the disk takes. A node that stops
+    /// meanwhile has written nothing of the batch.
+    pub(crate) async fn run_task<F: Future<Output = ()>>(
+        &self,
+        observer: &dyn LogObserver,
+        disk: impl Fn() -> F,
+    ) {
+        let mut jobs = Vec::new();
+        while self.jobs.taken(&mut jobs).await {
+            let mut rest = std::mem::take(&mut jobs).into_iter().peekable();
+            while rest.peek().is_some() {
+                disk().await;
+                let Some(done) = self.write_batch(&mut rest, observer) else { return };
+                if !done.is_empty() {
+                    observer.persisted(done);
+                }
+            }
+        }
+    }
+
+    /// Writes as many jobs as fit into a batch, and releases what waited for them. `None` when the log is lost.
+    fn write_batch(
+        &self,
+        rest: &mut Peekable<std::vec::IntoIter<LogJob>>,
+        observer: &dyn LogObserver,
+    ) -> Option<Done> {
+        let mut batch = WriteBatch::new();
+        let mut released = Vec::new();
+        let mut done: Done = Vec::new();
+        let (mut count, mut waited) = (0, 0);
+        while batch.bytes() < BATCH_BYTES
+            && let Some(job) = rest.next()
+        {
+            count += 1;
+            waited += job.bytes;
+            if !job.persist.is_empty() {
+                log_store::push(&mut batch, job.cell.group, job.persist);
+                match done.iter_mut().find(|(cell, _)| Arc::ptr_eq(cell, &job.cell)) {
+                    Some((_, token)) => *token = job.token,
+                    None => done.push((job.cell, job.token)),
+                }
+            }
+            released.extend(job.after);
+        }
+        if !batch.is_empty() {
+            let bytes = batch.bytes();
+            if !observer.write(&batch) {
+                self.jobs.stop();
+                return None;
+            }
+            observer.written(bytes, count, waited);
+        }
+        observer.release(released);
+        Some(done)
     }
 
     /// The thread for what follows a write while another one is under way.

@@ -10,16 +10,19 @@ use meridian_shard::{Input, LockStatus, ReplicaStatus, Request, ShardDescriptor}
 use meridian_storage::{Durability, Engine, Family, Reader, StorageError};
 use meridian_types::{GroupId, Key, NodeId, Span, Timestamp};
 use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
+use crate::bell::Driving;
 use crate::cell::Cell;
 use crate::clock::NodeClock;
 use crate::counters::Counters;
+use crate::driven::DiskModel;
 use crate::garbage::Horizons;
 use crate::housekeeping::Stop;
 use crate::inner::{Inner, Observer, RecoveryHandler};
 use crate::log_store::{self, LogState};
 use crate::peers::Handler;
-use crate::{removal, snapshot_rows};
+use crate::{driven, removal, snapshot_rows};
 
 /// What a node is made of.
 pub struct NodeConfig {
@@ -64,6 +67,8 @@ pub struct Node {
     inner: Arc<Inner>,
     stop: Arc<Stop>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// In the place of threads.
+    tasks: Vec<AbortHandle>,
     /// The transport holds it weakly.
     _handler: Arc<dyn PeerHandler>,
 }
@@ -71,7 +76,37 @@ pub struct Node {
 impl Node {
     /// Recovers every replica that the engines know, and starts.
     pub fn open(config: NodeConfig) -> Result<Arc<Node>, StorageError> {
-        let inner = Arc::new(Inner::new(config));
+        let inner = Self::recover(config, Driving::Threads)?;
+        let stop = Arc::new(Stop::default());
+        let threads = start_threads(&inner, &stop);
+        Ok(Self::attach(inner, stop, threads, Vec::new()))
+    }
+
+    /// As [`Node::open`], with tasks of the current runtime in the place of threads: for simulations, where time is the
+    /// runtime's, and nothing happens but in its one thread. The clock's oscillator has to count that time
+    /// ([`crate::Oscillator::of_runtime`]).
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn open_driven(config: NodeConfig, disk: DiskModel) -> Result<Arc<Node>, StorageError> {
+        let inner = Self::recover(config, Driving::Tasks)?;
+        let tasks = driven::start(&inner, disk);
+        Ok(Self::attach(inner, Arc::default(), Vec::new(), tasks))
+    }
+
+    fn attach(
+        inner: Arc<Inner>,
+        stop: Arc<Stop>,
+        threads: Vec<JoinHandle<()>>,
+        tasks: Vec<AbortHandle>,
+    ) -> Arc<Node> {
+        let handler: Arc<dyn PeerHandler> = Arc::new(Handler(inner.clone()));
+        inner.transport.attach(Arc::downgrade(&handler));
+        Arc::new(Node { inner, stop, threads: Mutex::new(threads), tasks, _handler: handler })
+    }
+
+    fn recover(config: NodeConfig, driving: Driving) -> Result<Arc<Inner>, StorageError> {
+        let inner = Arc::new(Inner::new(config, driving));
         snapshot_rows::recover(&*inner.data)?;
         for group in groups(&*inner.data)? {
             let cell = inner.load(group)?.expect("a group with a descriptor has a state");
@@ -85,11 +120,7 @@ impl Node {
                 inner.insert(&cell);
             }
         }
-        let handler: Arc<dyn PeerHandler> = Arc::new(Handler(inner.clone()));
-        let stop = Arc::new(Stop::default());
-        let threads = Mutex::new(start_threads(&inner, &stop));
-        inner.transport.attach(Arc::downgrade(&handler));
-        Ok(Arc::new(Node { inner, stop, threads, _handler: handler }))
+        Ok(inner)
     }
 
     /// Creates the replica of a new group on this node. With `campaign` it tries to lead at once. A group that is here
@@ -223,6 +254,7 @@ impl Node {
         self.inner.timer.stop();
         self.inner.log_writer.stop();
         self.inner.applier.stop();
+        self.tasks.iter().for_each(AbortHandle::abort);
         let me = std::thread::current().id();
         for thread in self.threads.lock().drain(..) {
             if thread.thread().id() != me {
@@ -230,7 +262,8 @@ impl Node {
                 assert!(ended.is_ok() || std::thread::panicking(), "a thread of the node ended in a panic");
             }
         }
-        while self.inner.snapshots.is_installing() {
+        // A task has no other thread to wait for: it finds the node stopped when it goes on.
+        while self.inner.driving == Driving::Threads && self.inner.snapshots.is_installing() {
             std::thread::yield_now();
         }
     }

@@ -49,7 +49,7 @@ impl Inner {
         }
     }
 
-    /// Drops a replica, and all that it has, on a thread of its own.
+    /// Drops a replica, and all that it has, in the background.
     pub(crate) fn remove_replica(self: &Arc<Self>, cell: &Arc<Cell>) {
         let mut core = cell.core.lock();
         if core.phase != Phase::Serving || !self.take_cell(cell) {
@@ -65,11 +65,9 @@ impl Inner {
         self.note_leading(cell, false);
         tracing::info!(group = cell.group.get(), "replica removed: its group has other members");
         let (inner, cell) = (self.clone(), cell.clone());
-        // The thread ends with the erasure, or finds the node stopped; the next start then erases.
-        let erase = move || {
-            while cell.core.lock().applies_queued > 0 {
-                std::thread::yield_now();
-            }
+        // Ends with the erasure, or finds the node stopped; the next start then erases.
+        self.in_background("remove-replica".to_owned(), async move {
+            inner.until(|| cell.core.lock().applies_queued == 0).await;
             let _no_reads = cell.data.write();
             if inner.is_stopped() {
                 return;
@@ -78,11 +76,7 @@ impl Inner {
                 Ok(()) => inner.counters.replicas_removed.add(1),
                 Err(error) => inner.disk_failed(&error),
             }
-        };
-        std::thread::Builder::new()
-            .name("remove-replica".into())
-            .spawn(erase)
-            .expect("the operating system has a thread for an erasure");
+        });
     }
 }
 

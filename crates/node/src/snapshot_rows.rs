@@ -26,31 +26,51 @@ fn parts(group: GroupId, span: &Span) -> [(Family, Span); 3] {
     [(Family::State, own.clone()), (Family::Staged, own), (Family::Data, version::versions_in(span))]
 }
 
-/// Visits all rows of some groups in chunks. The visitor says whether to go on; the answer is whether it always did.
-pub(crate) fn read_chunks(
-    reader: &dyn Reader,
-    groups: &[(GroupId, Span)],
-    mut visit: impl FnMut(Vec<SnapshotRow>, bool) -> bool,
-) -> Result<bool, StorageError> {
-    let mut rows = Vec::new();
-    let mut bytes = 0;
-    for (family, part) in groups.iter().flat_map(|(group, span)| parts(*group, span)) {
-        let mut cursor = reader.cursor(family, &part);
-        let mut more = cursor.first()?;
-        while more {
-            let (key, value) = (Bytes::copy_from_slice(cursor.key()), Bytes::copy_from_slice(cursor.value()));
-            if bytes > 0 && bytes + key.len() + value.len() > CHUNK_BYTES {
-                if !visit(std::mem::take(&mut rows), false) {
-                    return Ok(false);
-                }
-                bytes = 0;
-            }
-            bytes += key.len() + value.len();
-            rows.push(SnapshotRow { family: family as u32, key, value });
-            more = cursor.next()?;
-        }
+/// All rows of some groups, in chunks.
+pub(crate) struct Chunks<'a> {
+    reader: &'a dyn Reader,
+    parts: Vec<(Family, Span)>,
+    /// The part it is in; beyond the last one at the end.
+    at: usize,
+    /// Where to go on in that part.
+    from: Option<Vec<u8>>,
+}
+
+impl<'a> Chunks<'a> {
+    pub(crate) fn new(reader: &'a dyn Reader, groups: &[(GroupId, Span)]) -> Self {
+        let parts = groups.iter().flat_map(|(group, span)| parts(*group, span)).collect();
+        Chunks { reader, parts, at: 0, from: None }
     }
-    Ok(visit(rows, true))
+
+    /// The next one, and whether it is the last, which may be empty; `None` after that.
+    pub(crate) fn next(&mut self) -> Result<Option<(Vec<SnapshotRow>, bool)>, StorageError> {
+        if self.at > self.parts.len() {
+            return Ok(None);
+        }
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        while let Some((family, part)) = self.parts.get(self.at) {
+            let mut cursor = self.reader.cursor(*family, part);
+            let mut more = match self.from.take() {
+                Some(from) => cursor.seek(&from)?,
+                None => cursor.first()?,
+            };
+            while more {
+                let (key, value) =
+                    (Bytes::copy_from_slice(cursor.key()), Bytes::copy_from_slice(cursor.value()));
+                if bytes > 0 && bytes + key.len() + value.len() > CHUNK_BYTES {
+                    self.from = Some(key.to_vec());
+                    return Ok(Some((rows, false)));
+                }
+                bytes += key.len() + value.len();
+                rows.push(SnapshotRow { family: *family as u32, key, value });
+                more = cursor.next()?;
+            }
+            self.at += 1;
+        }
+        self.at += 1;
+        Ok(Some((rows, true)))
+    }
 }
 
 /// Drops what was received of a snapshot so far.
@@ -236,13 +256,14 @@ mod tests {
 
     fn copy(from: &MemoryEngine, to: &MemoryEngine) -> u32 {
         let mut sequence = 0;
-        let all = read_chunks(from, &[(GROUP, span())], |rows, _| {
-            assert!(are_sound(&rows, &[(GROUP, span())]));
+        let groups = [(GROUP, span())];
+        let mut chunks = Chunks::new(from, &groups);
+        while let Some((rows, last)) = chunks.next().unwrap() {
+            assert!(are_sound(&rows, &groups));
             keep_chunk(to, GROUP, sequence, &rows).unwrap();
             sequence += 1;
-            true
-        });
-        assert!(all.unwrap());
+            assert_eq!(last, chunks.at > chunks.parts.len());
+        }
         sequence
     }
 

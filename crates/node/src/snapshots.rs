@@ -1,10 +1,10 @@
 //! Snapshots between nodes: a replica that needs what the log no longer holds gets the group's rows.
 //!
 //! ```text
-//!   sender (a thread per stream)                     receiver
+//!   sender (a stream each)                           receiver
 //!     offer(descriptor, applied) ------------------->  wanted? refused or received(0)
 //!     chunk 0..n, at most WINDOW unanswered -------->  kept aside, received(k)
-//!     last chunk ----------------------------------->  install (a thread), installed
+//!     last chunk ----------------------------------->  install, installed
 //! ```
 //! The rows are read from one engine snapshot, which holds the applied slot with the effects up to it. The receiver
 //! refuses what it has already, and a span that another of its replicas still covers: that one is behind a split and
@@ -25,7 +25,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use meridian_rpc::peer::{PeerMessage, SnapshotBeside, SnapshotPart, SnapshotRow, SnapshotVerdict};
@@ -33,10 +32,12 @@ use meridian_shard::Input;
 use meridian_storage::{Durability, Reader, StorageError, WriteBatch};
 use meridian_types::{GroupId, NodeId, Slot, Span};
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
-use crate::cell::{Core, Phase};
+use crate::cell::{Cell, Core, Phase};
 use crate::inner::Inner;
 use crate::node::groups;
+use crate::snapshot_rows::Chunks;
 use crate::{log_store, snapshot_rows};
 
 /// Chunks under way that the receiver has not answered: 4 MiB, which fills a link of 100 ms at 40 MB/s.
@@ -57,7 +58,7 @@ const REPORTS_MAX: usize = 4_096;
 struct Sending {
     to: NodeId,
     group: GroupId,
-    replies: mpsc::Sender<SnapshotVerdict>,
+    replies: mpsc::UnboundedSender<SnapshotVerdict>,
 }
 
 struct Receiving {
@@ -93,7 +94,7 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     /// Gives up what goes to or comes from a peer.
     pub(crate) fn peer_lost(&self, peer: NodeId) {
-        // Dropping the sender ends the thread.
+        // Dropping the sender ends the stream.
         self.sending.lock().retain(|_, s| s.to != peer);
         self.receiving.lock().retain(|_, r| r.from != peer);
     }
@@ -158,7 +159,8 @@ impl Inner {
             return;
         }
         let id = self.next_call.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (sender, replies) = mpsc::channel();
+        // Bounded by the chunks under way.
+        let (sender, replies) = mpsc::unbounded_channel();
         {
             let mut sending = self.snapshots.sending.lock();
             let is_under_way = sending.values().any(|s| s.to == to && s.group == group);
@@ -168,9 +170,9 @@ impl Inner {
             sending.insert(id, Sending { to, group, replies: sender });
         }
         let inner = self.clone();
-        // The thread ends with its stream, which ends when the peer is lost or the node stops.
-        let thread = std::thread::Builder::new().name(format!("snapshot-{group}-{to}")).spawn(move || {
-            match inner.stream(id, group, to, &replies) {
+        // Ends when the peer is lost or the node stops.
+        self.in_background(format!("snapshot-{group}-{to}"), async move {
+            match inner.stream(id, group, to, replies).await {
                 Ok(()) => inner.counters.snapshots_sent.add(1),
                 Err(error) => {
                     tracing::info!(group = group.get(), to = to.get(), %error, "snapshot not installed");
@@ -178,15 +180,14 @@ impl Inner {
             }
             inner.snapshots.sending.lock().remove(&id);
         });
-        thread.expect("the operating system has a thread for a snapshot");
     }
 
-    fn stream(
+    async fn stream(
         &self,
         id: u64,
         group: GroupId,
         to: NodeId,
-        replies: &mpsc::Receiver<SnapshotVerdict>,
+        mut replies: Replies,
     ) -> Result<(), StreamError> {
         let (snapshot, is_quiet) = {
             let installing = self.snapshots.installing.lock();
@@ -195,44 +196,30 @@ impl Inner {
         let main = part_of(&*snapshot, group)?.ok_or(StreamError::NoReplica)?;
         let mut places = vec![place_of(&main)];
         self.offer(to, id, main.clone(), None);
-        let mut received = match wait_for(replies)? {
+        let mut received = match wait_for(&mut replies).await? {
             Answered::Received(next) => next,
             Answered::Narrows(_) if !is_quiet => return Err(StreamError::Busy),
             Answered::Narrows(span) => {
                 let parts = heirs(&*snapshot, group, &span, to)?;
                 places.extend(parts.iter().map(place_of));
                 self.offer(to, id, main, Some(SnapshotBeside { span, parts }));
-                wait_for(replies)?.received()?
+                wait_for(&mut replies).await?.received()?
             }
         };
         let mut sequence = 0;
-        let mut failure = None;
-        let all = snapshot_rows::read_chunks(&*snapshot, &places, |rows, last| {
+        let mut chunks = Chunks::new(&*snapshot, &places);
+        while let Some((rows, last)) = chunks.next()? {
             while sequence - received >= WINDOW {
-                match wait_for(replies).and_then(Answered::received) {
-                    Ok(next) => received = next,
-                    Err(error) => {
-                        failure = Some(error);
-                        return false;
-                    }
-                }
+                received = wait_for(&mut replies).await?.received()?;
             }
             self.send(to, PeerMessage::SnapshotChunk { id, group, sequence, rows, last });
             sequence += 1;
-            true
-        })?;
-        if let Some(error) = failure {
-            return Err(error);
         }
-        assert!(all, "a stream ends early only with a failure");
         loop {
-            match replies.recv_timeout(PATIENCE) {
-                Ok(SnapshotVerdict::Received(_)) => {}
-                Ok(SnapshotVerdict::Installed) => return Ok(()),
-                Ok(SnapshotVerdict::Refused | SnapshotVerdict::Narrows(_)) => {
-                    return Err(StreamError::Refused);
-                }
-                Err(_) => return Err(StreamError::Lost),
+            match reply(&mut replies).await? {
+                SnapshotVerdict::Received(_) => {}
+                SnapshotVerdict::Installed => return Ok(()),
+                SnapshotVerdict::Refused | SnapshotVerdict::Narrows(_) => return Err(StreamError::Refused),
             }
         }
     }
@@ -245,7 +232,7 @@ impl Inner {
     pub(crate) fn on_snapshot_reply(&self, from: NodeId, id: u64, verdict: SnapshotVerdict) {
         let sending = self.snapshots.sending.lock();
         if let Some(stream) = sending.get(&id).filter(|s| s.to == from) {
-            // The thread may have ended meanwhile.
+            // The stream may have ended meanwhile.
             stream.replies.send(verdict).ok();
         }
     }
@@ -355,9 +342,9 @@ impl Inner {
             return self.reply(from, id, SnapshotVerdict::Received(next));
         };
         let inner = self.clone();
-        // The thread ends with the installation, which is bounded by the size of a shard.
-        let thread = std::thread::Builder::new().name(format!("install-{group}")).spawn(move || {
-            let verdict = match inner.install(&complete) {
+        // Ends with the installation, which is bounded by the size of a shard.
+        self.in_background(format!("install-{group}"), async move {
+            let verdict = match inner.install(&complete).await {
                 Ok(true) => SnapshotVerdict::Installed,
                 Ok(false) => SnapshotVerdict::Refused,
                 Err(error) => {
@@ -368,33 +355,21 @@ impl Inner {
             inner.snapshots.installing.lock().remove(&group);
             inner.reply(complete.from, complete.id, verdict);
         });
-        thread.expect("the operating system has a thread for an installation");
     }
 
     /// Puts a complete snapshot in place. False when it is not wanted any more.
-    fn install(self: &Arc<Self>, snapshot: &Receiving) -> Result<bool, StorageError> {
+    async fn install(self: &Arc<Self>, snapshot: &Receiving) -> Result<bool, StorageError> {
         let (group, applied) = (snapshot.main.descriptor.group, snapshot.main.applied);
         let existing = self.cell(group);
         let mut erase = snapshot.groups();
         if let Some(cell) = &existing {
-            let mut core = cell.core.lock();
-            let has_it = core.replica.status(self.clock.now()).committed >= applied;
-            let span = core.replica.descriptor().span.clone();
-            // A split that it has come to since has created what the offer was to bring.
-            let has_split = snapshot.had.as_ref() != Some(&span);
-            if core.phase != Phase::Serving || has_it || has_split {
-                drop(core);
+            let Some(span) = self.close_for(cell, snapshot) else {
                 snapshot_rows::discard(&*self.data, group)?;
                 return Ok(false);
-            }
-            core.phase = Phase::Installing;
+            };
             erase.push((group, span));
-            // Batches at the apply thread are older than the snapshot and must not come after it.
-            while core.applies_queued > 0 {
-                drop(core);
-                std::thread::yield_now();
-                core = cell.core.lock();
-            }
+            // Big batches on their way are older than the snapshot and must not come after it.
+            self.until(|| cell.core.lock().applies_queued == 0).await;
         }
         if self.is_stopped() {
             return Ok(false);
@@ -417,6 +392,21 @@ impl Inner {
         }
         snapshot.heirs.iter().try_for_each(|heir| self.begin_with(heir))?;
         Ok(true)
+    }
+
+    /// Lets a replica serve no more until the snapshot is in its place, and says what span it had; `None` where it has come
+    /// so far, or does not serve already.
+    fn close_for(&self, cell: &Cell, snapshot: &Receiving) -> Option<Span> {
+        let mut core = cell.core.lock();
+        let has_it = core.replica.status(self.clock.now()).committed >= snapshot.main.applied;
+        let span = core.replica.descriptor().span.clone();
+        // A split that it has come to since has created what the offer was to bring.
+        let has_split = snapshot.had.as_ref() != Some(&span);
+        if core.phase != Phase::Serving || has_it || has_split {
+            return None;
+        }
+        core.phase = Phase::Installing;
+        Some(span)
     }
 
     /// Creates a replica, whose rows are in place.
@@ -451,12 +441,19 @@ impl Answered {
     }
 }
 
-fn wait_for(replies: &mpsc::Receiver<SnapshotVerdict>) -> Result<Answered, StreamError> {
-    match replies.recv_timeout(PATIENCE) {
-        Ok(SnapshotVerdict::Received(next)) => Ok(Answered::Received(next)),
-        Ok(SnapshotVerdict::Narrows(span)) => Ok(Answered::Narrows(span)),
-        Ok(SnapshotVerdict::Refused) => Err(StreamError::Refused),
-        Ok(SnapshotVerdict::Installed) | Err(_) => Err(StreamError::Lost),
+type Replies = mpsc::UnboundedReceiver<SnapshotVerdict>;
+
+async fn reply(replies: &mut Replies) -> Result<SnapshotVerdict, StreamError> {
+    let reply = tokio::time::timeout(PATIENCE, replies.recv()).await;
+    reply.ok().flatten().ok_or(StreamError::Lost)
+}
+
+async fn wait_for(replies: &mut Replies) -> Result<Answered, StreamError> {
+    match reply(replies).await? {
+        SnapshotVerdict::Received(next) => Ok(Answered::Received(next)),
+        SnapshotVerdict::Narrows(span) => Ok(Answered::Narrows(span)),
+        SnapshotVerdict::Refused => Err(StreamError::Refused),
+        SnapshotVerdict::Installed => Err(StreamError::Lost),
     }
 }
 

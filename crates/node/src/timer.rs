@@ -13,8 +13,10 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use meridian_types::{GroupId, Timestamp};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
+use tokio::time::Instant as RuntimeInstant;
 
+use crate::bell::{Bell, Driving};
 use crate::cell::Cell;
 
 #[derive(Default)]
@@ -23,14 +25,32 @@ struct State {
     stopped: bool,
 }
 
+impl State {
+    /// When the first is due, and the groups in `due` if that is now.
+    fn take_due(&mut self, now: Timestamp, due: &mut Vec<(u64, GroupId)>) -> Option<Timestamp> {
+        let mono = now.as_nanos();
+        while let Some(Reverse((at, group))) = self.heap.peek().copied() {
+            if at > mono {
+                break;
+            }
+            self.heap.pop();
+            due.push((at, group));
+        }
+        self.heap.peek().map(|Reverse((at, _))| Timestamp::from_nanos(*at))
+    }
+}
+
 /// The moments asked for.
-#[derive(Default)]
 pub(crate) struct Timer {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Bell,
 }
 
 impl Timer {
+    pub(crate) fn new(driving: Driving) -> Self {
+        Timer { state: Mutex::default(), changed: Bell::new(driving) }
+    }
+
     /// Makes sure that `cell` is ticked at `at` or earlier.
     pub(crate) fn schedule(&self, cell: &Cell, at: Timestamp) {
         let at = at.as_nanos();
@@ -45,16 +65,16 @@ impl Timer {
         state.heap.push(Reverse((at, cell.group)));
         drop(state);
         if is_first {
-            self.changed.notify_one();
+            self.changed.ring();
         }
     }
 
     pub(crate) fn stop(&self) {
         self.state.lock().stopped = true;
-        self.changed.notify_one();
+        self.changed.ring();
     }
 
-    /// Waits until something is due, and returns the groups; `None` once stopped.
+    /// Waits until something is due, and says what; false once stopped.
     pub(crate) fn wait(
         &self,
         now: impl Fn() -> Timestamp,
@@ -63,28 +83,45 @@ impl Timer {
     ) -> bool {
         due.clear();
         let mut state = self.state.lock();
+        while !state.stopped {
+            let next = state.take_due(now(), due);
+            if !due.is_empty() {
+                return true;
+            }
+            match next {
+                Some(at) => self.changed.wait_until(&mut state, instant_of(at)),
+                None => self.changed.wait(&mut state),
+            }
+        }
+        false
+    }
+
+    /// As [`Timer::wait`], for a task.
+    pub(crate) async fn waited(
+        &self,
+        now: impl Fn() -> Timestamp,
+        instant_of: impl Fn(Timestamp) -> Instant,
+        due: &mut Vec<(u64, GroupId)>,
+    ) -> bool {
+        due.clear();
         loop {
-            if state.stopped {
-                return false;
-            }
-            let at = state.heap.peek().map(|Reverse((at, _))| *at);
-            let Some(at) = at else {
-                self.changed.wait(&mut state);
-                continue;
-            };
-            let mono = now().as_nanos();
-            if at > mono {
-                self.changed.wait_until(&mut state, instant_of(Timestamp::from_nanos(at)));
-                continue;
-            }
-            while let Some(Reverse((at, group))) = state.heap.peek().copied() {
-                if at > mono {
-                    break;
+            let next = {
+                let mut state = self.state.lock();
+                if state.stopped {
+                    return false;
                 }
-                state.heap.pop();
-                due.push((at, group));
+                state.take_due(now(), due)
+            };
+            if !due.is_empty() {
+                return true;
             }
-            return true;
+            match next {
+                Some(at) => {
+                    let at = RuntimeInstant::from_std(instant_of(at));
+                    tokio::time::timeout_at(at, self.changed.rung()).await.ok();
+                }
+                None => self.changed.rung().await,
+            }
         }
     }
 }
