@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use meridian_history::{History, check};
-use meridian_workload::{Counts, Options, Recorder, Running, by_name};
+use meridian_workload::{Counts, Options, Recorder, Running, by_name, places};
 
 use tokio_postgres::Client;
 
@@ -129,10 +129,11 @@ async fn inject(cluster: &mut Cluster, running: &Running, fault: Fault, any: usi
 pub async fn run(cluster: &mut Cluster, name: &str, faults: &[Fault], seed: u64) -> Vec<String> {
     let workload = by_name(name).unwrap();
     let urls: Vec<String> = (0..3).map(|node| cluster.url(node)).collect();
-    meridian_workload::setup(workload.as_ref(), &urls).await.unwrap();
+    let places = places(&urls);
+    meridian_workload::setup(workload.as_ref(), &places).await.unwrap();
     let buffer = Buffer::default();
     let recorder = Recorder::new(Box::new(buffer.clone()));
-    let options = Options { urls, clients: CLIENTS, seed, limit: LIMIT };
+    let options = Options { places, clients: CLIENTS, seed, limit: LIMIT };
     let running = meridian_workload::start(workload, options, Some(recorder));
     let mut before = Counts::default();
     let report = |what: &str, running: &Running, before: &mut Counts| {

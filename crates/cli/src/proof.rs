@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use meridian_history::History;
-use meridian_workload::{Counts, Options, Recorder, Summary, WorkloadError};
+use meridian_workload::{Counts, Options, Recorder, Summary, WorkloadError, places};
 
 use crate::args::{CheckArgs, WorkloadRun, WorkloadStep, WorkloadTarget};
 
@@ -56,7 +56,7 @@ pub(crate) async fn workload(step: WorkloadStep) -> ExitCode {
 async fn init(target: &WorkloadTarget) -> Result<(), WorkloadError> {
     let workload =
         meridian_workload::by_name(&target.name).expect("the name was checked with the command line");
-    meridian_workload::setup(workload.as_ref(), &target.url).await
+    meridian_workload::setup(workload.as_ref(), &places(&target.url)).await
 }
 
 async fn run_workload(run: WorkloadRun) -> Result<Summary, WorkloadError> {
@@ -69,7 +69,8 @@ async fn run_workload(run: WorkloadRun) -> Result<Summary, WorkloadError> {
             Some(Recorder::new(Box::new(BufWriter::new(file))))
         }
     };
-    let options = Options { urls: run.target.url, clients: run.clients, seed: run.seed, limit: run.limit };
+    let options =
+        Options { places: places(&run.target.url), clients: run.clients, seed: run.seed, limit: run.limit };
     let running = meridian_workload::start(workload, options, recorder);
     let began = Instant::now();
     let mut before = Counts::default();

@@ -33,5 +33,5 @@ mod sink;
 mod startup;
 mod tls;
 
-pub use server::{PgServer, PgServerOptions};
+pub use server::{PgServer, PgServerOptions, PgService, SqlStream};
 pub use tls::{CertificateError, PgSecurity};

@@ -10,7 +10,7 @@ use bytes::{BufMut, BytesMut};
 use futures::FutureExt;
 use meridian_datum::{SqlError, SqlState};
 use meridian_session::{ResultSink, SessionFactory, SessionParams};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
@@ -50,8 +50,64 @@ pub struct PgServer {
     open: Arc<AtomicUsize>,
 }
 
+/// What a client is connected by.
+pub trait SqlStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Where it comes from.
+    type Reader: AsyncRead + Send + Unpin;
+    /// Where it goes to.
+    type Writer: AsyncWrite + Send + Unpin;
+
+    /// Lets both directions be used at once.
+    fn halves(self) -> (Self::Reader, Self::Writer);
+}
+
+impl SqlStream for TcpStream {
+    type Reader = tokio::net::tcp::OwnedReadHalf;
+    type Writer = tokio::net::tcp::OwnedWriteHalf;
+
+    fn halves(self) -> (Self::Reader, Self::Writer) {
+        self.into_split()
+    }
+}
+
+/// A client in this process.
+impl SqlStream for DuplexStream {
+    type Reader = ReadHalf<DuplexStream>;
+    type Writer = WriteHalf<DuplexStream>;
+
+    fn halves(self) -> (Self::Reader, Self::Writer) {
+        tokio::io::split(self)
+    }
+}
+
 /// In clear text or encrypted.
-type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+type Stream<S> = Either<S, TlsStream<S>>;
+
+/// Serves single connections, however they have come about.
+#[derive(Clone)]
+pub struct PgService {
+    shared: Arc<Shared>,
+}
+
+impl PgService {
+    /// A service without a listener, for clients in this process: in clear text, any number of them.
+    pub fn new(sessions: SessionFactory, shutdown: CancellationToken) -> Self {
+        let shared = Shared {
+            sessions,
+            cancels: CancelRegistry::default(),
+            open: Arc::default(),
+            max_connections: usize::MAX,
+            security: None,
+            shutdown,
+        };
+        PgService { shared: Arc::new(shared) }
+    }
+
+    /// Serves one client until it leaves or the service shuts down.
+    pub async fn serve(&self, stream: impl SqlStream, peer: SocketAddr) {
+        self.shared.connection(stream, peer).await;
+    }
+}
 
 struct Shared {
     sessions: SessionFactory,
@@ -109,6 +165,10 @@ impl PgServer {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        debug!(%error, %peer, "client left at once");
+                        continue;
+                    }
                     let shared = shared.clone();
                     tokio::spawn(async move { shared.connection(stream, peer).await });
                 }
@@ -132,13 +192,9 @@ impl Drop for OpenGuard<'_> {
 }
 
 impl Shared {
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn connection<S: SqlStream>(&self, stream: S, peer: SocketAddr) {
         let number = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         let _guard = OpenGuard(&self.open);
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, %peer, "client left at once");
-            return;
-        }
         let mut input = BytesMut::with_capacity(8 << 10);
         let opening = self.open(stream, peer, number, &mut input);
         let Ok(Some((stream, opening))) = tokio::time::timeout(STARTUP_TIMEOUT, opening).await else {
@@ -146,7 +202,7 @@ impl Shared {
         };
         match (opening, stream) {
             (Ok(Opening::Session(params)), Either::Left(stream)) => {
-                let (reader, writer) = stream.into_split();
+                let (reader, writer) = stream.halves();
                 self.session(reader, WireSink::new(writer), peer, params, input).await;
             }
             (Ok(Opening::Session(params)), Either::Right(stream)) => {
@@ -161,13 +217,13 @@ impl Shared {
 
     /// Everything up to the session: encryption, the start-up packet, who the client is. `None` when there is nobody to
     /// answer any more.
-    async fn open(
+    async fn open<S: SqlStream>(
         &self,
-        stream: TcpStream,
+        stream: S,
         peer: SocketAddr,
         number: usize,
         input: &mut BytesMut,
-    ) -> Option<(Stream, Result<Opening, SqlError>)> {
+    ) -> Option<(Stream<S>, Result<Opening, SqlError>)> {
         let mut stream = stream;
         let Some(security) = &self.security else {
             let opening = match negotiate(&mut stream, input, Encryption::Declined).await {
@@ -205,10 +261,10 @@ impl Shared {
     }
 
     /// Lets the user in with a certificate of that name, or with the password.
-    async fn authenticate(
+    async fn authenticate<S: SqlStream>(
         &self,
         security: &PgSecurity,
-        stream: &mut TlsStream<TcpStream>,
+        stream: &mut TlsStream<S>,
         input: &mut BytesMut,
         user: &str,
     ) -> Result<Option<()>, SqlError> {

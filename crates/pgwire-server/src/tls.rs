@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use pgwire::api::auth::sasl::scram::ScramServerAuth;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,6 +10,8 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 use tokio_rustls::server::TlsStream;
 use x509_certificate::X509Certificate;
+
+use crate::server::SqlStream;
 
 /// Why certificates are of no use.
 #[derive(Debug, thiserror::Error)]
@@ -66,13 +67,13 @@ impl PgSecurity {
     }
 
     /// Shakes hands.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept<S: SqlStream>(&self, stream: S) -> std::io::Result<TlsStream<S>> {
         self.acceptor.accept(stream).await
     }
 }
 
 /// The user that a verified certificate of the client names.
-pub(crate) fn certified_user(stream: &TlsStream<TcpStream>) -> Option<String> {
+pub(crate) fn certified_user<S>(stream: &TlsStream<S>) -> Option<String> {
     let (_, connection) = stream.get_ref();
     let certificate = connection.peer_certificates()?.first()?;
     X509Certificate::from_der(certificate).ok()?.subject_common_name()

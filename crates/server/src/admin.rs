@@ -19,9 +19,9 @@ use meridian_types::{ClusterId, FolderId, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::ServerError;
 use crate::identity::{Folder, Identity, Plan};
 use crate::peers::Peers;
-use crate::{ServerError, bootstrap};
 
 /// `init` waits this long for the nodes of its list to make themselves known.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -112,8 +112,8 @@ impl Admin {
     /// they are to be created now.
     pub(crate) fn resume(&self, identity: Identity, known: Vec<NodeAddress>) -> Result<(), ServerError> {
         let pending = self.folder.plan()?.filter(|plan| !plan.created && plan.cluster == identity.cluster);
-        let request =
-            pending.and_then(|plan| bootstrap::requests(plan.cluster, &plan.nodes).remove(&identity.node));
+        let request = pending
+            .and_then(|plan| meridian_member::requests(plan.cluster, &plan.nodes).remove(&identity.node));
         self.become_member(identity, known);
         self.membership.send_replace(Some(Membership { identity, request }));
         Ok(())
@@ -257,7 +257,7 @@ impl Admin {
 impl Admin {
     /// Tells every node of a plan, itself last, so that it is no member while another one knows of nothing.
     async fn carry_out(&self, plan: &Plan) -> Result<(), AdminError> {
-        let requests = bootstrap::requests(plan.cluster, &plan.nodes);
+        let requests = meridian_member::requests(plan.cluster, &plan.nodes);
         let (mine, others): (Vec<_>, Vec<_>) = plan.nodes.iter().partition(|n| n.folder == self.folder.id);
         let tell = others.into_iter().map(|node| {
             let request = requests[&node.node].clone();
@@ -300,7 +300,7 @@ impl AdminHandler for Admin {
             Some(plan) => plan,
             None if self.cluster().is_some() => return Err(AdminError::AlreadyInitialised),
             None => {
-                let nodes = bootstrap::number(self.gather().await?);
+                let nodes = meridian_member::number(self.gather().await?);
                 let cluster = ClusterId::new(rand::random());
                 let plan = Plan { cluster, nodes, is_own: true, complete: false, created: false };
                 self.folder.set_plan(&plan).map_err(failed)?;
@@ -469,7 +469,7 @@ mod tests {
     fn request_for(folder: &Folder) -> BootstrapRequest {
         let mut nodes: Vec<NodeAddress> = (1..=3).map(address).collect();
         nodes[2].folder = folder.id;
-        bootstrap::requests(ClusterId::new(7), &bootstrap::number(nodes))[&NodeId::new(3)].clone()
+        meridian_member::requests(ClusterId::new(7), &meridian_member::number(nodes))[&NodeId::new(3)].clone()
     }
 
     /// A node whose peer tells it who it is before `init` does, at any moment of its start, has its replicas all the same.
@@ -490,7 +490,7 @@ mod tests {
             if !runs_before {
                 admin.set_running(created.clone());
             }
-            assert_eq!(*created.0.lock(), [bootstrap::SYSTEM_GROUP, bootstrap::USER_GROUP]);
+            assert_eq!(*created.0.lock(), [meridian_member::SYSTEM_GROUP, meridian_member::USER_GROUP]);
             admin.take_bootstrap(request).expect("told twice");
             assert_eq!(created.0.lock().len(), 2, "first replicas are created once");
         }

@@ -22,7 +22,7 @@ use crate::http::{self, Pages};
 use crate::identity::Folder;
 use crate::peers::Peers;
 use crate::start::{bind_pg, discipline, sources};
-use crate::{ClockSource, DemoOptions, MasterOptions, ServerError, bootstrap, shutdown};
+use crate::{ClockSource, DemoOptions, MasterOptions, ServerError, shutdown};
 
 /// Time masters of a demo: a minority may lie.
 const MASTERS: u64 = 3;
@@ -171,7 +171,10 @@ fn form_cluster(nodes: &[Prepared]) -> Result<(), ServerError> {
     let identities: Vec<_> = nodes.iter().map(|n| n.folder.identity()).collect::<Result<_, _>>()?;
     let records: Vec<NodeAddress> = nodes.iter().map(|n| n.admin.me()).collect();
     let mut plan = match identities.iter().flatten().count() {
-        0 => Some(bootstrap::requests(ClusterId::new(rand::random()), &bootstrap::number(records.clone()))),
+        0 => Some(meridian_member::requests(
+            ClusterId::new(rand::random()),
+            &meridian_member::number(records.clone()),
+        )),
         n if n == nodes.len() => None,
         n => {
             let detail = format!("the data folder has {n} nodes, not {}: give the same --nodes", nodes.len());

@@ -12,7 +12,6 @@
 
 mod admin;
 mod assembly;
-mod bootstrap;
 mod certificates;
 mod clocks;
 mod commands;
@@ -25,7 +24,6 @@ mod nodes;
 mod peers;
 mod shutdown;
 mod start;
-mod succession;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

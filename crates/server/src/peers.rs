@@ -50,11 +50,6 @@ impl Peers {
         let _known = self.me.set(me);
     }
 
-    /// This node, once it is a member.
-    pub(crate) fn me(&self) -> Option<NodeId> {
-        self.me.get().copied()
-    }
-
     /// Adds a node or corrects its address. An address that can't be dialled is left out.
     ///
     /// An address belongs to the node that joined there last: the one with the greatest id, as ids ascend. Those that

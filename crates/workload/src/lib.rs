@@ -1,8 +1,8 @@
 //! Workloads that check what they see, over the Postgres protocol.
 //!
 //! A workload is a mix of transactions and the rules that their results obey on a strictly serializable database,
-//! whatever happens to its nodes meanwhile. It runs against any list of addresses, which makes it a client like others:
-//! this crate knows nothing of the server.
+//! whatever happens to its nodes meanwhile. It runs against any list of places, which makes it a client like others: this
+//! crate knows nothing of the server.
 //!
 //! | workload | transactions | what must hold |
 //! |---|---|---|
@@ -33,6 +33,7 @@
 mod bank;
 mod lists;
 mod outcome;
+mod place;
 mod recorder;
 mod registers;
 mod run;
@@ -42,6 +43,7 @@ mod stats;
 mod workload;
 
 pub use outcome::{Failure, Outcome};
+pub use place::{Place, places};
 pub use recorder::Recorder;
 pub use run::{Options, Running, Summary, WorkloadError, setup, start};
 pub use stats::{Counts, Latencies};

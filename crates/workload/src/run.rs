@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
+use tokio::time::Instant;
+use tokio_postgres::Client;
 
 use crate::outcome::Outcome;
+use crate::place::Place;
 use crate::recorder::Recorder;
 use crate::session::Session;
 use crate::stats::{Counts, Latencies, Stats};
@@ -27,8 +29,8 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(60);
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Connection strings; clients are dealt out to them in turn and move on when one does not answer.
-    pub urls: Vec<String>,
+    /// Clients are dealt out to them in turn and move on when one does not answer.
+    pub places: Vec<Arc<dyn Place>>,
     /// How many clients.
     pub clients: u64,
     /// Seed of the mix of transactions.
@@ -109,17 +111,11 @@ impl fmt::Display for Summary {
     }
 }
 
-async fn connect_any(urls: &[String]) -> Result<Client, WorkloadError> {
+async fn connect_any(places: &[Arc<dyn Place>]) -> Result<Client, WorkloadError> {
     let mut last = None;
-    for url in urls {
-        match tokio_postgres::connect(url, NoTls).await {
-            Ok((client, connection)) => {
-                tokio::spawn(async move {
-                    // An error here reaches the client as a failed call.
-                    let _ = connection.await;
-                });
-                return Ok(client);
-            }
+    for place in places {
+        match place.connect().await {
+            Ok(client) => return Ok(client),
             Err(error) => last = Some(error),
         }
     }
@@ -130,8 +126,8 @@ async fn connect_any(urls: &[String]) -> Result<Client, WorkloadError> {
 ///
 /// # Errors
 /// No server answers, or it refuses.
-pub async fn setup(workload: &dyn Workload, urls: &[String]) -> Result<(), WorkloadError> {
-    let client = connect_any(urls).await?;
+pub async fn setup(workload: &dyn Workload, places: &[Arc<dyn Place>]) -> Result<(), WorkloadError> {
+    let client = connect_any(places).await?;
     workload.setup(&client).await.map_err(|error| WorkloadError::Statement { step: "setup", error })
 }
 
@@ -155,7 +151,7 @@ pub struct Running {
 /// # Panics
 /// Without addresses.
 pub fn start(workload: Box<dyn Workload>, options: Options, recorder: Option<Recorder>) -> Running {
-    assert!(!options.urls.is_empty(), "a workload needs an address");
+    assert!(!options.places.is_empty(), "a workload needs an address");
     let stats = Mutex::new(Stats::default());
     let shared = Arc::new(Shared { workload, recorder, options, stop: AtomicBool::new(false), stats });
     // The clients end when `stop` is set; `Running::finish` sets it and waits for them.
@@ -166,7 +162,7 @@ pub fn start(workload: Box<dyn Workload>, options: Options, recorder: Option<Rec
 async fn client(shared: Arc<Shared>, number: u64) {
     let options = &shared.options;
     let mut rng = SmallRng::seed_from_u64(options.seed.wrapping_mul(1_000_003).wrapping_add(number));
-    let mut session = Session::new(&options.urls, number, options.clients, options.limit);
+    let mut session = Session::new(&options.places, number, options.clients, options.limit);
     while !shared.stop.load(Ordering::Relaxed) {
         if !session.ready().await {
             let mut stats = shared.stats.lock();
@@ -253,7 +249,7 @@ async fn final_check(shared: &Shared) -> Result<Vec<String>, WorkloadError> {
     let began = Instant::now();
     loop {
         let attempt = async {
-            let client = connect_any(&shared.options.urls).await?;
+            let client = connect_any(&shared.options.places).await?;
             let checked = shared.workload.check(&client).await;
             checked.map_err(|error| WorkloadError::Statement { step: "the final check", error })
         };

@@ -1,12 +1,14 @@
 //! One client: a connection that moves to the next address when it breaks, and transactions on it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use meridian_history::{EventKind, RecordedOp};
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::outcome::{Failure, Outcome};
+use crate::place::Place;
 use crate::recorder::Recorder;
 use crate::workload::{Answers, Plan, Workload};
 
@@ -28,7 +30,7 @@ impl Ended {
 }
 
 pub(crate) struct Session {
-    urls: Vec<String>,
+    places: Vec<Arc<dyn Place>>,
     at: usize,
     client: Option<Client>,
     /// A new one after each unknown outcome: such a transaction may take effect while others follow.
@@ -39,9 +41,9 @@ pub(crate) struct Session {
 
 impl Session {
     /// Client `number` of `processes`, each of which starts at another address.
-    pub(crate) fn new(urls: &[String], number: u64, processes: u64, limit: Duration) -> Session {
-        let at = number as usize % urls.len();
-        Session { urls: urls.to_vec(), at, client: None, process: number, processes, limit }
+    pub(crate) fn new(places: &[Arc<dyn Place>], number: u64, processes: u64, limit: Duration) -> Session {
+        let at = number as usize % places.len();
+        Session { places: places.to_vec(), at, client: None, process: number, processes, limit }
     }
 
     /// Connects where it is not connected. False when the address does not answer; the next one is tried next time.
@@ -49,17 +51,10 @@ impl Session {
         if self.client.as_ref().is_some_and(|client| !client.is_closed()) {
             return true;
         }
-        let url = &self.urls[self.at];
-        self.client = match timeout(CONNECT_TIMEOUT, tokio_postgres::connect(url, NoTls)).await {
-            Ok(Ok((client, connection))) => {
-                tokio::spawn(async move {
-                    // An error here reaches the client as a failed call.
-                    let _ = connection.await;
-                });
-                Some(client)
-            }
+        self.client = match timeout(CONNECT_TIMEOUT, self.places[self.at].connect()).await {
+            Ok(Ok(client)) => Some(client),
             Ok(Err(_)) | Err(_) => {
-                self.at = (self.at + 1) % self.urls.len();
+                self.at = (self.at + 1) % self.places.len();
                 tokio::time::sleep(CONNECT_PAUSE).await;
                 None
             }
@@ -96,7 +91,7 @@ impl Session {
             // Also rolls back what a timeout left.
             if failure.is_broken || !self.rolled_back().await {
                 self.client = None;
-                self.at = (self.at + 1) % self.urls.len();
+                self.at = (self.at + 1) % self.places.len();
             }
         }
         ended

@@ -14,10 +14,10 @@ use meridian_shard::ShardDescriptor;
 use meridian_types::{ClusterId, GroupId, NodeId, Span};
 
 /// The shard of the system keyspace: the shard map itself, the catalog, the nodes.
-pub(crate) const SYSTEM_GROUP: GroupId = GroupId::new(1);
+pub const SYSTEM_GROUP: GroupId = GroupId::new(1);
 
 /// The first shard of user data; tables split it.
-pub(crate) const USER_GROUP: GroupId = GroupId::new(2);
+pub const USER_GROUP: GroupId = GroupId::new(2);
 
 /// Voters of the first shards. Placement policies come with placement; three survive the loss of one.
 const VOTERS: usize = 3;
@@ -36,7 +36,7 @@ pub(crate) fn first_shards(nodes: &[NodeId]) -> Vec<ShardDescriptor> {
 }
 
 /// Gives the first nodes their ids, in order.
-pub(crate) fn number(mut nodes: Vec<NodeAddress>) -> Vec<NodeAddress> {
+pub fn number(mut nodes: Vec<NodeAddress>) -> Vec<NodeAddress> {
     for (i, node) in nodes.iter_mut().enumerate() {
         node.node = NodeId::new(i as u32 + 1);
     }
@@ -44,7 +44,7 @@ pub(crate) fn number(mut nodes: Vec<NodeAddress>) -> Vec<NodeAddress> {
 }
 
 /// What each node of a new cluster is told. The first one leads at first.
-pub(crate) fn requests(cluster: ClusterId, nodes: &[NodeAddress]) -> BTreeMap<NodeId, BootstrapRequest> {
+pub fn requests(cluster: ClusterId, nodes: &[NodeAddress]) -> BTreeMap<NodeId, BootstrapRequest> {
     let ids: Vec<NodeId> = nodes.iter().map(|n| n.node).collect();
     let shards = first_shards(&ids);
     let request = |node: NodeId| {
