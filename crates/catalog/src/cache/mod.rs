@@ -48,6 +48,8 @@ use version::Version;
 /// How long [`CatalogCache::acquire`] waits for a refresh. Longer than a change of leadership of the catalog's shard
 /// takes (one lease of 3 s and a round trip), shorter than clients' usual patience.
 const ACQUIRE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+/// It looks again after this long, where a look has not helped.
+const ACQUIRE_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 /// Snapshots of the past that are kept: a session reads at one, and reports step through a few.
 const HISTORY: usize = 4;
 /// Refreshes per lease, so that two may fail before statements wait.
@@ -188,6 +190,7 @@ impl CatalogCache {
                 if let Some(guard) = self.try_acquire()? {
                     return Ok(guard);
                 }
+                tokio::time::sleep(ACQUIRE_PAUSE).await;
             }
         };
         match tokio::time::timeout(ACQUIRE_TIMEOUT, wait).await {
@@ -386,14 +389,16 @@ fn install(state: &mut State, snapshot: CatalogSnapshot, found: CatalogState, le
     }
 }
 
-/// Takes in the announcement that was read from the store at `read_at`.
+/// Takes in the announcement that was read from the store at `read_at`. Fences of announcements before it, which this node
+/// may have seen last, go where they have passed without effect.
 fn apply_fence(state: &mut State, found: CatalogState, read_at: Timestamp) {
-    let Some(fence) = found.fence.filter(|fence| *fence != found.stored.valid_from) else { return };
-    let all = state.in_use().chain(&state.pending);
-    if fence > read_at {
-        all.for_each(|v| v.set_fence(fence));
-    } else {
-        all.for_each(|v| v.lift_fence(fence));
+    let newest = found.stored.valid_from;
+    let announced = found.fence.filter(|fence| *fence > newest && *fence > read_at);
+    for version in state.in_use().chain(&state.pending) {
+        version.lift_fence(newest, read_at);
+        if let Some(fence) = announced {
+            version.set_fence(fence);
+        }
     }
 }
 

@@ -193,6 +193,21 @@ async fn an_announcement_without_a_change_is_forgotten() {
 }
 
 #[tokio::test]
+async fn an_announcement_is_forgotten_also_by_who_next_sees_a_later_one() {
+    let (kv, cache) = booted().await;
+    let first = announce(&kv, Duration::from_millis(1)).await;
+    cache.publish(2).await.unwrap();
+    kv.advance(Duration::from_millis(2));
+    let second = announce(&kv, Duration::from_millis(5)).await;
+    let between = cache.acquire().await.unwrap();
+    assert!(between.limit() > first && between.limit() < second, "the first came to nothing");
+    kv.advance(Duration::from_millis(10));
+    let after = cache.acquire().await.unwrap();
+    assert_eq!(after.snapshot().version(), 1);
+    assert!(after.limit() > second);
+}
+
+#[tokio::test]
 async fn one_activation_is_announced_at_a_time() {
     let (kv, _) = booted().await;
     let at = announce(&kv, Duration::from_millis(1)).await;

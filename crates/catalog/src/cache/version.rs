@@ -71,10 +71,14 @@ impl Version {
         }
     }
 
-    /// The activation at `at` did not take place.
-    pub(super) fn lift_fence(&self, at: Timestamp) {
-        // Another value means that a later look has set another fence, which stays.
-        let _ = self.fence.compare_exchange(at.as_nanos(), NONE, Ordering::SeqCst, Ordering::SeqCst);
+    /// Forgets the fence if it lies above `newest`, when the newest version of all takes effect, and not above `seen`, up
+    /// to when that is known: the activation did not take place.
+    pub(super) fn lift_fence(&self, newest: Timestamp, seen: Timestamp) {
+        let fence = self.fence.load(Ordering::SeqCst);
+        if fence > newest.as_nanos() && fence <= seen.as_nanos() {
+            // Another value means that a later look has set another fence, which stays.
+            let _ = self.fence.compare_exchange(fence, NONE, Ordering::SeqCst, Ordering::SeqCst);
+        }
     }
 
     /// Waits until no commit is under way whose bound is older than the fence.
