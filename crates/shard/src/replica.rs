@@ -467,11 +467,12 @@ impl Replica {
     /// The moment of the oscillator at which an [`Input::Tick`] is due; earlier ones do no harm.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let mono = self.last_now.mono;
-        let gate = self.state.gated().map(|s| match self.last_now.tt {
+        let gate = self.state.gated().and_then(|s| match self.last_now.tt {
             // TrueTime's lower bound grows with the oscillator, up to its drift; being a little late beats being early.
-            Some(tt) if !tt.after(s) => mono + s.next().since(tt.earliest()) + Duration::from_micros(5),
-            Some(_) => mono,
-            None => mono + RETRY_PAUSE,
+            Some(tt) if !tt.after(s) => Some(mono + s.next().since(tt.earliest()) + Duration::from_micros(5)),
+            // What is still there after a step waits for the data engine, whose answer is a step.
+            Some(_) => None,
+            None => Some(mono + RETRY_PAUSE),
         });
         let reads = self.reads.iter().map(|read| read.deadline).min();
         let poll = self.reads.iter().any(|r| r.polls).then_some(mono + RETRY_PAUSE);

@@ -439,6 +439,37 @@ fn staged_chunks_commit_with_their_transaction_or_vanish() {
 }
 
 #[test]
+fn what_waits_for_the_engine_asks_for_no_timer() {
+    let mut shard = Shard::new();
+    let lock = Span::new(key("a"), Some(key("c")));
+    let stage = Request::Stage { txn: blind(10), chunk: 0, lock, writes: vec![put("a", "1")] };
+    let Ok(Response::Staged { registration }) = shard.call(stage) else { panic!("not staged") };
+    shard.held = Some(Slot::ZERO);
+    let plain = Request::Commit {
+        txn: blind(11),
+        writes: vec![put("x", "1")],
+        staged_chunks: 0,
+        max_ts: Timestamp::MAX,
+    };
+    let plain = shard.ask(plain);
+    let txn = TxnRef { id: txn(10), registration: Some(registration) };
+    let commit = Request::Commit { txn, writes: vec![], staged_chunks: 1, max_ts: Timestamp::MAX };
+    let commit = shard.ask(commit);
+    shard.time += Duration::from_millis(20);
+    shard.step(Input::Tick);
+    assert!(
+        shard.answers.is_empty(),
+        "the engine has not said that it has the first, and the second needs that"
+    );
+    let wake = shard.replica.next_wake().expect("a leader renews its lease");
+    assert!(wake > shard.time, "the gate has opened, and to look again changes nothing");
+    let applied = shard.held.take().expect("the first commit");
+    shard.step(Input::Applied(applied));
+    assert!(matches!(shard.answer(plain), Ok(Response::Committed { .. })));
+    assert!(matches!(shard.answer(commit), Ok(Response::Committed { .. })));
+}
+
+#[test]
 fn nowait_and_skip_locked() {
     let mut shard = Shard::new();
     shard.commit(blind(1), vec![put("a", "1"), put("b", "2"), put("c", "3")]).unwrap();
