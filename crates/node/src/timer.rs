@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use meridian_types::{GroupId, Timestamp};
 use parking_lot::Mutex;
@@ -117,7 +117,9 @@ impl Timer {
             }
             match next {
                 Some(at) => {
-                    let at = RuntimeInstant::from_std(instant_of(at));
+                    // An oscillator that lags is not there yet when the runtime is, whose timers tell milliseconds apart.
+                    let soonest = RuntimeInstant::now() + Duration::from_millis(1);
+                    let at = RuntimeInstant::from_std(instant_of(at)).max(soonest);
                     tokio::time::timeout_at(at, self.changed.rung()).await.ok();
                 }
                 None => self.changed.rung().await,
