@@ -67,6 +67,8 @@ counters! {
     beat_rounds,
     /// Snapshots sent and installed there.
     snapshots_sent,
+    /// Snapshots that went on after a connection broke.
+    snapshots_resumed,
     /// Snapshots received and installed here.
     snapshots_installed,
     /// Replicas dropped because their groups no longer had them as members.

@@ -82,6 +82,7 @@ impl Inner {
         self.send_beats(rounds.done);
         if rounds.done.is_multiple_of(SWEEP_EVERY) {
             self.sweep();
+            self.give_up_silent_streams();
         }
         if rounds.done.is_multiple_of(COLLECT_EVERY) {
             self.collect_garbage();

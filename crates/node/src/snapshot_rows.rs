@@ -26,32 +26,39 @@ fn parts(group: GroupId, span: &Span) -> [(Family, Span); 3] {
     [(Family::State, own.clone()), (Family::Staged, own), (Family::Data, version::versions_in(span))]
 }
 
+/// Where a chunk begins.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    /// The part it is in; beyond the last one at the end.
+    part: usize,
+    /// Where to go on in that part.
+    from: Option<Vec<u8>>,
+}
+
 /// All rows of some groups, in chunks.
 pub(crate) struct Chunks<'a> {
     reader: &'a dyn Reader,
     parts: Vec<(Family, Span)>,
-    /// The part it is in; beyond the last one at the end.
-    at: usize,
-    /// Where to go on in that part.
-    from: Option<Vec<u8>>,
+    /// Where the next one begins. The same place gives the same chunk.
+    pub(crate) at: Place,
 }
 
 impl<'a> Chunks<'a> {
     pub(crate) fn new(reader: &'a dyn Reader, groups: &[(GroupId, Span)]) -> Self {
         let parts = groups.iter().flat_map(|(group, span)| parts(*group, span)).collect();
-        Chunks { reader, parts, at: 0, from: None }
+        Chunks { reader, parts, at: Place::default() }
     }
 
     /// The next one, and whether it is the last, which may be empty; `None` after that.
     pub(crate) fn next(&mut self) -> Result<Option<(Vec<SnapshotRow>, bool)>, StorageError> {
-        if self.at > self.parts.len() {
+        if self.at.part > self.parts.len() {
             return Ok(None);
         }
         let mut rows = Vec::new();
         let mut bytes = 0;
-        while let Some((family, part)) = self.parts.get(self.at) {
+        while let Some((family, part)) = self.parts.get(self.at.part) {
             let mut cursor = self.reader.cursor(*family, part);
-            let mut more = match self.from.take() {
+            let mut more = match self.at.from.take() {
                 Some(from) => cursor.seek(&from)?,
                 None => cursor.first()?,
             };
@@ -59,16 +66,16 @@ impl<'a> Chunks<'a> {
                 let (key, value) =
                     (Bytes::copy_from_slice(cursor.key()), Bytes::copy_from_slice(cursor.value()));
                 if bytes > 0 && bytes + key.len() + value.len() > CHUNK_BYTES {
-                    self.from = Some(key.to_vec());
+                    self.at.from = Some(key.to_vec());
                     return Ok(Some((rows, false)));
                 }
                 bytes += key.len() + value.len();
                 rows.push(SnapshotRow { family: *family as u32, key, value });
                 more = cursor.next()?;
             }
-            self.at += 1;
+            self.at.part += 1;
         }
-        self.at += 1;
+        self.at.part += 1;
         Ok(Some((rows, true)))
     }
 }
@@ -262,7 +269,7 @@ mod tests {
             assert!(are_sound(&rows, &groups));
             keep_chunk(to, GROUP, sequence, &rows).unwrap();
             sequence += 1;
-            assert_eq!(last, chunks.at > chunks.parts.len());
+            assert_eq!(last, chunks.at.part > chunks.parts.len());
         }
         sequence
     }

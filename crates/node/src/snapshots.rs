@@ -8,7 +8,11 @@
 //! ```
 //! The rows are read from one engine snapshot, which holds the applied slot with the effects up to it. The receiver
 //! refuses what it has already, and a span that another of its replicas still covers: that one is behind a split and
-//! will create the replica itself. A stream whose peer is lost or silent is given up; the need for it shows again.
+//! will create the replica itself.
+//!
+//! A connection that breaks does not end a stream. Both ends keep what they have for [`PATIENCE`]; the sender offers it again
+//! under its number, the receiver answers with the chunk that it waits for, and the sender goes on from there, out of the
+//! same engine snapshot. A receiver that has restarted knows nothing of it and gets it from the beginning.
 //!
 //! A snapshot may pass a split: then the receiver's replica would give up a part of its span, and nobody would create
 //! the replica of the group that has it now. If that happened to a majority, that group would never have a quorum. So
@@ -30,14 +34,14 @@ use std::time::Duration;
 use meridian_rpc::peer::{PeerMessage, SnapshotBeside, SnapshotPart, SnapshotRow, SnapshotVerdict};
 use meridian_shard::Input;
 use meridian_storage::{Durability, Reader, StorageError, WriteBatch};
-use meridian_types::{GroupId, NodeId, Slot, Span};
+use meridian_types::{GroupId, NodeId, Slot, Span, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::cell::{Cell, Core, Phase};
 use crate::inner::Inner;
 use crate::node::groups;
-use crate::snapshot_rows::Chunks;
+use crate::snapshot_rows::{Chunks, Place};
 use crate::{log_store, snapshot_rows};
 
 /// Chunks under way that the receiver has not answered: 4 MiB, which fills a link of 100 ms at 40 MB/s.
@@ -49,16 +53,26 @@ const STREAMS_MAX: usize = 4;
 /// A receiver that is silent for this long is given up; installing a large shard takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often a sender whose connection broke looks whether there is one again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+
 /// A node tells that it does not know a group at most this often.
 const REPORT_INTERVAL_NS: u64 = 1_000_000_000;
 
 /// Reports that are remembered.
 const REPORTS_MAX: usize = 4_096;
 
+/// What the sender of a stream hears.
+enum Heard {
+    Reply(SnapshotVerdict),
+    /// The connection broke.
+    PeerLost,
+}
+
 struct Sending {
     to: NodeId,
     group: GroupId,
-    replies: mpsc::UnboundedSender<SnapshotVerdict>,
+    heard: mpsc::UnboundedSender<Heard>,
 }
 
 struct Receiving {
@@ -70,6 +84,8 @@ struct Receiving {
     /// The span of the replica here, when the offer was taken.
     had: Option<Span>,
     next: u32,
+    /// When it was heard of last, by the oscillator.
+    heard: Timestamp,
 }
 
 impl Receiving {
@@ -92,11 +108,12 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Gives up what goes to or comes from a peer.
+    /// Tells the streams to a peer that the connection broke.
     pub(crate) fn peer_lost(&self, peer: NodeId) {
-        // Dropping the sender ends the stream.
-        self.sending.lock().retain(|_, s| s.to != peer);
-        self.receiving.lock().retain(|_, r| r.from != peer);
+        for stream in self.sending.lock().values().filter(|s| s.to == peer) {
+            // The stream may have ended meanwhile.
+            stream.heard.send(Heard::PeerLost).ok();
+        }
     }
 
     pub(crate) fn stop(&self) {
@@ -126,6 +143,22 @@ enum StreamError {
 }
 
 impl Inner {
+    /// Drops what was received of streams that have not been heard of for long.
+    pub(crate) fn give_up_silent_streams(self: &Arc<Self>) {
+        let now = self.clock.mono();
+        let is_silent = |stream: &Receiving| now.since(stream.heard) > PATIENCE.into();
+        let silent: Vec<GroupId> = {
+            let mut receiving = self.snapshots.receiving.lock();
+            let silent = receiving.extract_if(.., |_, stream| is_silent(stream));
+            silent.map(|(group, _)| group).collect()
+        };
+        for group in silent {
+            if let Err(error) = snapshot_rows::discard(&*self.data, group) {
+                self.disk_failed(&error);
+            }
+        }
+    }
+
     /// Tells a peer that it talks to a replica that is not here. Its leader will offer a snapshot, unless a split that
     /// has not been applied yet creates the replica first.
     pub(crate) fn report_unknown(&self, to: NodeId, group: GroupId) {
@@ -160,19 +193,19 @@ impl Inner {
         }
         let id = self.next_call.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         // Bounded by the chunks under way.
-        let (sender, replies) = mpsc::unbounded_channel();
+        let (sender, heard) = mpsc::unbounded_channel();
         {
             let mut sending = self.snapshots.sending.lock();
             let is_under_way = sending.values().any(|s| s.to == to && s.group == group);
             if is_under_way || sending.len() >= STREAMS_MAX {
                 return;
             }
-            sending.insert(id, Sending { to, group, replies: sender });
+            sending.insert(id, Sending { to, group, heard: sender });
         }
         let inner = self.clone();
-        // Ends when the peer is lost or the node stops.
+        // Ends when the peer is lost for too long or the node stops.
         self.in_background(format!("snapshot-{group}-{to}"), async move {
-            match inner.stream(id, group, to, replies).await {
+            match inner.stream(id, group, to, heard).await {
                 Ok(()) => inner.counters.snapshots_sent.add(1),
                 Err(error) => {
                     tracing::info!(group = group.get(), to = to.get(), %error, "snapshot not installed");
@@ -187,7 +220,7 @@ impl Inner {
         id: u64,
         group: GroupId,
         to: NodeId,
-        mut replies: Replies,
+        mut heard: Hearing,
     ) -> Result<(), StreamError> {
         let (snapshot, is_quiet) = {
             let installing = self.snapshots.installing.lock();
@@ -195,33 +228,71 @@ impl Inner {
         };
         let main = part_of(&*snapshot, group)?.ok_or(StreamError::NoReplica)?;
         let mut places = vec![place_of(&main)];
+        let mut beside = None;
         self.offer(to, id, main.clone(), None);
-        let mut received = match wait_for(&mut replies).await? {
-            Answered::Received(next) => next,
-            Answered::Narrows(_) if !is_quiet => return Err(StreamError::Busy),
-            Answered::Narrows(span) => {
+        // Where each chunk begins that the receiver may ask for again: those that it has not answered, and the first.
+        let mut begins: BTreeMap<u32, Place> = BTreeMap::from([(0, Place::default())]);
+        let mut received = match hear(&mut heard).await? {
+            Heard::Reply(SnapshotVerdict::Received(next)) => next,
+            Heard::Reply(SnapshotVerdict::Narrows(_)) if !is_quiet => return Err(StreamError::Busy),
+            Heard::Reply(SnapshotVerdict::Narrows(span)) => {
                 let parts = heirs(&*snapshot, group, &span, to)?;
                 places.extend(parts.iter().map(place_of));
-                self.offer(to, id, main, Some(SnapshotBeside { span, parts }));
-                wait_for(&mut replies).await?.received()?
+                beside = Some(SnapshotBeside { span, parts });
+                self.offer(to, id, main.clone(), beside.clone());
+                0
             }
+            Heard::Reply(SnapshotVerdict::Refused) => return Err(StreamError::Refused),
+            Heard::Reply(SnapshotVerdict::Installed) | Heard::PeerLost => return Err(StreamError::Lost),
         };
-        let mut sequence = 0;
         let mut chunks = Chunks::new(&*snapshot, &places);
-        while let Some((rows, last)) = chunks.next()? {
-            while sequence - received >= WINDOW {
-                received = wait_for(&mut replies).await?.received()?;
-            }
-            self.send(to, PeerMessage::SnapshotChunk { id, group, sequence, rows, last });
-            sequence += 1;
-        }
+        let mut sequence = 0;
+        let mut is_waiting = beside.is_some();
         loop {
-            match reply(&mut replies).await? {
-                SnapshotVerdict::Received(_) => {}
-                SnapshotVerdict::Installed => return Ok(()),
-                SnapshotVerdict::Refused | SnapshotVerdict::Narrows(_) => return Err(StreamError::Refused),
+            let is_open = !is_waiting && sequence - received < WINDOW;
+            let begin = chunks.at.clone();
+            if is_open && let Some((rows, last)) = chunks.next()? {
+                begins.insert(sequence, begin);
+                self.send(to, PeerMessage::SnapshotChunk { id, group, sequence, rows, last });
+                sequence += 1;
+                continue;
+            }
+            match hear(&mut heard).await? {
+                Heard::Reply(SnapshotVerdict::Received(next)) if is_waiting => {
+                    is_waiting = false;
+                    chunks.at = begins.get(&next).ok_or(StreamError::Lost)?.clone();
+                    (sequence, received) = (next, next);
+                }
+                Heard::Reply(SnapshotVerdict::Received(next)) => {
+                    received = received.max(next);
+                    begins.retain(|sequence, _| *sequence == 0 || *sequence >= received);
+                }
+                Heard::Reply(SnapshotVerdict::Installed) => return Ok(()),
+                Heard::Reply(SnapshotVerdict::Refused | SnapshotVerdict::Narrows(_)) => {
+                    return Err(StreamError::Refused);
+                }
+                Heard::PeerLost => {
+                    self.connected(to).await?;
+                    // What was heard before says nothing of the new connection.
+                    while heard.try_recv().is_ok() {}
+                    self.counters.snapshots_resumed.add(1);
+                    is_waiting = true;
+                    self.offer(to, id, main.clone(), beside.clone());
+                }
             }
         }
+    }
+
+    /// Waits until there is a connection again.
+    async fn connected(&self, to: NodeId) -> Result<(), StreamError> {
+        let begun = self.clock.mono();
+        while !self.transport.is_live(to) {
+            if self.is_stopped() || self.clock.mono().since(begun) > PATIENCE.into() {
+                return Err(StreamError::Lost);
+            }
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+        }
+        Ok(())
     }
 
     fn offer(&self, to: NodeId, id: u64, main: SnapshotPart, beside: Option<SnapshotBeside>) {
@@ -233,7 +304,7 @@ impl Inner {
         let sending = self.snapshots.sending.lock();
         if let Some(stream) = sending.get(&id).filter(|s| s.to == from) {
             // The stream may have ended meanwhile.
-            stream.replies.send(verdict).ok();
+            stream.heard.send(Heard::Reply(verdict)).ok();
         }
     }
 
@@ -251,6 +322,14 @@ impl Inner {
         let group = main.descriptor.group;
         if !self.wants(&main) {
             return self.reply(from, id, SnapshotVerdict::Refused);
+        }
+        let heard = self.clock.mono();
+        if let Some(stream) = self.snapshots.receiving.lock().get_mut(&group)
+            && (stream.from, stream.id) == (from, id)
+            && stream.main == main
+        {
+            stream.heard = heard;
+            return self.reply(from, id, SnapshotVerdict::Received(stream.next));
         }
         let had = self.cell(group).map(|cell| cell.core.lock().replica.descriptor().span.clone());
         let mut heirs = Vec::new();
@@ -271,7 +350,7 @@ impl Inner {
             self.disk_failed(&error);
             return self.reply(from, id, SnapshotVerdict::Refused);
         }
-        let receiving = Receiving { from, id, main, heirs, had, next: 0 };
+        let receiving = Receiving { from, id, main, heirs, had, next: 0, heard };
         self.snapshots.receiving.lock().insert(group, receiving);
         self.reply(from, id, SnapshotVerdict::Received(0));
     }
@@ -319,13 +398,17 @@ impl Inner {
             drop(receiving);
             return self.reply(from, id, SnapshotVerdict::Refused);
         };
-        let is_sound = stream.next == sequence && snapshot_rows::are_sound(rows, &stream.groups());
-        if !is_sound {
+        if stream.next != sequence {
+            // What was under way when a connection broke; the sender will ask where to go on.
+            return;
+        }
+        if !snapshot_rows::are_sound(rows, &stream.groups()) {
             receiving.remove(&group);
             drop(receiving);
             return self.reply(from, id, SnapshotVerdict::Refused);
         }
         stream.next += 1;
+        stream.heard = self.clock.mono();
         let next = stream.next;
         let complete = last.then(|| receiving.remove(&group)).flatten();
         if complete.is_some() {
@@ -426,35 +509,11 @@ impl Inner {
     }
 }
 
-/// What a receiver says to an offer or a chunk, unless it gives up.
-enum Answered {
-    Received(u32),
-    Narrows(Span),
-}
+type Hearing = mpsc::UnboundedReceiver<Heard>;
 
-impl Answered {
-    fn received(self) -> Result<u32, StreamError> {
-        match self {
-            Answered::Received(next) => Ok(next),
-            Answered::Narrows(_) => Err(StreamError::Refused),
-        }
-    }
-}
-
-type Replies = mpsc::UnboundedReceiver<SnapshotVerdict>;
-
-async fn reply(replies: &mut Replies) -> Result<SnapshotVerdict, StreamError> {
-    let reply = tokio::time::timeout(PATIENCE, replies.recv()).await;
-    reply.ok().flatten().ok_or(StreamError::Lost)
-}
-
-async fn wait_for(replies: &mut Replies) -> Result<Answered, StreamError> {
-    match reply(replies).await? {
-        SnapshotVerdict::Received(next) => Ok(Answered::Received(next)),
-        SnapshotVerdict::Narrows(span) => Ok(Answered::Narrows(span)),
-        SnapshotVerdict::Refused => Err(StreamError::Refused),
-        SnapshotVerdict::Installed => Err(StreamError::Lost),
-    }
+async fn hear(heard: &mut Hearing) -> Result<Heard, StreamError> {
+    let next = tokio::time::timeout(PATIENCE, heard.recv()).await;
+    next.ok().flatten().ok_or(StreamError::Lost)
 }
 
 fn part_of(reader: &dyn Reader, group: GroupId) -> Result<Option<SnapshotPart>, StorageError> {

@@ -68,8 +68,21 @@ pub(super) fn write(k: &str, value: &str) -> Write {
 impl Cluster {
     /// `n` nodes without groups.
     pub(super) fn empty(n: usize, options: NodeOptions) -> Self {
+        Self::on(LatencyTable::none(), n, options)
+    }
+
+    /// Three nodes with one group of the whole keyspace, led by the first, whose messages take a while.
+    pub(super) fn apart(delay: StdDuration, options: NodeOptions) -> Self {
+        let mut latency = LatencyTable::none();
+        latency.set("here", "here", delay);
+        let cluster = Self::on(latency, 3, options);
+        cluster.bootstrap(&[0, 1, 2], GROUP);
+        cluster
+    }
+
+    fn on(latency: LatencyTable, n: usize, options: NodeOptions) -> Self {
         let mut cluster = Cluster {
-            network: LocalNetwork::new(LatencyTable::none()),
+            network: LocalNetwork::new(latency),
             engines: (0..n).map(|_| Engines::new()).collect(),
             nodes: (0..n).map(|_| None).collect(),
             clock: NodeClock::free_running(Duration::from_micros(200)),

@@ -1,5 +1,7 @@
 //! Nodes that stop, lag, are cut off, or lose their disk.
 
+use std::time::Duration as StdDuration;
+
 use bytes::Bytes;
 use futures::executor::block_on;
 use meridian_keys::local;
@@ -11,7 +13,7 @@ use meridian_types::{Slot, Timestamp};
 
 use super::cluster::*;
 use crate::damage::{self, Damage, verify};
-use crate::{NodeOptions, log_store};
+use crate::{Counter, Counters, NodeOptions, log_store};
 
 fn text(n: usize) -> Option<Bytes> {
     Some(Bytes::from(n.to_string()))
@@ -59,6 +61,40 @@ fn a_node_that_was_away_for_longer_than_the_log_gets_a_snapshot() {
     cluster.crash(2, CrashPoint::NOTHING_BUFFERED);
     cluster.start(2);
     assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text(2));
+}
+
+#[test]
+fn a_snapshot_goes_on_where_the_connection_broke() {
+    let options = NodeOptions { log_retain: 2, ..NodeOptions::default() };
+    let mut cluster = Cluster::apart(StdDuration::from_millis(3), options);
+    cluster.stop(2);
+    // Many times the chunks that may be under way, so that the stream is in its middle for a while.
+    let value = "v".repeat(200 << 10);
+    let mut ts = Timestamp::ZERO;
+    for n in 0..30 {
+        let writes: Vec<_> = (0..4).map(|k| write(&format!("k{n}.{k}"), &value)).collect();
+        ts = cluster.commit(0, GROUP, &writes);
+    }
+    for i in [0, 1] {
+        cluster.await_caught_up(i, GROUP);
+        cluster.node(i).truncate_logs();
+    }
+    cluster.start(2);
+    let kept = |cluster: &Cluster| cluster.engines[2].data.len(Family::Node);
+    eventually("some chunks have come", || (kept(&cluster) >= 4).then_some(()));
+    cluster.network.isolate(node_id(2));
+    eventually("the connection is known to be broken", || {
+        let is_live = (0..2).any(|i| cluster.node(i).is_live(node_id(2)));
+        (!is_live).then_some(())
+    });
+    assert!(kept(&cluster) >= 4, "what has come is kept");
+    assert_eq!(cluster.node(2).counters().snapshots_installed.get(), 0);
+    cluster.network.heal();
+    assert_eq!(cluster.read_at(2, GROUP, ts, "k29.3"), Some(Bytes::from(value)));
+    let count =
+        |of: fn(&Counters) -> &Counter| -> u64 { (0..3).map(|i| of(cluster.node(i).counters()).get()).sum() };
+    assert_eq!(count(|c| &c.snapshots_installed), 1);
+    assert!(count(|c| &c.snapshots_resumed) >= 1, "either direction's end may be noticed by itself");
 }
 
 #[test]
