@@ -183,6 +183,46 @@ impl Cluster {
         tokio::task::spawn_blocking(drain).await.unwrap().unwrap().success()
     }
 
+    /// `meridian node decommission` of the node with this id, asked at node `at` (from 0): what it prints, or the error.
+    pub async fn decommission(&self, at: usize, id: u32) -> Result<String, String> {
+        let args = ["node", "decommission", "--host", &self.host(at), "--node", &id.to_string()];
+        let mut command = Command::new(meridian_binary());
+        command.args(args);
+        let out = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
+    }
+
+    /// Starts one more node, which joins; its number, which is that of its process, is not its id.
+    pub fn add_node(&mut self) -> usize {
+        let i = self.commands.len();
+        let ports = consecutive_ports(3);
+        self.pg_ports.resize(i, 0);
+        self.http_ports.resize(i, 0);
+        self.pg_ports.push(ports[0]);
+        self.http_ports.push(ports[1]);
+        let mut command = self.commands[0].clone();
+        let mut set = |flag: &str, value: String| {
+            let at = command.iter().position(|a| a == flag).unwrap() + 1;
+            command[at] = value;
+        };
+        set("--data", self.data.join(format!("n{}", i + 1)).display().to_string());
+        set("--listen", format!("127.0.0.1:{}", ports[2]));
+        set("--pg", format!("127.0.0.1:{}", ports[0]));
+        set("--http", format!("127.0.0.1:{}", ports[1]));
+        self.commands.push(command);
+        self.children.push(None);
+        self.restart(i);
+        i
+    }
+
+    /// The exit status of process `i`, once it has ended by itself.
+    pub fn ended(&mut self, i: usize) -> Option<i32> {
+        let status = self.children[i].as_mut()?.try_wait().unwrap()?;
+        self.children[i] = None;
+        Some(status.code().unwrap_or(-1))
+    }
+
     /// Waits until node `node` (from 0) answers SQL.
     pub async fn wait_ready(&self, node: usize) {
         if self.certs.is_some() {

@@ -250,6 +250,58 @@ async fn a_node_that_lost_its_folder_joins_as_a_new_one_and_replaces_itself() {
     assert_eq!(cluster.init_again(other).as_deref(), Some(first.as_str()), "it is the same cluster");
 }
 
+/// Waits for a process that ends by itself.
+async fn end_of(cluster: &mut Cluster, process: usize) -> i32 {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = cluster.ended(process) {
+            return status;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "process {process} goes on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_decommissioned_alive_and_dead() {
+    let mut cluster = Cluster::start(ClusterKind::Processes, "decommission").await;
+    let client = connect(&cluster.url(0)).await.unwrap();
+    create_bank(&client).await;
+    let load = Load::start((0..3).map(|i| cluster.url(i)).collect());
+    eventually("load is under way", Duration::from_secs(30), || async { load.count() > 20 }).await;
+    let refused = cluster.decommission(0, 2).await.expect_err("nobody can take its replicas");
+    assert!(refused.contains("start another node first"), "{refused}");
+
+    let fourth = cluster.add_node();
+    cluster.wait_ready(fourth).await;
+    let told = cluster.decommission(0, 2).await.unwrap();
+    assert!(told.contains("decommissioned: node 2"), "{told}");
+    assert_eq!(end_of(&mut cluster, 1).await, 0, "a node that has left stops");
+    cluster.restart(1);
+    assert_eq!(end_of(&mut cluster, 1).await, 1, "and does not come back");
+    assert!(cluster.log(1).contains("this node was decommissioned"));
+
+    let fifth = cluster.add_node();
+    cluster.wait_ready(fifth).await;
+    cluster.kill(2);
+    let told = cluster.decommission(fourth, 3).await.unwrap();
+    assert!(told.contains("decommissioned: node 3"), "{told}");
+    for node in [0, fourth, fifth] {
+        let client = connect(&cluster.url(node)).await.unwrap();
+        eventually("the others are known, and nobody else", Duration::from_secs(30), || async {
+            let known = client.query("SELECT node_id FROM meridian.nodes ORDER BY 1", &[]).await.unwrap();
+            known.iter().map(|row| row.get::<_, i32>(0)).eq([1, 4, 5])
+        })
+        .await;
+    }
+    let homes = "SELECT count(*) FROM meridian.shards WHERE 2 = ANY (replicas) OR 3 = ANY (replicas)";
+    assert_eq!(single_i64(&client, homes).await.unwrap(), 0);
+    let acknowledged = load.stop().await;
+    for node in [0, fourth, fifth] {
+        check_bank(&connect(&cluster.url(node)).await.unwrap(), &acknowledged).await;
+    }
+}
+
 /// Flips a bit of every occurrence of `needle` in the files of a folder with one of these extensions; how many there were.
 fn damage(folder: &std::path::Path, extension: &str, needle: &[u8]) -> usize {
     let mut found = 0;

@@ -192,6 +192,17 @@ pub(crate) enum NodeCommand {
     List(HostArgs),
     /// Hand over every shard that the node at --host leads, before it is stopped.
     Drain(HostArgs),
+    /// Move every replica away from a node, which may be dead, and take it out of the cluster for good.
+    Decommission(DecommissionArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DecommissionArgs {
+    #[command(flatten)]
+    pub(crate) target: HostArgs,
+    /// Which node; the one at --host where it is not said.
+    #[arg(long)]
+    pub(crate) node: Option<u32>,
 }
 
 #[derive(Args, Debug)]

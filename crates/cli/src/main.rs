@@ -79,6 +79,9 @@ async fn run(command: Command, replication: &Handle) -> Result<(), ServerError> 
         Command::TimeMaster(args) => meridian_server::time_master(args.into()).await,
         Command::Node(NodeCommand::List(args)) => meridian_server::node_list(&args.into()).await,
         Command::Node(NodeCommand::Drain(args)) => meridian_server::node_drain(&args.into()).await,
+        Command::Node(NodeCommand::Decommission(args)) => {
+            meridian_server::node_decommission(&args.target.into(), args.node).await
+        }
         Command::Status(args) => meridian_server::status(&args.target.into(), args.json).await,
         Command::Sim(_) => unreachable!("it needs no runtime, and was run without"),
         Command::Check(_) | Command::Workload(_) => unreachable!("they end with a status of their own"),

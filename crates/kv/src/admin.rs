@@ -48,7 +48,7 @@ pub trait NodeAdmin: Send + Sync {
 /// The [`Cluster`] of a running node.
 pub struct ClusterAdmin {
     pub(crate) gateway: Gateway,
-    nodes: Arc<dyn NodeAdmin>,
+    pub(crate) nodes: Arc<dyn NodeAdmin>,
     /// A node that was not heard from for this long plans nothing on a catalog that it may have missed the end of.
     schema_lease: Duration,
     /// Ids taken from a counter and not given out yet. Held while a block is fetched, so that one block is fetched.

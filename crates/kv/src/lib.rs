@@ -36,6 +36,7 @@ mod admin;
 mod admission;
 mod call;
 mod commit;
+mod departure;
 mod fill;
 mod gateway;
 mod heartbeat;

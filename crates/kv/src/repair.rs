@@ -44,7 +44,10 @@ impl Gateway {
 
     /// Reads keys and writes what `change` makes of them, in one transaction that is tried until it succeeds. An
     /// ambiguous end is tried again as well: `change` has to bear being done twice.
-    pub(crate) async fn update(
+    ///
+    /// # Errors
+    /// What `change` says; [`KvError::Unavailable`] where the shard does not answer in time.
+    pub async fn update(
         &self,
         keys: Vec<Key>,
         change: impl Fn(Vec<Option<Bytes>>) -> Result<Vec<KvWrite>, KvError>,

@@ -1,11 +1,12 @@
 //! One member.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use meridian_catalog::CatalogCache;
 use meridian_kv::{Clock, ClusterAdmin, Gateway, GatewayConfig, NodeAdmin, Recoverer};
-use meridian_kv_api::Cluster;
+use meridian_kv_api::{Cluster, KvError};
 use meridian_node::{DiskModel, Horizons, Node, NodeClock, NodeConfig, NodeOptions, RecoveryHandler};
 use meridian_rpc::admin::{BootstrapRequest, NodeAddress};
 use meridian_rpc::peer::Transport;
@@ -16,6 +17,7 @@ use meridian_types::{Duration, GroupId, NodeId, TtInterval};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::nodes::{self, Decommissioned};
 use crate::{records, succession};
 
 /// How long a node plans on a catalog without having verified it; see decision 6.
@@ -139,8 +141,15 @@ impl Member {
 
     /// Waits until the cluster works, and serves sessions. `first` are the nodes that the cluster began with, where this
     /// one knows them. What it starts ends with `shutdown`.
-    pub async fn serve(&self, first: Option<Vec<NodeId>>, shutdown: &CancellationToken) -> SessionFactory {
-        records::ensure(&self.gateway, first, &self.me).await;
+    ///
+    /// # Errors
+    /// The node was decommissioned.
+    pub async fn serve(
+        &self,
+        first: Option<Vec<NodeId>>,
+        shutdown: &CancellationToken,
+    ) -> Result<SessionFactory, Decommissioned> {
+        records::ensure(&self.gateway, first, &self.me).await?;
         let (gateway, cluster, catalog) = (self.gateway.clone(), self.cluster.clone(), self.catalog.clone());
         tokio::spawn(catalog.clone().run(shutdown.clone().cancelled_owned()));
         records::retry("load the catalog", || async { catalog.acquire().await.map(drop) }).await;
@@ -159,7 +168,29 @@ impl Member {
         };
         let sessions = SessionFactory::new(Arc::new(gateway), cluster, catalog, settings);
         tokio::spawn(sessions.clone().run_jobs(shutdown.clone().cancelled_owned()));
-        sessions
+        Ok(sessions)
+    }
+
+    /// The nodes that were decommissioned.
+    ///
+    /// # Errors
+    /// The system shard can't be read.
+    pub async fn gone(&self) -> Result<BTreeSet<NodeId>, KvError> {
+        nodes::gone(&self.gateway).await
+    }
+
+    /// Moves a replica away from `node`, if it has any, and else marks it as one that is to be no more. How many are left:
+    /// `None` at the end.
+    ///
+    /// # Errors
+    /// As for [`ClusterAdmin::move_one_away`].
+    pub async fn decommission(&self, node: NodeId) -> Result<Option<usize>, KvError> {
+        let had_any = self.cluster.descriptors().await?;
+        if had_any.iter().any(|shard| shard.replicas.iter().any(|(member, _)| *member == node)) {
+            return self.cluster.move_one_away(node).await.map(Some);
+        }
+        nodes::mark(&self.gateway, node).await?;
+        Ok(None)
     }
 
     /// Other nodes have come or gone.

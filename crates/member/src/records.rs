@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use meridian_catalog::{CatalogError, CatalogStore};
 use meridian_keys::SystemKey;
 use meridian_kv::Gateway;
@@ -16,6 +15,7 @@ use meridian_types::NodeId;
 use tokio::time::Instant;
 
 use crate::bootstrap::first_shards;
+use crate::nodes::{Decommissioned, is_decommissioned, node_record};
 
 /// A member that can't reach the system shard for this long at its start gives up waiting quietly and says so.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -23,7 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Writes what a new cluster must know of itself, where it is not written yet: the first shards in the shard map (by those
 /// that know on which nodes they were made), the first databases, this node's record. Every node does it at every start; it
 /// is a few reads once it is done.
-pub(crate) async fn ensure(gateway: &Gateway, first: Option<Vec<NodeId>>, me: &NodeAddress) {
+pub(crate) async fn ensure(
+    gateway: &Gateway,
+    first: Option<Vec<NodeId>>,
+    me: &NodeAddress,
+) -> Result<(), Decommissioned> {
     if let Some(first) = first {
         let shards = first_shards(&first);
         retry("write the shard map", || gateway.publish_descriptors(shards.clone())).await;
@@ -34,20 +38,31 @@ pub(crate) async fn ensure(gateway: &Gateway, first: Option<Vec<NodeId>>, me: &N
         finish(&*txn, made.map(drop).map_err(kv_error)).await
     })
     .await;
+    write_own(gateway, me).await
+}
+
+/// This node's record, as it is now. A node that is to be no more stays so.
+async fn write_own(gateway: &Gateway, me: &NodeAddress) -> Result<(), Decommissioned> {
     let key = SystemKey::Node(me.node).encode();
     let record = node_record(me);
-    retry("write the node's record", || async {
+    let written = retry("write the node's record", || async {
         let txn = gateway.begin(ReadWriteOptions::default());
         let written = async {
-            if txn.get(key.clone(), Locking::EXCLUSIVE).await?.as_ref() != Some(&record) {
+            let found = txn.get(key.clone(), Locking::EXCLUSIVE).await?;
+            if found.as_deref().is_some_and(is_decommissioned) {
+                return Ok(Err(Decommissioned));
+            }
+            if found.as_ref() != Some(&record) {
                 txn.write(vec![KvWrite { key: key.clone(), value: Some(record.clone()) }]).await?;
             }
-            Ok(())
+            Ok(Ok(()))
         };
         let written = written.await;
-        finish(&*txn, written).await
-    })
-    .await;
+        let outcome = written.clone().unwrap_or(Ok(()));
+        finish(&*txn, written.map(drop)).await?;
+        Ok(outcome)
+    });
+    written.await
 }
 
 async fn finish(txn: &dyn KvTxn, result: Result<(), KvError>) -> Result<(), KvError> {
@@ -65,19 +80,6 @@ fn kv_error(error: CatalogError) -> KvError {
         CatalogError::Kv(error) => error,
         other => KvError::Internal { detail: other.to_string() },
     }
-}
-
-/// A node's address for the system keyspace, as JSON: operators and other nodes read it.
-fn node_record(node: &NodeAddress) -> Bytes {
-    let record = serde_json::json!({
-        "address": node.address,
-        "sql_address": node.sql_address,
-        "http_address": node.http_address,
-        "region": node.region,
-        "zone": node.zone,
-        "version": node.version,
-    });
-    Bytes::from(record.to_string())
 }
 
 /// Tries until it succeeds: a starting cluster has no leader for a moment.

@@ -9,19 +9,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_keys::SystemKey;
 use meridian_kv::{ClusterAdmin, Gateway};
-use meridian_kv_api::{
-    Cluster, Kv, KvError, KvWrite, Locking, ReadBound, ReadOnlyOptions, ReadWriteOptions, ScanRequest,
-};
+use meridian_kv_api::{Cluster, KvError};
 use meridian_rpc::admin::NodeAddress;
 use meridian_types::NodeId;
 
+use crate::nodes;
+
 /// How long a failed attempt is not repeated.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// A page of node records; there are no more nodes than that.
-const NODES_MAX: usize = 10_000;
 
 /// Takes the place of every node that was at this one's address before, and returns.
 pub(crate) async fn run(gateway: Gateway, cluster: Arc<ClusterAdmin>, me: NodeAddress) {
@@ -53,7 +49,7 @@ async fn succeed(gateway: &Gateway, cluster: &ClusterAdmin, me: &NodeAddress) ->
                 tracing::info!(group, earlier = earlier.get(), "replica moved here");
             }
         }
-        forget(gateway, earlier).await?;
+        nodes::forget(gateway, earlier).await?;
         tracing::info!(earlier = earlier.get(), "the earlier node is replaced");
     }
     Ok(())
@@ -61,20 +57,9 @@ async fn succeed(gateway: &Gateway, cluster: &ClusterAdmin, me: &NodeAddress) ->
 
 /// The nodes before this one whose records name its address.
 async fn predecessors(gateway: &Gateway, me: &NodeAddress) -> Result<Vec<NodeId>, KvError> {
-    let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: true };
-    let request =
-        ScanRequest { span: SystemKey::nodes(), reverse: false, limit: NODES_MAX, locking: Locking::SHARED };
-    let page = gateway.begin_read_only(options).scan(request).await?;
-    let earlier = page.rows.into_iter().filter_map(|(key, value)| {
-        let Ok(SystemKey::Node(node)) = SystemKey::decode(key.as_bytes()) else { return None };
-        let record: serde_json::Value = serde_json::from_slice(&value).ok()?;
-        (node < me.node && record["address"].as_str() == Some(me.address.as_str())).then_some(node)
+    let earlier = nodes::records(gateway).await?.into_iter().filter_map(|(node, record)| {
+        let is_here = node < me.node && record["address"].as_str() == Some(me.address.as_str());
+        (is_here && record["decommissioned"] != true).then_some(node)
     });
     Ok(earlier.collect())
-}
-
-async fn forget(gateway: &Gateway, node: NodeId) -> Result<(), KvError> {
-    let txn = gateway.begin(ReadWriteOptions::default());
-    txn.write(vec![KvWrite { key: SystemKey::Node(node).encode(), value: None }]).await?;
-    txn.commit().await.map(drop)
 }

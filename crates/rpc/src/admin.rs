@@ -173,6 +173,9 @@ pub enum AdminError {
     /// The asker's address belongs to a node that joined later, with another data folder.
     #[error("another node has joined at this address since, with another data folder")]
     Superseded,
+    /// It has left for good.
+    #[error("node was decommissioned: it can join again only with a new data folder")]
+    Decommissioned,
     /// What is asked is meant for another data folder: the one that the node had has been lost or exchanged.
     #[error("the node has another data folder than the one that is meant")]
     OtherFolder,
@@ -190,6 +193,17 @@ pub enum AdminError {
         /// What.
         detail: String,
     },
+}
+
+/// How far a node that leaves for good is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Departure {
+    /// Which.
+    pub node: NodeId,
+    /// Replicas that are to be moved still.
+    pub replicas_left: u64,
+    /// It is no member any more.
+    pub is_out: bool,
 }
 
 /// Answers operators, joining nodes and gateways. Implemented by whoever assembles a node.
@@ -221,4 +235,7 @@ pub trait AdminHandler: Send + Sync + 'static {
 
     /// Gives leaderships away; answers how many are left.
     async fn drain(&self) -> Result<u64, AdminError>;
+
+    /// Empties a node (this one, if none is named) for a while; to be asked again until it is out.
+    async fn decommission(&self, node: Option<NodeId>) -> Result<Departure, AdminError>;
 }

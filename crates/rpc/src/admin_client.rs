@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use meridian_shard::LockStatus;
+use meridian_types::NodeId;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::admin::{
-    AdminError, BootstrapRequest, InitReply, JoinReply, JoinRequest, NodeAddress, NodeStatus,
+    AdminError, BootstrapRequest, Departure, InitReply, JoinReply, JoinRequest, NodeAddress, NodeStatus,
     TransactionStatus,
 };
 use crate::grpc::endpoint;
@@ -61,6 +62,7 @@ impl AdminClient {
                 Code::AlreadyExists => AdminError::AlreadyInitialised,
                 Code::FailedPrecondition => AdminError::WrongCluster,
                 Code::Aborted => AdminError::Superseded,
+                Code::OutOfRange => AdminError::Decommissioned,
                 Code::NotFound => AdminError::OtherFolder,
                 Code::Unavailable if status.message() == AdminError::NotInitialised.to_string() => {
                     AdminError::NotInitialised
@@ -126,5 +128,13 @@ impl AdminClient {
     /// Asks the node to give its leaderships away; answers how many are left.
     pub async fn drain(&self) -> Result<u64, AdminError> {
         Ok(self.ask(self.client.clone().drain(proto::DrainRequest {})).await?.leaders_left)
+    }
+
+    /// Asks the node to empty another one, or itself, for a while.
+    pub async fn decommission(&self, node: Option<NodeId>) -> Result<Departure, AdminError> {
+        let request = proto::DecommissionRequest { node: node.map_or(0, NodeId::get) };
+        let reply = self.ask(self.client.clone().decommission(request)).await?;
+        let node = NodeId::new(reply.node);
+        Ok(Departure { node, replicas_left: reply.replicas_left, is_out: reply.is_out })
     }
 }

@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use meridian_types::NodeId;
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
 
-use crate::admin::{AdminError, AdminHandler};
+use crate::admin::{AdminError, AdminHandler, Departure};
 use crate::grpc::{KEEP_ALIVE, MESSAGE_BYTES_MAX, PeerEndpoint, PeerService, WINDOW_BYTES};
 use crate::security::{NODE, OPERATOR, Security};
 use crate::time::TimeService;
@@ -131,6 +132,7 @@ fn status_of(error: AdminError) -> Status {
         AdminError::AlreadyInitialised => Code::AlreadyExists,
         AdminError::WrongCluster => Code::FailedPrecondition,
         AdminError::Superseded => Code::Aborted,
+        AdminError::Decommissioned => Code::OutOfRange,
         AdminError::OtherFolder => Code::NotFound,
         AdminError::Unreachable { .. } | AdminError::Failed { .. } => Code::Internal,
     };
@@ -199,5 +201,14 @@ impl Admin for AdminService {
     async fn drain(&self, _: Request<proto::DrainRequest>) -> Answer<proto::DrainReply> {
         let leaders_left = self.0.drain().await.map_err(status_of)?;
         Ok(Response::new(proto::DrainReply { leaders_left }))
+    }
+
+    async fn decommission(
+        &self,
+        request: Request<proto::DecommissionRequest>,
+    ) -> Answer<proto::DecommissionReply> {
+        let node = Some(request.into_inner().node).filter(|node| *node != 0).map(NodeId::new);
+        let Departure { node, replicas_left, is_out } = self.0.decommission(node).await.map_err(status_of)?;
+        Ok(Response::new(proto::DecommissionReply { node: node.get(), replicas_left, is_out }))
     }
 }

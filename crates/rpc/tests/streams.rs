@@ -63,6 +63,9 @@ impl AdminHandler for NoAdmin {
     async fn drain(&self) -> Result<u64, AdminError> {
         Ok(7)
     }
+    async fn decommission(&self, node: Option<NodeId>) -> Result<Departure, AdminError> {
+        Ok(Departure { node: node.unwrap_or_default(), replicas_left: 3, is_out: false })
+    }
 }
 
 struct FixedTime;
@@ -185,6 +188,8 @@ async fn administration_and_time_are_answered() {
     assert_eq!(client.locks(1).await, Err(AdminError::NotInitialised));
     assert_eq!(client.publish_catalog(9).await, Err(AdminError::Failed { detail: "9".into() }));
     assert_eq!(client.drain().await, Ok(7));
+    let departure = Departure { node: NodeId::new(4), replicas_left: 3, is_out: false };
+    assert_eq!(client.decommission(Some(NodeId::new(4))).await, Ok(departure));
     assert_eq!(client.node_status().await.map(|s| s.sessions), Ok(3));
     let me = NodeAddress { region: "eu".into(), ..node.address.clone() };
     let reply = client.join(JoinRequest { node: me.clone(), cluster: Some(ClusterId::new(1 << 100)) }).await;

@@ -5,23 +5,24 @@
 //! under the id whose promises it has forgotten (I-3); it joins as a new node and takes the old one's place by changes of
 //! members (see `succession`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use meridian_rpc::admin::{
-    AdminError, AdminHandler, BootstrapRequest, InitReply, JoinReply, JoinRequest, NodeAddress, NodeStatus,
-    TransactionStatus,
+    AdminError, AdminHandler, BootstrapRequest, Departure, InitReply, JoinReply, JoinRequest, NodeAddress,
+    NodeStatus, TransactionStatus,
 };
 use meridian_shard::LockStatus;
 use meridian_types::{ClusterId, FolderId, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::ServerError;
 use crate::identity::{Folder, Identity, Plan};
-use crate::peers::Peers;
+use crate::peers::{Peer, Peers};
 
 /// `init` waits this long for the nodes of its list to make themselves known.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -37,6 +38,7 @@ pub(crate) trait Running: Send + Sync {
     /// The id of the node that has this folder: the one that it has been given, or a new one.
     async fn admit(&self, node: &NodeAddress) -> Result<NodeId, AdminError>;
     async fn drain(&self) -> Result<u64, AdminError>;
+    async fn decommission(&self, node: NodeId) -> Result<Departure, AdminError>;
     /// Creates replicas that are not here yet.
     fn create(&self, request: &BootstrapRequest) -> Result<(), AdminError>;
     fn peers_changed(&self);
@@ -65,6 +67,10 @@ pub(crate) struct Admin {
     /// The request with this node's first replicas, where it came after a peer had told the node who it is and before
     /// the node runs. Its replicas are created as soon as it does.
     late: Mutex<Option<BootstrapRequest>>,
+    /// Nodes that were decommissioned.
+    gone: Mutex<BTreeSet<NodeId>>,
+    /// Cancelled once this node is one of them.
+    pub(crate) departed: CancellationToken,
 }
 
 impl Admin {
@@ -85,6 +91,8 @@ impl Admin {
             initialising: tokio::sync::Mutex::new(()),
             running: OnceLock::new(),
             late: Mutex::new(None),
+            gone: Mutex::default(),
+            departed: CancellationToken::new(),
         })
     }
 
@@ -143,11 +151,29 @@ impl Admin {
     /// Learns of nodes, from an answer of a peer.
     pub(crate) fn learn(&self, nodes: Vec<NodeAddress>) {
         let me = self.me.lock().node;
-        for node in nodes {
-            if node.node != me && node.node != NodeId::default() {
-                self.peers.put(node, None);
+        {
+            let gone = self.gone.lock();
+            for node in nodes {
+                if node.node != me && node.node != NodeId::default() && !gone.contains(&node.node) {
+                    self.peers.put(node, None);
+                }
             }
         }
+        self.book_changed();
+    }
+
+    /// Nodes have been decommissioned: whoever still names them is not believed.
+    pub(crate) fn forget(&self, nodes: BTreeSet<NodeId>) {
+        let known = self.peers.addresses();
+        let are_known = known.iter().any(|known| nodes.contains(&known.node));
+        self.gone.lock().extend(&nodes);
+        if are_known {
+            nodes.iter().for_each(|node| self.peers.remove(*node));
+            self.book_changed();
+        }
+    }
+
+    fn book_changed(&self) {
         if let Err(error) = self.folder.set_peers(&self.peers.addresses()) {
             tracing::error!(%error, "cannot remember the address book");
         }
@@ -334,6 +360,7 @@ impl AdminHandler for Admin {
                     detail: "the node does not say which folder it has".into(),
                 });
             }
+            (id, _) if self.gone.lock().contains(&id) => return Err(AdminError::Decommissioned),
             (id, _) if id != NodeId::default() => {
                 if addresses.iter().any(|n| n.address == request.node.address && n.node > id) {
                     return Err(AdminError::Superseded);
@@ -386,6 +413,27 @@ impl AdminHandler for Admin {
     async fn drain(&self) -> Result<u64, AdminError> {
         self.running()?.drain().await
     }
+
+    async fn decommission(&self, node: Option<NodeId>) -> Result<Departure, AdminError> {
+        let node = node.unwrap_or_else(|| self.me().node);
+        let is_known = self.peers.addresses().iter().any(|known| known.node == node);
+        if !is_known && !self.gone.lock().contains(&node) {
+            return Err(AdminError::Failed { detail: format!("there is no node {node}") });
+        }
+        let departure = self.running()?.decommission(node).await?;
+        if departure.is_out && node == self.me().node {
+            self.departed.cancel();
+        } else if departure.is_out {
+            // While others still talk to it, it can be told; once they do not, it would hear nothing more.
+            if let Some(Peer::Remote(client)) = self.peers.peer(node)
+                && let Err(error) = client.decommission(Some(node)).await
+            {
+                tracing::debug!(%node, %error, "the node that has left was not told");
+            }
+            self.forget(BTreeSet::from([node]));
+        }
+        Ok(departure)
+    }
 }
 
 #[cfg(test)]
@@ -416,6 +464,10 @@ mod tests {
 
         async fn admit(&self, _: &NodeAddress) -> Result<NodeId, AdminError> {
             Ok(NodeId::new(9))
+        }
+
+        async fn decommission(&self, node: NodeId) -> Result<Departure, AdminError> {
+            Ok(Departure { node, replicas_left: 0, is_out: true })
         }
 
         async fn drain(&self) -> Result<u64, AdminError> {

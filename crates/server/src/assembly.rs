@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration as StdDuration, Instant};
 
 use async_trait::async_trait;
-use meridian_member::{Member as Store, MemberConfig};
+use meridian_member::{Decommissioned, Member as Store, MemberConfig};
 use meridian_node::NodeClock;
 use meridian_pgwire_server::PgServer;
-use meridian_rpc::admin::{AdminError, BootstrapRequest, NodeAddress, NodeStatus, TransactionStatus};
+use meridian_rpc::admin::{
+    AdminError, BootstrapRequest, Departure, NodeAddress, NodeStatus, TransactionStatus,
+};
 use meridian_rpc::peer::Transport;
 use meridian_shard::LockStatus;
 use meridian_types::NodeId;
@@ -19,6 +21,12 @@ use crate::admin::{Admin, Membership, Running};
 use crate::identity::Folder;
 use crate::nodes::PeerNodes;
 use crate::peers::Peers;
+
+/// How often a node looks which others have been decommissioned.
+const DEPARTURES_EVERY: StdDuration = StdDuration::from_secs(3);
+
+/// A node that is asked to empty another one answers after so long, and after a move at the least.
+const DEPARTURE_ROUND: StdDuration = StdDuration::from_secs(5);
 
 /// What a member is put together from.
 pub(crate) struct Parts {
@@ -95,10 +103,28 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
     };
     admin.set_running(Arc::new(running));
     let first = folder.plan()?.map(|plan| plan.nodes.iter().map(|n| n.node).collect());
-    let sessions = store.serve(first, &shutdown).await;
+    let sessions = store.serve(first, &shutdown).await?;
+    // Ends with the shutdown.
+    let looking = look_for_departures(store.clone(), admin.clone(), shutdown.clone());
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(looking));
     ready.store(true, Ordering::Release);
     let serving = tokio::spawn(pg.serve(sessions, shutdown));
     Ok(Member { store, _admin: admin, serving })
+}
+
+/// Learns which nodes have been decommissioned. Where this is one of them, it ends.
+async fn look_for_departures(store: Arc<Store>, admin: Arc<Admin>, shutdown: CancellationToken) {
+    loop {
+        match store.gone().await {
+            Ok(gone) if gone.contains(&admin.me().node) => admin.departed.cancel(),
+            Ok(gone) => admin.forget(gone),
+            Err(error) => tracing::debug!(%error, "the records of nodes could not be read"),
+        }
+        if tokio::time::timeout(DEPARTURES_EVERY, admin.departed.cancelled()).await.is_ok() {
+            tracing::error!("{Decommissioned}");
+            return shutdown.cancel();
+        }
+    }
 }
 
 /// The running part of the answers to operators.
@@ -146,6 +172,18 @@ impl Running for RunningMember {
 
     async fn drain(&self) -> Result<u64, AdminError> {
         Ok(self.store.drain().await)
+    }
+
+    async fn decommission(&self, node: NodeId) -> Result<Departure, AdminError> {
+        let until = Instant::now() + DEPARTURE_ROUND;
+        loop {
+            let left = self.store.decommission(node).await;
+            let left = left.map_err(|e| AdminError::Failed { detail: e.to_string() })?;
+            let replicas_left = left.unwrap_or_default() as u64;
+            if left.is_none() || Instant::now() >= until {
+                return Ok(Departure { node, replicas_left, is_out: left.is_none() });
+            }
+        }
     }
 
     fn create(&self, request: &BootstrapRequest) -> Result<(), AdminError> {

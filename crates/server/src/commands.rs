@@ -10,6 +10,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use meridian_rpc::AdminClient;
 use meridian_rpc::admin::AdminError;
+use meridian_types::NodeId;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -25,6 +26,9 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Draining hands over one shard after the other.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// To move one replica may take as long as its data takes to be copied.
+const DEPARTURE_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// The node that a command is for.
 #[derive(Clone, Debug)]
@@ -126,6 +130,27 @@ pub async fn node_drain(target: &Target) -> Result<(), ServerError> {
         left => {
             let detail = format!("{left} shards are led here still; no other replica of theirs is ready");
             Err(AdminError::Failed { detail }.into())
+        }
+    }
+}
+
+/// `meridian node decommission`: moves every replica away from a node, the one at the host or another, which may be dead;
+/// then it is no member any more, and its process ends.
+///
+/// # Errors
+/// The host does not answer; no other node can take a replica.
+pub async fn node_decommission(target: &Target, node: Option<u32>) -> Result<(), ServerError> {
+    let client = target.client(DEPARTURE_TIMEOUT)?;
+    let mut told = None;
+    loop {
+        let departure = client.decommission(node.map(NodeId::new)).await?;
+        if departure.is_out {
+            println!("decommissioned: node {} is no member any more", departure.node);
+            return Ok(());
+        }
+        if told != Some(departure.replicas_left) {
+            println!("node {}: {} replicas are to be moved still", departure.node, departure.replicas_left);
+            told = Some(departure.replicas_left);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use meridian_member::Decommissioned;
 use meridian_storage::StorageError;
 
 /// An error that ends the process.
@@ -68,6 +69,9 @@ pub enum ServerError {
         /// Who says so.
         peer: String,
     },
+    /// The folder's node has left the cluster for good.
+    #[error(transparent)]
+    Decommissioned(#[from] Decommissioned),
     /// The folder does not know (any more) what its node has promised.
     #[error(
         "data folder {}: {detail}; a node that does not know what it has promised must not vote as the node that it was: \

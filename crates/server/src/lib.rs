@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use commands::{Target, init, node_drain, node_list, status, time_master};
+pub use commands::{Target, init, node_decommission, node_drain, node_list, status, time_master};
 pub use demo::demo;
 pub use error::ServerError;
 pub use latency::Latency;

@@ -82,6 +82,11 @@ impl Peers {
         }
     }
 
+    /// Takes a node out of the book.
+    pub(crate) fn remove(&self, node: NodeId) {
+        self.nodes.write().remove(&node);
+    }
+
     /// The address book.
     pub(crate) fn addresses(&self) -> Vec<NodeAddress> {
         self.nodes.read().values().map(|(address, _)| address.clone()).collect()

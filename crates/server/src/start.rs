@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use meridian_member::Decommissioned;
 use meridian_node::{KernelClock, NodeClock, Oscillator, TimeMaster};
 use meridian_pgwire_server::{PgSecurity, PgServer, PgServerOptions};
 use meridian_rpc::admin::{AdminError, AdminHandler, JoinRequest, NodeAddress};
@@ -238,6 +239,7 @@ async fn join(
                     let mine = identity.map_or(0, |i| i.cluster.get());
                     return Err(ServerError::ForeignFolder { mine, peer: address });
                 }
+                Err(AdminError::Decommissioned) => return Err(Decommissioned.into()),
                 Err(AdminError::Superseded) => {
                     let node = me.node.get();
                     return Err(ServerError::Superseded { node, peer: address });

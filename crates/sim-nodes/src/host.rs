@@ -138,7 +138,7 @@ impl Host {
         let serving = member.clone();
         runtime.spawn(async move {
             let shutdown = CancellationToken::new();
-            let sessions = serving.serve(Some(first), &shutdown).await;
+            let sessions = serving.serve(Some(first), &shutdown).await.expect("nobody decommissions it");
             let served = service.set(PgService::new(sessions, shutdown.clone()));
             assert!(served.is_ok(), "SQL is served once");
             // Nobody shuts a node down here: it crashes.

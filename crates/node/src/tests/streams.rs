@@ -10,7 +10,7 @@ use meridian_rpc::{
     GrpcConfig, GrpcTransport, LatencyTable, NodeServices, PeerEndpoint, Security, ShardClient, serve_node,
 };
 use meridian_shard::{LockStatus, ReadMode, ReadOp, ReadResult, Request, Response, ShardDescriptor, TxnRef};
-use meridian_types::{ClusterId, Duration, Span, Timestamp, TxnId};
+use meridian_types::{ClusterId, Duration, NodeId, Span, Timestamp, TxnId};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -51,6 +51,9 @@ impl AdminHandler for NoAdmin {
         nobody()
     }
     async fn drain(&self) -> Result<u64, AdminError> {
+        nobody()
+    }
+    async fn decommission(&self, _: Option<NodeId>) -> Result<Departure, AdminError> {
         nobody()
     }
 }
