@@ -149,6 +149,7 @@ impl Replica {
         if lease.is_some() {
             core.await_leader(now);
         }
+        core.heard(now);
         let chosen = core.log.chosen();
         core.send_durable(from, Message::Accepted { ballot, slots, chosen, lease }, out);
     }

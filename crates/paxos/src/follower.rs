@@ -1,4 +1,5 @@
-//! A follower waits for its leader, and canvasses when there is none.
+//! A follower waits for its leader, and canvasses when there is none. One that may not lead asks for the log instead when
+//! it has heard nothing for a lease: it may have been removed without having heard of it, and then nobody talks to it.
 
 use std::collections::BTreeSet;
 
@@ -25,11 +26,17 @@ impl Follower {
     }
 
     pub(crate) fn tick(&mut self, core: &mut Core, now: Now, out: &mut Outputs) {
-        if core.is_voter() && now.mono >= core.election_at {
+        if now.mono < core.election_at {
+            return;
+        }
+        if core.is_voter() {
             match core.must_wait(now) {
                 Some(wait) => core.election_at = now.mono + wait,
                 None => self.start_canvass(core, now, out),
             }
+        } else {
+            core.ask_anybody(out);
+            core.await_leader(now);
         }
     }
 
@@ -71,6 +78,26 @@ impl Follower {
 }
 
 impl Core {
+    /// Asks a voting member for the log; at random, since some may be gone.
+    fn ask_anybody(&mut self, out: &mut Outputs) {
+        let me = self.node();
+        let others = self.membership.voting().filter(|n| *n != me).count() as u64;
+        if others == 0 {
+            return;
+        }
+        let chosen = self.rng.below(others) as usize;
+        if let Some(peer) = self.membership.voting().filter(|n| *n != me).nth(chosen) {
+            self.send(peer, Message::CatchUp { from_slot: self.log.chosen().next() }, out);
+        }
+    }
+
+    /// A sign that others know this replica: one that may not lead has nothing to ask for a while.
+    pub(crate) fn heard(&mut self, now: Now) {
+        if !self.is_voter() {
+            self.await_leader(now);
+        }
+    }
+
     /// How long this replica must not ask for votes: it could not vote for itself.
     pub(crate) fn must_wait(&mut self, now: Now) -> Option<Duration> {
         let jitter = self.jitter();

@@ -129,6 +129,7 @@ impl Core {
         {
             catch_up.retry_at = now.mono;
         }
+        self.heard(now);
         self.want(from, chosen, now, out);
     }
 

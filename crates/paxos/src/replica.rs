@@ -202,7 +202,7 @@ impl Replica {
         }
         let catch_up = self.core.catch_up.as_ref().and_then(|c| c.retry_at());
         let role = match &self.role {
-            Role::Follower(_) => self.core.is_voter().then_some(self.core.election_at),
+            Role::Follower(_) => Some(self.core.election_at),
             Role::Candidate(candidate) => Some(candidate.next_wake()),
             Role::Leader(leader) => Some(leader.next_wake()),
             Role::Failed => return None,

@@ -60,6 +60,7 @@ mod timestamp;
 pub use codec::CodecError;
 pub use config::Config;
 pub use driver::*;
+pub use membership::Stranger;
 pub use meridian_paxos::Now;
 pub use message::*;
 #[cfg(feature = "planted-bugs")]

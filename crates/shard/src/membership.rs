@@ -16,6 +16,22 @@ use crate::leader::{Changing, InFlight};
 use crate::replica::{Replica, Step};
 use crate::{RequestId, Response, ShardError};
 
+/// How a replica hears that it is no member any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stranger {
+    /// It is given the log from here on, as with [`paxos::Message::CatchUp`], and finds its removal there. What came
+    /// before the removal is its own still: above all splits, since it is a member of the other half.
+    Taught {
+        /// What it has not got.
+        from_slot: Slot,
+    },
+    /// The log here does not reach back so far: it is told the generation of a descriptor without it.
+    Told {
+        /// That one.
+        generation: u64,
+    },
+}
+
 impl Replica {
     pub(crate) fn change_replica(
         &mut self,
@@ -70,9 +86,35 @@ impl Replica {
         }
     }
 
-    /// True when this node is no member any more, by what is applied here.
+    /// What to do with a message of a replica that does not know that it was removed; `None` for any other message.
+    pub fn stranger(&self, from: NodeId, message: &paxos::Message) -> Option<Stranger> {
+        let from_slot = match message {
+            paxos::Message::Prepare { from_slot, .. } | paxos::Message::CatchUp { from_slot } => *from_slot,
+            paxos::Message::Promise { .. }
+            | paxos::Message::Refuse { .. }
+            | paxos::Message::Accept { .. }
+            | paxos::Message::Accepted { .. }
+            | paxos::Message::Learn { .. }
+            | paxos::Message::NeedSnapshot { .. }
+            | paxos::Message::HandOver { .. }
+            | paxos::Message::ReleaseVote { .. } => return None,
+        };
+        let descriptor = &self.state.descriptor;
+        if descriptor.replicas.iter().any(|(node, _)| *node == from) {
+            return None;
+        }
+        if self.paxos.truncated() < from_slot {
+            Some(Stranger::Taught { from_slot })
+        } else {
+            Some(Stranger::Told { generation: descriptor.generation })
+        }
+    }
+
+    /// True when this node is no member, by what is applied here and by what is known as chosen: whoever left and came
+    /// back counts in quorums again, and must not be dropped as it applies its leaving.
     pub fn is_removed(&self) -> bool {
         let me = self.config.paxos.node;
-        self.state.descriptor.replicas.iter().all(|(node, _)| *node != me)
+        let was_member = self.state.descriptor.replicas.iter().any(|(node, _)| *node == me);
+        !was_member && self.paxos.membership().kind(me).is_none()
     }
 }

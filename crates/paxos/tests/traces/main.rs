@@ -72,6 +72,7 @@ traces!(
     pipelining,
     recovery_with_holes,
     rejoin_without_deposing,
+    removed_read_only,
     restart_abstention,
     single_voter,
     snapshot,
