@@ -7,6 +7,7 @@
 //! |---|---|---|---|
 //! | Log | `group 01` | [`hard_state`]: promised ballot, lease vote, membership | synced |
 //! | Log | `group 02` | [`log_truncated`]: the slot below which the log is gone | synced |
+//! | Log | `group 03` | [`log_removed`]: the generation of the descriptor by which the node left the group | synced |
 //! | Log | `group 10 slot` | [`log_entry`]: an accepted entry | synced |
 //! | State | `group 01` | [`applied`]: the slot whose effects are in State, Staged and Data | with those effects |
 //! | State | `group 02` | [`descriptor`]: the shard's descriptor | when applied |
@@ -37,6 +38,7 @@ use crate::{KeyError, KeyReader, TableId};
 
 const LOG_HARD_STATE: u8 = 0x01;
 const LOG_TRUNCATED: u8 = 0x02;
+const LOG_REMOVED: u8 = 0x03;
 const LOG_ENTRY: u8 = 0x10;
 
 const STATE_APPLIED: u8 = 0x01;
@@ -125,6 +127,11 @@ pub fn hard_state(group: GroupId) -> Bytes {
 /// Log: the slot up to which the log is gone.
 pub fn log_truncated(group: GroupId) -> Bytes {
     group_kind(group, LOG_TRUNCATED, 0).into()
+}
+
+/// Log: the generation of the descriptor by which this node left the group.
+pub fn log_removed(group: GroupId) -> Bytes {
+    group_kind(group, LOG_REMOVED, 0).into()
 }
 
 /// Log: an accepted entry.
@@ -359,6 +366,7 @@ mod tests {
         let cases: Vec<(Bytes, Vec<u8>)> = vec![
             (hard_state(GROUP), b"\x01".to_vec()),
             (log_truncated(GROUP), b"\x02".to_vec()),
+            (log_removed(GROUP), b"\x03".to_vec()),
             (log_entry(GROUP, Slot::new(9)), b"\x10\0\0\0\0\0\0\0\x09".to_vec()),
             (applied(GROUP), b"\x01".to_vec()),
             (descriptor(GROUP), b"\x02".to_vec()),

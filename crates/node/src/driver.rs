@@ -52,7 +52,8 @@ pub(crate) struct Effects {
     snapshot_to: SmallVec<[NodeId; 1]>,
     close: SmallVec<[(NodeId, Timestamp); 1]>,
     campaign: SmallVec<[Arc<Cell>; 0]>,
-    removed: bool,
+    /// The generation of the descriptor without this node.
+    removed: Option<u64>,
 }
 
 /// How a request began.
@@ -263,13 +264,17 @@ impl Inner {
         if let Err(error) = written {
             return self.data_failed(&error);
         }
-        if core.phase == Phase::Stopped {
+        if self.is_stopped() {
             return;
         }
-        core.applied = job.slot;
+        // Also where the parent was removed meanwhile: the children have other members, who may need them.
         for child in job.create {
             effects.campaign.extend(self.create_replica(&child));
         }
+        if core.phase == Phase::Stopped {
+            return self.unlock_and_finish(&cell, core, effects);
+        }
+        core.applied = job.slot;
         if core.phase == Phase::Installing {
             return self.unlock_and_finish(&cell, core, effects);
         }
@@ -301,7 +306,9 @@ impl Inner {
             }
         }
         effects.recovery.extend(out.recovery.drain(..));
-        effects.removed |= std::mem::take(&mut out.removed);
+        if std::mem::take(&mut out.removed) {
+            effects.removed = Some(replica.descriptor().generation);
+        }
         effects.snapshot_to.extend(out.snapshot_to.drain(..));
         if !out.close_requests.is_empty() {
             let leader = replica.leader_hint().filter(|leader| *leader != self.node);
@@ -337,8 +344,8 @@ impl Inner {
         for (leader, at) in effects.close {
             self.ask_to_close(leader, cell.group, at);
         }
-        if effects.removed {
-            self.remove_replica(cell);
+        if let Some(generation) = effects.removed {
+            self.remove_replica(cell, generation);
         }
         for child in effects.campaign {
             self.step(&child, Input::Campaign);

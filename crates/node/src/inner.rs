@@ -10,7 +10,7 @@ use meridian_rpc::admin::NodeAddress;
 use meridian_rpc::peer::Transport;
 use meridian_shard::{Config, CreateReplica, Input, Recovery, Replica, RequestId, Response};
 use meridian_storage::{Durability, Engine, StorageError, WriteBatch};
-use meridian_types::{GroupId, NodeId};
+use meridian_types::{GroupId, NodeId, Span};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) applier: Inbox<ApplyJob>,
     pub(crate) timer: Timer,
     pub(crate) snapshots: Snapshots,
+    /// What replicas that were removed had, until it is erased.
+    pub(crate) erasing: Mutex<BTreeMap<GroupId, Span>>,
     pub(crate) resting: Resting,
     pub(crate) counters: Counters,
     pub(crate) room: Room,
@@ -113,6 +115,7 @@ impl Inner {
             applier: Inbox::new(driving),
             timer: Timer::new(driving),
             snapshots: Snapshots::default(),
+            erasing: Mutex::default(),
             resting: Resting::new(config.seed << 20),
             counters: Counters::default(),
             room: Room::default(),
@@ -225,6 +228,15 @@ impl Inner {
             }
         };
         self.insert(&cell);
+        let removed = {
+            let core = cell.core.lock();
+            core.replica.is_removed().then(|| core.replica.descriptor().generation)
+        };
+        // A replica that catches up goes through what its group did after its removal, too.
+        if let Some(generation) = removed {
+            self.remove_replica(&cell, generation);
+            return None;
+        }
         create.campaign.then_some(cell)
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `keys::local::hard_state` | ballot promised, lease vote, commit |
 //! | `keys::local::log_truncated` | slot |
+//! | `keys::local::log_removed` | generation of a descriptor |
 //! | `keys::local::log_entry` | ballot, kind, content |
 //!
 //! A record is `crc32c(key, body)` in four bytes, then the body, whose first byte is [`FORMAT`]. The checksum covers the
@@ -146,6 +147,11 @@ impl Body {
         self.0.is_empty().then_some(slot)
     }
 
+    fn generation(mut self) -> Option<u64> {
+        let generation = self.u64()?;
+        self.0.is_empty().then_some(generation)
+    }
+
     fn entry(mut self, slot: Slot) -> Option<LogEntry> {
         let ballot = self.ballot()?;
         let command = match self.u8()? {
@@ -185,14 +191,22 @@ fn read<T>(
 }
 
 /// Forgets the entries of a group whose replica goes. The promise and the vote stay: should the node become a member
-/// again, they bind it as before. What was known as chosen goes with the entries.
-pub(crate) fn forget(engine: &dyn Engine, group: GroupId) -> Result<(), StorageError> {
+/// again, they bind it as before. What was known as chosen goes with the entries. The generation is that of a descriptor
+/// without the node: what was accepted up to there is forgotten, so nothing older may begin here again.
+pub(crate) fn forget(engine: &dyn Engine, group: GroupId, generation: u64) -> Result<(), StorageError> {
     let hard = read(engine, &local::hard_state(group), Body::hard)?.unwrap_or_default();
+    let generation = generation.max(removed_at(engine, group)?);
     let mut batch = WriteBatch::new();
     batch.delete_span(Family::Log, local::log_entries(group, Slot::ZERO, None));
     batch.delete(Family::Log, local::log_truncated(group));
     push(&mut batch, group, vec![Persist::HardState(HardState { commit: Slot::ZERO, ..hard })]);
+    put(&mut batch, local::log_removed(group), |b| b.put_u64_le(generation));
     engine.write(batch, Durability::Synced)
+}
+
+/// The generation by which this node left a group; zero where it never did.
+pub(crate) fn removed_at(engine: &dyn Engine, group: GroupId) -> Result<u64, StorageError> {
+    Ok(read(engine, &local::log_removed(group), Body::generation)?.unwrap_or_default())
 }
 
 /// The slot after which the log of a group begins.
@@ -281,6 +295,26 @@ mod tests {
         let loaded = load(&engine, GROUP).unwrap();
         assert_eq!(loaded.truncated, Slot::new(3));
         assert_eq!(loaded.entries, [entry(4, Command::Noop), replaced]);
+    }
+
+    #[test]
+    fn forgetting_keeps_the_promise_and_by_which_generation_the_node_left() {
+        let engine = MemoryEngine::new();
+        let vote = Some((ballot(9), Timestamp::from_nanos(55)));
+        let hard = HardState { promised: ballot(9), vote, commit: Slot::new(2) };
+        let entries = vec![entry(1, Command::Noop), entry(2, Command::Noop)];
+        write(
+            &engine,
+            vec![Persist::Entries(entries), Persist::HardState(hard), Persist::Truncate(Slot::new(1))],
+        );
+        assert_eq!(removed_at(&engine, GROUP).unwrap(), 0);
+        forget(&engine, GROUP, 5).unwrap();
+        let hard = HardState { promised: ballot(9), vote, commit: Slot::ZERO };
+        let expected = LogState { hard, truncated: Slot::ZERO, entries: vec![] };
+        assert_eq!(load(&engine, GROUP).unwrap(), expected);
+        assert_eq!(removed_at(&engine, GROUP).unwrap(), 5);
+        forget(&engine, GROUP, 4).unwrap();
+        assert_eq!(removed_at(&engine, GROUP).unwrap(), 5, "an erasure that is made up for does not go back");
     }
 
     /// Persisted formats are frozen.

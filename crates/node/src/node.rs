@@ -110,12 +110,12 @@ impl Node {
         snapshot_rows::recover(&*inner.data)?;
         for group in groups(&*inner.data)? {
             let cell = inner.load(group)?.expect("a group with a descriptor has a state");
-            let (is_removed, span) = {
+            let (is_removed, descriptor) = {
                 let core = cell.core.lock();
-                (core.replica.is_removed(), core.replica.descriptor().span.clone())
+                (core.replica.is_removed(), core.replica.descriptor().clone())
             };
             if is_removed {
-                removal::erase(&inner, group, &span)?;
+                removal::erase(&inner, group, &descriptor.span, descriptor.generation)?;
             } else {
                 inner.insert(&cell);
             }

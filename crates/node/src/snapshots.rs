@@ -26,6 +26,7 @@
 //! except for those of which the sender has none. Those have a quorum without the receiver: the sender left them by
 //! a change of members, and the receiver, which is behind the split, never took part in them. For that reason its
 //! copies may come from a sender that leads nothing, too: there is no promise or accept that they could forget (I-3).
+//! A node that took part once, was removed and has forgotten what it accepted takes no snapshot from before (`removal`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -159,8 +160,8 @@ impl Inner {
         }
     }
 
-    /// Tells a peer that it talks to a replica that is not here. Its leader will offer a snapshot, unless a split that
-    /// has not been applied yet creates the replica first.
+    /// Tells a peer that it talks to a replica that is not here. It will offer a snapshot, unless a split that has not
+    /// been applied yet creates the replica first.
     pub(crate) fn report_unknown(&self, to: NodeId, group: GroupId) {
         let now = self.clock.mono().as_nanos();
         let mut reported = self.snapshots.reported.lock();
@@ -177,11 +178,12 @@ impl Inner {
 
     pub(crate) fn on_unknown_group(self: &Arc<Self>, from: NodeId, group: GroupId) {
         let Some(cell) = self.cell(group) else { return };
+        // Whether this node leads does not matter: where the group never lived on the other node, it may be what the
+        // quorum lacks to have a leader; where it did, the descriptor has to be newer than the removal.
         let core = cell.core.lock();
         let is_member = core.replica.descriptor().replicas.iter().any(|(node, _)| *node == from);
-        let is_leading = core.is_leading;
         drop(core);
-        if is_member && is_leading {
+        if is_member {
             self.start_snapshot(group, from);
         }
     }
@@ -342,7 +344,7 @@ impl Inner {
                 let span = &part.descriptor.span;
                 had.contains_span(span) && !span.overlaps(&main.descriptor.span) && self.covers_log(part)
             };
-            if !heirs.iter().all(|part| is_inside(part) && self.is_free(part, group)) {
+            if !heirs.iter().all(|part| is_inside(part) && self.is_free(part, group) && self.may_come(part)) {
                 return self.reply(from, id, SnapshotVerdict::Refused);
             }
         }
@@ -365,7 +367,7 @@ impl Inner {
         }
     }
 
-    fn wants(&self, main: &SnapshotPart) -> bool {
+    fn wants(self: &Arc<Self>, main: &SnapshotPart) -> bool {
         let group = main.descriptor.group;
         let is_installing = self.snapshots.installing.lock().contains(&group);
         let is_behind = |core: &Core| core.replica.status(self.clock.now()).committed < main.applied;
@@ -373,7 +375,21 @@ impl Inner {
             && !self.is_disk_failed()
             && self.covers_log(main)
             && self.is_free(main, group)
-            && self.cell(group).is_none_or(|cell| is_behind(&cell.core.lock()))
+            && match self.cell(group) {
+                Some(cell) => is_behind(&cell.core.lock()),
+                None => self.may_come(main),
+            }
+    }
+
+    /// False for what must not begin here: see `removal`.
+    fn may_come(self: &Arc<Self>, part: &SnapshotPart) -> bool {
+        match self.may_begin(&part.descriptor) {
+            Ok(may_begin) => may_begin,
+            Err(error) => {
+                self.disk_failed(&error);
+                false
+            }
+        }
     }
 
     /// True when this node is a member, and no replica here but `group`'s has any of the span.
@@ -453,6 +469,10 @@ impl Inner {
             erase.push((group, span));
             // Big batches on their way are older than the snapshot and must not come after it.
             self.until(|| cell.core.lock().applies_queued == 0).await;
+        } else if snapshot.had.is_some() || !self.may_begin(&snapshot.main.descriptor)? {
+            // The replica that was to be brought forward is gone, or another one has come and gone since the offer.
+            snapshot_rows::discard(&*self.data, group)?;
+            return Ok(false);
         }
         if self.is_stopped() {
             return Ok(false);

@@ -9,7 +9,7 @@ use meridian_paxos::MemberKind;
 use meridian_rpc::{CallError, ShardClient};
 use meridian_shard::{ReadMode, Request, Response, ShardDescriptor, ShardError};
 use meridian_storage::{Family, MemoryEngine, Reader};
-use meridian_types::{Key, NodeId};
+use meridian_types::{GroupId, Key, NodeId};
 
 use super::cluster::*;
 use crate::NodeOptions;
@@ -96,6 +96,73 @@ fn a_replica_that_was_away_while_it_was_removed_is_told_and_cleans_up() {
     change(&cluster, 2, Some(MemberKind::ReadOnly));
     assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text("2"));
     assert_eq!(voters(&change(&cluster, 2, Some(MemberKind::Voter))).len(), 4);
+}
+
+/// Nobody talks to it any more, and it may not ask for votes.
+#[test]
+fn a_read_only_replica_that_was_away_while_it_was_removed_asks_and_cleans_up() {
+    let mut cluster = on_three_of(4);
+    let ts = cluster.commit(0, GROUP, &[write("k", "1")]);
+    change(&cluster, 3, Some(MemberKind::ReadOnly));
+    assert_eq!(cluster.read_at(3, GROUP, ts, "k"), text("1"));
+    cluster.stop(3);
+    change(&cluster, 3, None);
+    cluster.start(3);
+    eventually("it is told", || (cluster.node(3).counters().replicas_removed.get() == 1).then_some(()));
+    assert!(cluster.node(3).replica_status(GROUP).is_none());
+    assert!(holds_nothing(&cluster.engines[3].data));
+}
+
+fn split(cluster: &Cluster, at: &str, new_group: GroupId) {
+    eventually("the shard splits", || {
+        let leader = cluster.leader(GROUP);
+        let request = Request::Split { at: key(at), new_group };
+        match block_on(cluster.node(leader).call(node_id(leader), GROUP, request)) {
+            Ok(Response::Split { .. }) => Some(()),
+            Err(CallError::Shard(ShardError::Overloaded | ShardError::NotLeader { .. })) => None,
+            other => panic!("the split was answered by {other:?}"),
+        }
+    });
+}
+
+/// Of five members of the right half, two have not applied the split when they are removed from the left one.
+#[test]
+fn whoever_is_removed_behind_a_split_keeps_the_other_half() {
+    const RIGHT: GroupId = GroupId::new(2);
+    const LATER: GroupId = GroupId::new(3);
+    for log_retain in [NodeOptions::default().log_retain, 0] {
+        let mut cluster = Cluster::empty(5, NodeOptions { log_retain, ..NodeOptions::default() });
+        cluster.bootstrap(&[0, 1, 2], GROUP);
+        let ts = cluster.commit(0, GROUP, &[write("a", "1"), write("z", "1")]);
+        for away in [1, 2] {
+            change(&cluster, away + 2, Some(MemberKind::ReadOnly));
+            change(&cluster, away + 2, Some(MemberKind::Voter));
+        }
+        [1, 2].iter().for_each(|i| cluster.await_caught_up(*i, GROUP));
+        [1, 2].iter().for_each(|i| cluster.stop(*i));
+        split(&cluster, "m", RIGHT);
+        change(&cluster, 1, None);
+        change(&cluster, 2, None);
+        split(&cluster, "f", LATER);
+        cluster.commit(0, GROUP, &[write("a", "2")]);
+        if log_retain == 0 {
+            (0..5).filter(|i| cluster.nodes[*i].is_some()).for_each(|i| cluster.node(i).truncate_logs());
+        }
+        // The right half has one member left, which can't lead without those that were removed from the left one.
+        cluster.stop(3);
+        cluster.stop(4);
+        cluster.start(1);
+        cluster.start(2);
+        for i in [1, 2] {
+            let gone = || cluster.node(i).replica_status(GROUP).is_none().then_some(());
+            eventually("it goes from the left half", gone);
+            eventually("it has the right half", || cluster.node(i).replica_status(RIGHT).map(|_| ()));
+            assert_eq!(cluster.read_at(i, RIGHT, ts, "z"), text("1"), "{log_retain} slots are retained");
+            assert!(cluster.node(i).replica_status(LATER).is_none(), "it was no member by then");
+        }
+        let ts = cluster.commit(0, RIGHT, &[write("z", "2")]);
+        assert_eq!(cluster.read_at(1, RIGHT, ts, "z"), text("2"));
+    }
 }
 
 #[test]
