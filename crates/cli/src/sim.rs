@@ -96,7 +96,7 @@ fn summary(seed: u64, report: &Report) -> String {
     let s = &report.stats;
     format!(
         "seed {seed}: ok, {:.3} virtual s, {} steps, trace {:016x}; {} commits ({} distributed), {} aborts, {} reads; \
-         {} leaders, {} crashes, {} splits, {} snapshots{}",
+         {} leaders, {} crashes, {} splits, {} snapshots, {} members in, {} out, {} versions swept{}",
         s.time.as_nanos() as f64 / 1e9,
         s.events,
         s.digest,
@@ -108,6 +108,9 @@ fn summary(seed: u64, report: &Report) -> String {
         s.crashes,
         s.splits,
         s.snapshots,
+        s.members_added,
+        s.members_removed,
+        s.swept,
         if s.clocks_are_void { "; clocks were void" } else { "" }
     )
 }

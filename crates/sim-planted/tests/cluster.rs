@@ -2,13 +2,19 @@
 //! checker that it is for.
 
 use meridian_shard::Planted as Shard;
-use meridian_sim::cluster::{Broken, DriverBug, Load, Options, Planted, Violation, run};
+use meridian_sim::cluster::{Broken, DriverBug, Fault, Faults, Load, Options, Planted, Violation, run};
 use meridian_truetime::Planted as Clock;
 use meridian_types::Duration;
 
-/// Runs seeds until one fails.
+/// Bugs that concern neither members nor garbage are hunted without these: seeds were counted before there were any.
 fn hunt(bug: Planted, load: Option<Load>, seeds: u64) -> Box<Violation> {
-    let options = Options { load, planted: Some(bug), ..Options::default() };
+    let faults = Faults::all().without(Fault::Members).without(Fault::Collect);
+    hunt_under(faults, bug, load, seeds)
+}
+
+/// Runs seeds until one fails.
+fn hunt_under(faults: Faults, bug: Planted, load: Option<Load>, seeds: u64) -> Box<Violation> {
+    let options = Options { faults, load, planted: Some(bug), ..Options::default() };
     let found = (0..seeds).find_map(|seed| run(seed, &options).err());
     let found = found.unwrap_or_else(|| panic!("{bug:?} was not found in {seeds} seeds"));
     println!("{bug:?}: {found}");
@@ -119,4 +125,46 @@ fn a_snapshot_over_old_rows_is_found_within_100_seeds() {
 fn a_closed_timestamp_without_its_slot_is_found_within_20_seeds() {
     let found = hunt(Planted::Driver(DriverBug::CloseWithoutSlot), None, 20);
     assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_sweep_above_the_horizon_is_found_within_20_seeds() {
+    let found = hunt_under(Faults::all(), Planted::Driver(DriverBug::SweepTooMuch), None, 20);
+    assert!(is_anomaly(&found) || breaks_replicas(&found), "{found}");
+}
+
+#[test]
+fn a_read_that_the_horizon_has_passed_is_found_within_20_seeds() {
+    let busy = Load { clients: 12, keys: 9, pause: Duration::from_millis(4) };
+    let collect = Faults::NONE.with(Fault::Collect);
+    let found = hunt_under(collect, Planted::Driver(DriverBug::ReadPassedByHorizon), Some(busy), 20);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+/// Members and splits above all, and runs that are short of anything else.
+fn moving(bug: DriverBug, seeds: u64) -> Box<Violation> {
+    let faults = [
+        Fault::Members,
+        Fault::Split,
+        Fault::Crash,
+        Fault::Partition,
+        Fault::Pause,
+        Fault::Snapshot,
+        Fault::Loss,
+    ];
+    let faults = faults.into_iter().fold(Faults::NONE, Faults::with);
+    let calm = Load { clients: 3, keys: 12, pause: Duration::from_millis(20) };
+    hunt_under(faults, Planted::Driver(bug), Some(calm), seeds)
+}
+
+#[test]
+fn a_snapshot_in_a_span_that_is_being_erased_is_found_within_400_seeds() {
+    let found = moving(DriverBug::ErasesUnderSnapshot, 400);
+    assert!(breaks_replicas(&found) || is_anomaly(&found) || asserts(&found, "erasure"), "{found}");
+}
+
+#[test]
+fn a_snapshot_from_before_a_removal_is_found_within_1000_seeds() {
+    let found = moving(DriverBug::SnapshotFromBefore, 1_000);
+    assert!(breaks_replicas(&found) || is_anomaly(&found), "{found}");
 }

@@ -7,6 +7,12 @@ fn runs(seeds: std::ops::Range<u64>, options: &Options) -> Vec<Stats> {
     seeds.map(|seed| run(seed, options).unwrap_or_else(|violation| panic!("{violation}")).stats).collect()
 }
 
+/// What seeds were recorded with before members changed and garbage was collected.
+fn without_late_faults() -> Options {
+    let faults = Faults::all().without(Fault::Members).without(Fault::Collect);
+    Options { faults, ..Options::default() }
+}
+
 fn busy() -> Load {
     Load { clients: 16, keys: 6, pause: Duration::from_millis(4) }
 }
@@ -28,6 +34,12 @@ fn clusters_under_every_fault_reach_every_mechanism() {
     assert!(sum(|s| s.splits) > 20);
     assert!(sum(|s| s.snapshots) > 10);
     assert!(sum(|s| s.recoveries) > 10);
+    assert!(sum(|s| s.members_added) > 20);
+    assert!(sum(|s| s.members_promoted) > 2);
+    assert!(sum(|s| s.members_demoted) > 20);
+    assert!(sum(|s| s.members_removed) > 20);
+    assert!(sum(|s| s.replicas_removed) > 20);
+    assert!(sum(|s| s.swept) > 1_000);
     assert!(stats.iter().any(|s| s.clocks_are_void), "no clock was disturbed enough");
     assert!(stats.iter().any(|s| !s.clocks_are_void), "every clock was disturbed too much");
 }
@@ -73,15 +85,15 @@ fn the_number_of_steps_ends_the_faults() {
 /// A suspended machine holds a lease by a clock that stands still and that nobody reads.
 #[test]
 fn a_suspended_leader_is_no_second_one() {
-    runs(100_127..100_128, &Options::default());
+    runs(100_127..100_128, &without_late_faults());
 }
 
 /// A split was applied by a minority, and the log that holds it truncated: snapshots of the left half must bring the right
 /// one along, or it never has a quorum, and what was to be decided there stays undecided.
 #[test]
 fn a_snapshot_past_a_split_brings_the_right_half_along() {
-    for seed in [1_795_726_191_334, 900_002_385] {
-        let stats = runs(seed..seed + 1, &Options::default());
+    for seed in [10, 35] {
+        let stats = runs(seed..seed + 1, &without_late_faults());
         assert!(stats[0].heirs > 0, "{stats:?}");
     }
 }
@@ -89,7 +101,7 @@ fn a_snapshot_past_a_split_brings_the_right_half_along() {
 /// The run ends while an engine holds a slot that its replica has not heard of.
 #[test]
 fn replicas_are_compared_at_the_slots_that_their_engines_hold() {
-    runs(920_001_845..920_001_846, &Options::default());
+    runs(920_001_845..920_001_846, &without_late_faults());
 }
 
 /// Each kind alone, so that a replay with a list of faults means what it says.

@@ -4,7 +4,8 @@ use meridian_shard::{ClosedTimestamp, Input, Recovery, Request, Response, ShardE
 use meridian_types::{Ballot, GroupId, Key, NodeId, TxnId};
 
 use super::client::Route;
-use super::world::{Address, Cluster};
+use super::delivery::Address;
+use super::world::Cluster;
 
 /// What a node itself waits for.
 #[derive(Clone, Debug)]

@@ -166,6 +166,13 @@ pub enum Broken {
         /// The member.
         node: NodeId,
     },
+    /// A node keeps a replica of a group that it is no member of, although nothing is broken any more.
+    NotRemoved {
+        /// The group.
+        group: GroupId,
+        /// The node.
+        node: NodeId,
+    },
     /// A gateway hangs although nothing is broken any more.
     Hanging {
         /// Which.

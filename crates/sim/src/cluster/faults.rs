@@ -20,7 +20,7 @@ impl Cluster {
         NodeId::new(self.rng.below(nodes) as u32 + 1)
     }
 
-    fn any_group(&mut self) -> GroupId {
+    pub(super) fn any_group(&mut self) -> GroupId {
         let n = self.rng.below(self.shards.len() as u64) as usize;
         *self.shards.values().nth(n).expect("it is below the length")
     }
@@ -33,7 +33,7 @@ impl Cluster {
         let pause = 50 + self.rng.below(self.weather().fault_pause_ms);
         self.scheduler.after(Duration::from_millis(pause), Event::Fault);
         // How often each kind happens, relative to the others.
-        const KINDS: [(Fault, u64); 9] = [
+        const KINDS: [(Fault, u64); 11] = [
             (Fault::Pause, 3),
             (Fault::Crash, 6),
             (Fault::Partition, 2),
@@ -43,6 +43,8 @@ impl Cluster {
             (Fault::Split, 3),
             (Fault::Clocks, 3),
             (Fault::ClocksBeyond, 1),
+            (Fault::Members, 6),
+            (Fault::Collect, 4),
         ];
         let kinds: Vec<(Fault, u64)> = KINDS.into_iter().filter(|(fault, _)| self.has(*fault)).collect();
         let total: u64 = kinds.iter().map(|(_, weight)| weight).sum();
@@ -90,6 +92,8 @@ impl Cluster {
                 self.node_call(from, group, Request::TransferLeader { to: victim }, NodeCall::Ignore);
             }
             Fault::Split => self.split(victim),
+            Fault::Members => self.change_members(victim),
+            Fault::Collect => self.node_ids().for_each(|node| self.collect(node)),
             Fault::Clocks => self.disturb_within_bounds(victim),
             Fault::ClocksBeyond => self.disturb_beyond_bounds(victim),
             Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Snapshot | Fault::Vanish => {
@@ -141,6 +145,10 @@ impl Cluster {
         node.disk_busy_until = at;
         for group in (1..self.next_group).map(GroupId::new) {
             self.open(id, group);
+            let removed = self.nodes[&id].replicas.get(&group).filter(|h| h.replica.is_removed());
+            if let Some(generation) = removed.map(|h| h.replica.descriptor().generation) {
+                self.remove_replica(id, group, generation);
+            }
         }
         self.begin_polls(id);
         for group in self.nodes[&id].replicas.keys().copied().collect::<Vec<_>>() {

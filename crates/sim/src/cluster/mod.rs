@@ -19,12 +19,16 @@
 mod calls;
 mod checker;
 mod client;
+mod delivery;
 mod faults;
+mod garbage;
+mod members;
 mod monitor;
 mod network;
 mod node;
 mod options;
 mod planted;
+mod polls;
 mod snapshots;
 mod trace;
 mod verdict;
@@ -73,6 +77,18 @@ pub struct Stats {
     pub snapshots: u64,
     /// Replicas that came with a snapshot of the group from which they were split off.
     pub heirs: u64,
+    /// Members that joined, as read-only replicas.
+    pub members_added: u64,
+    /// Read-only replicas that became voters.
+    pub members_promoted: u64,
+    /// Voters that became read-only replicas.
+    pub members_demoted: u64,
+    /// Members that were removed.
+    pub members_removed: u64,
+    /// Replicas that found out that they were removed, and went.
+    pub replicas_removed: u64,
+    /// Versions below the horizon that nodes have dropped.
+    pub swept: u64,
     /// Hand-overs asked for.
     pub hand_overs: u64,
     /// Outcomes found by recovery instead of the gateway.

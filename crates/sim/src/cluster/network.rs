@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use meridian_types::{Duration, NodeId, SeededRng};
 
+use super::delivery::Address;
 use super::options::Weather;
-use super::world::Address;
 
 #[derive(Debug, Default)]
 pub(super) struct Network {

@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use meridian_paxos::{HardState, LogEntry, Persist, PersistToken};
-use meridian_shard::{Config, Now, Outputs, Recovered, Replica, RequestId};
-use meridian_storage::{CrashPoint, MemoryEngine};
-use meridian_types::{Duration, GroupId, NodeId, SeededRng, Slot, Timestamp};
+use meridian_shard::{Config, Now, Outputs, Recovered, Replica, RequestId, ShardDescriptor};
+use meridian_storage::{CrashPoint, Durability, Engine, MemoryEngine};
+use meridian_types::{Duration, GroupId, NodeId, SeededRng, Slot, Span, Timestamp};
 
-use super::options::Weather;
-use super::world::Address;
-use crate::clock::NodeClock;
+use super::delivery::Address;
+use super::options::{Clocks, Weather};
+use super::world::{DRIFT_PPM, START};
+use crate::clock::{DisciplinedNode, ErraticClock, NodeClock, Oscillator};
 
 /// One group's part of the log engine.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     hard: HardState,
     truncated: Slot,
+    /// The generation by which the node left the group last.
+    removed_at: u64,
     entries: BTreeMap<Slot, LogEntry>,
     under_way: VecDeque<(PersistToken, Vec<Persist>)>,
 }
@@ -48,6 +51,20 @@ impl Log {
         self.truncated = self.truncated.max(slot);
     }
 
+    /// Entries go; what was promised stays.
+    pub(super) fn forget(&mut self, generation: u64) {
+        self.removed_at = self.removed_at.max(generation);
+        self.hard.commit = Slot::ZERO;
+        self.truncated = Slot::ZERO;
+        self.entries.clear();
+        self.under_way.clear();
+    }
+
+    /// True when a replica that is not here yet may begin with this descriptor.
+    pub(super) fn may_begin(&self, descriptor: &ShardDescriptor) -> bool {
+        descriptor.generation > self.removed_at
+    }
+
     fn crash(&mut self, rng: &mut SeededRng) {
         let survivors = if rng.chance(1, 2) { 0 } else { rng.below(self.under_way.len() as u64 + 1) };
         for _ in 0..survivors {
@@ -67,6 +84,8 @@ pub(super) struct Origin {
 #[derive(Debug)]
 pub(super) struct Hosted {
     pub(super) replica: Replica,
+    /// Names this one among all that the node has had of the group.
+    pub(super) born: u64,
     /// A wake-up is scheduled for this moment.
     pub(super) wake_at: Option<Timestamp>,
 }
@@ -85,6 +104,9 @@ pub(super) struct Node {
     pub(super) engine: MemoryEngine,
     pub(super) logs: BTreeMap<GroupId, Log>,
     pub(super) replicas: BTreeMap<GroupId, Hosted>,
+    /// What replicas that were removed had, until it is erased.
+    pub(super) erasing: BTreeMap<GroupId, (Span, u64)>,
+    pub(super) births: u64,
     pub(super) origins: BTreeMap<RequestId, Origin>,
     pub(super) next_request: u64,
     /// When a group that is not here was reported last.
@@ -108,13 +130,15 @@ impl Node {
         fill_in(&mut recovered, log);
         let config = shard_config(group, self.id, setup, rng);
         let replica = Replica::new(config, recovered, self.now(at));
-        self.replicas.insert(group, Hosted { replica, wake_at: None });
+        self.births += 1;
+        self.replicas.insert(group, Hosted { replica, born: self.births, wake_at: None });
     }
 
     pub(super) fn crash(&mut self, rng: &mut SeededRng) {
         self.is_up = false;
         self.incarnation += 1;
         self.replicas.clear();
+        self.erasing.clear();
         self.origins.clear();
         self.reported.clear();
         if let NodeClock::Disciplined(clock) = &mut self.clock {
@@ -158,4 +182,49 @@ fn shard_config(group: GroupId, node: NodeId, setup: &Setup, rng: &mut SeededRng
         Some(super::Planted::Clock(_) | super::Planted::Driver(_)) | None => {}
     }
     shard
+}
+
+/// A node as it is at the start of a run.
+pub(super) fn new_node(
+    id: NodeId,
+    setup: &Setup,
+    descriptors: &[ShardDescriptor],
+    rng: &mut SeededRng,
+) -> Node {
+    let clock = match setup.weather.clocks {
+        Clocks::Erratic(config) => NodeClock::Erratic(ErraticClock::new(config, rng)),
+        Clocks::Disciplined => {
+            let oscillator = Oscillator::new(DRIFT_PPM, rng);
+            #[cfg(feature = "planted-bugs")]
+            let node = DisciplinedNode::new(oscillator, setup.planted.and_then(super::Planted::clock));
+            #[cfg(not(feature = "planted-bugs"))]
+            let node = DisciplinedNode::new(oscillator);
+            NodeClock::Disciplined(Box::new(node))
+        }
+    };
+    let mut node = Node {
+        id,
+        incarnation: 0,
+        is_up: true,
+        asleep_until: Timestamp::ZERO,
+        clock,
+        is_clock_disturbed: false,
+        is_misled: false,
+        engine: MemoryEngine::new(),
+        logs: BTreeMap::new(),
+        replicas: BTreeMap::new(),
+        erasing: BTreeMap::new(),
+        births: 0,
+        origins: BTreeMap::new(),
+        next_request: 0,
+        reported: BTreeMap::new(),
+        disk_busy_until: START,
+        out: Outputs::default(),
+    };
+    for descriptor in descriptors.iter().filter(|d| d.replicas.iter().any(|(member, _)| *member == id)) {
+        let batch = meridian_shard::initial_state(descriptor, Timestamp::ZERO);
+        node.engine.write(batch, Durability::Synced).expect("memory takes writes");
+        node.open(descriptor.group, setup, START, rng);
+    }
+    node
 }

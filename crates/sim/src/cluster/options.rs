@@ -39,11 +39,15 @@ pub enum Fault {
     Snapshot,
     /// Gateways vanish in the middle of a transaction.
     Vanish,
+    /// Replicas are added, promoted, demoted and removed.
+    Members,
+    /// The garbage-collection horizon rises, and old versions go.
+    Collect,
 }
 
 impl Fault {
     /// All of them, with the names that the command line knows.
-    pub const ALL: [(Fault, &'static str); 14] = [
+    pub const ALL: [(Fault, &'static str); 16] = [
         (Fault::Loss, "loss"),
         (Fault::Duplication, "duplication"),
         (Fault::Reordering, "reordering"),
@@ -58,6 +62,8 @@ impl Fault {
         (Fault::Split, "split"),
         (Fault::Snapshot, "snapshot"),
         (Fault::Vanish, "vanish"),
+        (Fault::Members, "members"),
+        (Fault::Collect, "collect"),
     ];
 }
 
@@ -230,6 +236,11 @@ impl Weather {
         let mut faults = Faults::NONE;
         for (fault, _) in Fault::ALL {
             let odds = if fault == Fault::ClocksBeyond { 1 } else { 7 };
+            // Those that came later draw nothing where they are not wanted, so that older seeds keep their runs.
+            let is_late = matches!(fault, Fault::Members | Fault::Collect);
+            if is_late && !options.faults.has(fault) {
+                continue;
+            }
             if rng.chance(odds, 10) && options.faults.has(fault) {
                 faults = faults.with(fault);
             }

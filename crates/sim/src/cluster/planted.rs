@@ -39,6 +39,14 @@ pub enum DriverBug {
     SnapshotOverOldRows,
     /// The closed timestamp that a leader tells is taken up before its slot is applied (breaks I-8).
     CloseWithoutSlot,
+    /// Nodes drop versions that reads above the horizon of their replica still see (breaks I-8).
+    SweepTooMuch,
+    /// A read is answered although the horizon has passed it since it was let in (breaks I-8).
+    ReadPassedByHorizon,
+    /// A snapshot begins a replica in a span that is still being erased.
+    ErasesUnderSnapshot,
+    /// A snapshot from before a removal begins a replica that has forgotten what it accepted (breaks I-2).
+    SnapshotFromBefore,
 }
 
 impl Cluster {

@@ -10,8 +10,9 @@ use meridian_shard::{Input, ShardDescriptor};
 use meridian_storage::{Durability, Engine, Family, Reader, WriteBatch};
 use meridian_types::{Duration, GroupId, NodeId, Slot, Span};
 
+use super::delivery::{Address, Packet};
 use super::planted::DriverBug;
-use super::world::{Address, Cluster, Event, Packet};
+use super::world::{Cluster, Event};
 
 /// A node tells that it does not know a group at most this often.
 const REPORT_INTERVAL: Duration = Duration::from_millis(1_000);
@@ -34,7 +35,7 @@ pub(super) struct Snapshot {
 }
 
 /// Where a group's rows are.
-fn places(group: GroupId, span: &Span) -> [(Family, Span); 3] {
+pub(super) fn places(group: GroupId, span: &Span) -> [(Family, Span); 3] {
     let own = local::group_span(group);
     [(Family::State, own.clone()), (Family::Staged, own), (Family::Data, version::versions_in(span))]
 }
@@ -90,10 +91,8 @@ impl Cluster {
     }
 
     pub(super) fn on_unknown(&mut self, id: NodeId, group: GroupId, stranger: NodeId) {
-        let now = self.nodes[&id].now(self.scheduler.now());
         let Some(hosted) = self.nodes[&id].replicas.get(&group) else { return };
-        let is_member = hosted.replica.descriptor().replicas.iter().any(|(node, _)| *node == stranger);
-        if is_member && hosted.replica.lease_end(now).is_some() {
+        if hosted.replica.descriptor().replicas.iter().any(|(node, _)| *node == stranger) {
             self.send_snapshot(id, group, stranger, None);
         }
     }
@@ -111,6 +110,9 @@ impl Cluster {
                     .all(|s| !s.overlaps(&part.descriptor.span))
         };
         let existing = replicas.get(&group).map(|h| &h.replica);
+        if existing.is_none() && !self.may_begin(id, &main.descriptor) {
+            return;
+        }
         if !is_free(&main) || existing.is_some_and(|r| r.status(now).committed >= main.applied) {
             return;
         }
@@ -119,7 +121,8 @@ impl Cluster {
         if let Some(old) = old_span.as_ref().filter(|old| !main.descriptor.span.contains_span(old)) {
             match heirs {
                 Some((told, heirs)) if told.contains_span(old) => {
-                    parts.extend(heirs.into_iter().filter(is_free));
+                    let may_come = |part: &Part| is_free(part) && self.may_begin(id, &part.descriptor);
+                    parts.extend(heirs.into_iter().filter(may_come));
                 }
                 Some(_) | None => {
                     let packet = Packet::Narrows { group, from: id, span: old.clone() };

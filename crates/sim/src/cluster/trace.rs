@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use meridian_types::{GroupId, Slot, Timestamp};
 
-use super::world::Address;
+use super::delivery::Address;
 
 /// One line of a trace. Numbers and names only, so that most runs, which keep the digest alone, format nothing.
 #[derive(Clone, Copy, Hash, Debug)]
@@ -24,6 +24,7 @@ pub(super) enum Note {
     Applied { node: u32, group: GroupId, slot: Slot, effect: u64 },
     Reply { node: u32, group: GroupId, request: u64, is_ok: bool },
     Leads { node: u32, group: GroupId },
+    Erase { node: u32, group: GroupId },
 }
 
 /// The trace of a run.

@@ -1,14 +1,15 @@
 //! The end of a run: everything heals, what is undecided must be decided, and what is left is compared with what was told.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_shard::Replica;
-use meridian_storage::{Family, MemoryEngine, Reader};
+use meridian_storage::{Durability, Engine, Family, MemoryEngine, Reader, WriteBatch};
 use meridian_types::{Duration, GroupId, NodeId, Slot, Span, Timestamp};
 
 use super::checker::{self, Broken, Truth};
 use super::client::key;
+use super::garbage::each_garbage;
 use super::node::Node;
 use super::world::Cluster;
 
@@ -55,7 +56,12 @@ impl Cluster {
             return Some(Broken::Stuck { group });
         };
         let newest = leader.replicas[&group].replica.applied_slot();
-        for node in self.members[&group].iter().map(|id| &self.nodes[id]) {
+        let members: Vec<NodeId> = self.members[&group].replicas.iter().map(|(node, _)| *node).collect();
+        let stranger = |n: &&Node| !members.contains(&n.id) && n.replicas.contains_key(&group);
+        if let Some(node) = self.nodes.values().find(stranger) {
+            return Some(Broken::NotRemoved { group, node: node.id });
+        }
+        for node in members.iter().map(|id| &self.nodes[id]) {
             let Some(hosted) = node.replicas.get(&group) else {
                 return Some(Broken::LeftBehind { group, node: node.id });
             };
@@ -86,8 +92,14 @@ impl Cluster {
             // The engine may be ahead of what it has confirmed to the replica.
             let stored = meridian_shard::recover(&node.engine, group).expect("memory can be read");
             let slot = stored.expect("a replica has a state").applied;
-            let data = meridian_keys::version::versions_in(&hosted.replica.descriptor().span);
-            let mut bytes = dump(&node.engine, Family::Data, &data);
+            let span = &hosted.replica.descriptor().span;
+            let mut bytes = dump(&node.engine, Family::Data, &meridian_keys::version::versions_in(span));
+            // Each node drops what nobody may read in its own time.
+            let mut dropped = BTreeSet::new();
+            each_garbage(&node.engine, span, hosted.replica.gc_horizon(), |key, _| {
+                dropped.insert(key.to_vec());
+            });
+            bytes.retain(|(key, _)| !dropped.contains(key));
             bytes.extend(dump(&node.engine, Family::State, &meridian_keys::local::group_span(group)));
             match known.get(&slot) {
                 Some((other, expected)) if *expected != bytes => {
@@ -102,17 +114,26 @@ impl Cluster {
         Ok(())
     }
 
-    /// All versions, from the replicas that have applied the most.
+    /// All versions, from the replicas that have applied the most, and what was dropped of them.
     fn truth(&self) -> Truth {
         let mut truth = Truth::new();
+        let all = MemoryEngine::new();
+        let mut batch = WriteBatch::new();
+        self.swept.iter().for_each(|(key, value)| batch.put(Family::Data, key.clone(), value.clone()));
         for n in 0..self.weather().load.keys {
             let key = key(n);
             let group = self.group_of(&key);
             let hosts = self.nodes.values().filter_map(|n| Some((n.replicas.get(&group)?, n)));
             let newest = hosts.max_by_key(|(hosted, _)| hosted.replica.applied_slot());
             let (_, node) = newest.expect("every group lives somewhere");
-            let mut versions =
-                meridian_mvcc::versions(&node.engine, key.as_bytes()).expect("memory can be read");
+            let versions = meridian_keys::version::versions_from(key.as_bytes(), Timestamp::MAX);
+            dump(&node.engine, Family::Data, &versions).into_iter().for_each(|(k, v)| {
+                batch.put(Family::Data, k, v);
+            });
+        }
+        all.write(batch, Durability::Buffered).expect("memory takes writes");
+        for key in (0..self.weather().load.keys).map(key) {
+            let mut versions = meridian_mvcc::versions(&all, key.as_bytes()).expect("memory can be read");
             versions.reverse();
             truth.insert(key, versions);
         }

@@ -3,27 +3,26 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use meridian_paxos::{Envelope, MemberKind, Message, PersistToken};
-use meridian_shard::{
-    ClosedTimestamp, Input, Outputs, Request, RequestId, Response, Serve, ShardDescriptor, ShardError,
-};
-use meridian_storage::{Durability, Engine, MemoryEngine};
+use meridian_paxos::{Envelope, PersistToken};
+use meridian_shard::{ClosedTimestamp, Input, Outputs, Request, Serve, ShardDescriptor, ShardError};
+use meridian_storage::{Durability, Engine};
 use meridian_truetime::MasterModel;
-use meridian_types::{Duration, GroupId, Key, NodeId, SeededRng, Slot, Span, Timestamp, TxnId};
+use meridian_types::{Duration, GroupId, Key, NodeId, SeededRng, Slot, Timestamp, TxnId};
 
 use super::Stats;
 use super::calls::NodeCall;
 use super::checker::{Broken, Op};
-use super::client::{Client, Route, World, key};
+use super::client::{Client, World};
+use super::delivery::{Address, Packet};
+use super::members::descriptors;
 use super::monitor::Monitor;
 use super::network::Network;
-use super::node::{Node, Origin, Setup};
-use super::options::{Clocks, Fault, Options, Weather};
+use super::node::{Node, Setup, new_node};
+use super::options::{Fault, Options, Weather};
 use super::planted::DriverBug;
-use super::snapshots::Snapshot;
 use super::trace::{Note, Trace};
 use crate::Scheduler;
-use crate::clock::{DisciplinedNode, ErraticClock, MASTERS, NodeClock, Oscillator, POLL_INTERVAL, Poll};
+use crate::clock::{MASTERS, Poll};
 
 /// Absolute time at the start of a run.
 pub(super) const START: Timestamp = Timestamp::from_nanos(1_000_000_000_000_000);
@@ -33,83 +32,14 @@ const GRACE: Duration = Duration::from_millis(1_500);
 const EVENTS_AT_ONCE_MAX: u32 = 20_000;
 /// The drift bound of the clocks.
 pub(super) const DRIFT_PPM: u64 = 200;
-const SHARDS: u64 = 3;
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) enum Address {
-    Node(NodeId),
-    Client(usize),
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Packet {
-    Paxos {
-        group: GroupId,
-        from: NodeId,
-        message: Message,
-    },
-    Request {
-        group: GroupId,
-        origin: Origin,
-        request: Request,
-    },
-    Answer {
-        call: u64,
-        group: GroupId,
-        answer: Result<Response, ShardError>,
-    },
-    /// All groups that a node leads, in one message per pair of nodes.
-    Closed {
-        closings: Vec<(GroupId, ClosedTimestamp)>,
-    },
-    /// The sender was talked to about a group that it does not have.
-    Unknown {
-        group: GroupId,
-        from: NodeId,
-    },
-    Snapshot(Box<Snapshot>),
-    /// A snapshot of the group would take the sender past a split of its replica, which covers `span`.
-    Narrows {
-        group: GroupId,
-        from: NodeId,
-        span: Span,
-    },
-}
-
-impl Packet {
-    fn name(&self) -> (&'static str, GroupId) {
-        match self {
-            Packet::Paxos { group, message, .. } => (message_name(message), *group),
-            Packet::Request { group, .. } => ("request", *group),
-            Packet::Answer { group, .. } => ("answer", *group),
-            Packet::Closed { .. } => ("closed", GroupId::new(0)),
-            Packet::Unknown { group, .. } => ("unknown", *group),
-            Packet::Snapshot(snapshot) => ("snapshot", snapshot.main.descriptor.group),
-            Packet::Narrows { group, .. } => ("narrows", *group),
-        }
-    }
-}
-
-fn message_name(message: &Message) -> &'static str {
-    match message {
-        Message::Prepare { .. } => "prepare",
-        Message::Promise { .. } => "promise",
-        Message::Refuse { .. } => "refuse",
-        Message::Accept { .. } => "accept",
-        Message::Accepted { .. } => "accepted",
-        Message::CatchUp { .. } => "catch-up",
-        Message::Learn { .. } => "learn",
-        Message::NeedSnapshot { .. } => "need-snapshot",
-        Message::HandOver { .. } => "hand-over",
-        Message::ReleaseVote { .. } => "release-vote",
-    }
-}
-
-/// Names a life of a node: events of an earlier one are dropped.
+/// Names a life of a node, or of a replica there: events of an earlier one are dropped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {
     pub(super) node: NodeId,
     pub(super) incarnation: u64,
+    /// Of one replica, for what is about one.
+    born: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -120,6 +50,7 @@ pub(super) enum Event {
     Confirm { life: Life, group: GroupId, slot: Slot },
     Serve { life: Life, group: GroupId, serve: Serve },
     Client { client: usize },
+    Erase { life: Life, group: GroupId },
     Housekeeping { node: NodeId },
     Poll { life: Life, master: u32 },
     PollDone { life: Life, poll: Poll },
@@ -140,14 +71,16 @@ pub(super) struct Cluster {
     /// Start of each shard, as of the first replica that applied a split.
     pub(super) shards: BTreeMap<Key, GroupId>,
     /// The newest descriptor of each group that any replica has made known.
-    pub(super) members: BTreeMap<GroupId, Vec<NodeId>>,
+    pub(super) members: BTreeMap<GroupId, ShardDescriptor>,
+    /// Versions that some node has dropped as garbage, raw.
+    pub(super) swept: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) next_group: u64,
-    guess: BTreeMap<GroupId, NodeId>,
+    pub(super) guess: BTreeMap<GroupId, NodeId>,
     pub(super) network: Network,
     pub(super) masters: Vec<MasterModel>,
     /// No master may go wrong before this moment: samples of the last one that did may still be in use.
     pub(super) masters_busy_until: Timestamp,
-    next_call: u64,
+    pub(super) next_call: u64,
     pub(super) node_calls: BTreeMap<u64, (NodeId, NodeCall)>,
     pub(super) tells: BTreeMap<(NodeId, TxnId), BTreeSet<u64>>,
     pub(super) history: Vec<Op>,
@@ -173,14 +106,14 @@ impl Cluster {
         let nodes = nodes.map(|id| (id, new_node(id, &setup, &descriptors, &mut rng))).collect();
         let us = Duration::from_micros;
         let masters = (0..MASTERS).map(|_| MasterModel::gps(us(20 + rng.below(500)))).collect();
-        let members = |d: &ShardDescriptor| d.replicas.iter().map(|(node, _)| *node).collect();
         Cluster {
             limits: (options.steps, options.time),
             scheduler: Scheduler::new(START),
             nodes,
             clients: (0..weather.load.clients).map(|i| Client::new(i as u32)).collect(),
             shards: descriptors.iter().map(|d| (d.span.start.clone(), d.group)).collect(),
-            members: descriptors.iter().map(|d| (d.group, members(d))).collect(),
+            members: descriptors.into_iter().map(|d| (d.group, d)).collect(),
+            swept: BTreeMap::new(),
             next_group: 10,
             guess: BTreeMap::new(),
             network: Network::default(),
@@ -236,7 +169,7 @@ impl Cluster {
             self.scheduler.after(Duration::from_millis(50), Event::Housekeeping { node });
             self.begin_polls(node);
             for group in self.nodes[&node].replicas.keys().copied().collect::<Vec<_>>() {
-                let first = self.members[&group].first() == Some(&node);
+                let first = self.members[&group].replicas[0].0 == node;
                 self.step(node, group, if first { Input::Campaign } else { Input::Tick });
             }
         }
@@ -279,13 +212,13 @@ impl Cluster {
         }
         match event {
             Event::Deliver { to, packet } => self.deliver(to, packet),
-            Event::Wake { life, group } if self.lives(life) => {
+            Event::Wake { life, group } if self.lives_here(life, group) => {
                 if let Some(hosted) = self.node(life.node).replicas.get_mut(&group) {
                     hosted.wake_at = None;
                 }
                 self.step(life.node, group, Input::Tick);
             }
-            Event::Synced { life, group, token, send } if self.lives(life) => {
+            Event::Synced { life, group, token, send } if self.lives_here(life, group) => {
                 if let Some(token) = token {
                     self.node(life.node).logs.entry(group).or_default().complete(token);
                 }
@@ -294,20 +227,27 @@ impl Cluster {
                     self.step(life.node, group, Input::Persisted(token));
                 }
             }
-            Event::Confirm { life, group, slot } if self.lives(life) => {
+            Event::Confirm { life, group, slot } if self.lives_here(life, group) => {
                 self.step(life.node, group, Input::Applied(slot));
             }
-            Event::Serve { life, group, serve } if self.lives(life) => {
-                let engine = &self.node(life.node).engine;
-                let answer = meridian_shard::serve(engine, &serve).expect("memory can be read");
-                self.reply(life.node, group, serve.id, Ok(answer));
+            Event::Serve { life, group, serve } if self.lives_here(life, group) => {
+                let node = &self.nodes[&life.node];
+                let answer = meridian_shard::serve(&node.engine, &serve).expect("memory can be read");
+                // The horizon may have risen since the read was let in, and what it needed be gone.
+                let horizon = node.replicas[&group].replica.gc_horizon();
+                let passed = serve.at < horizon && !self.has_bug(DriverBug::ReadPassedByHorizon);
+                let too_late = ShardError::BelowHorizon { at: serve.at, horizon };
+                let answer = if passed { Err(too_late) } else { Ok(answer) };
+                self.reply(life.node, group, serve.id, answer);
             }
+            Event::Erase { life, group } if self.lives(life) => self.erase(life.node, group),
             Event::Poll { life, master } if self.lives(life) => self.poll(life, master),
             Event::PollDone { life, poll } if self.lives(life) => self.poll_done(life.node, poll),
             Event::Wake { .. }
             | Event::Synced { .. }
             | Event::Confirm { .. }
             | Event::Serve { .. }
+            | Event::Erase { .. }
             | Event::Poll { .. }
             | Event::PollDone { .. } => {}
             Event::Client { client } => self.with_client(client, |client, world| client.wake(world)),
@@ -340,6 +280,7 @@ impl Cluster {
             Event::Housekeeping { node } => Note::Housekeeping { node: node.get() },
             Event::Poll { life, master } => Note::Poll { node: life.node.get(), master: *master },
             Event::Restart { node } => Note::Restart { node: node.get() },
+            Event::Erase { life, group } => Note::Erase { node: life.node.get(), group: *group },
             // These say what they do when they do it.
             Event::PollDone { .. }
             | Event::Fault
@@ -358,6 +299,7 @@ impl Cluster {
             | Event::Synced { life, .. }
             | Event::Confirm { life, .. }
             | Event::Serve { life, .. }
+            | Event::Erase { life, .. }
             | Event::Poll { life, .. }
             | Event::PollDone { life, .. } => &life.node,
             Event::Deliver { to: Address::Client(_), .. }
@@ -380,8 +322,19 @@ impl Cluster {
         node.is_up && node.incarnation == life.incarnation
     }
 
+    /// True while the replica is there that the event was meant for.
+    fn lives_here(&self, life: Life, group: GroupId) -> bool {
+        let born = self.nodes[&life.node].replicas.get(&group).map(|hosted| hosted.born);
+        self.lives(life) && born == life.born
+    }
+
     pub(super) fn life(&self, node: NodeId) -> Life {
-        Life { node, incarnation: self.nodes[&node].incarnation }
+        Life { node, incarnation: self.nodes[&node].incarnation, born: None }
+    }
+
+    fn life_of(&self, node: NodeId, group: GroupId) -> Life {
+        let born = self.nodes[&node].replicas.get(&group).map(|hosted| hosted.born);
+        Life { born, ..self.life(node) }
     }
 
     pub(super) fn fail(&mut self, broken: Broken) {
@@ -423,6 +376,7 @@ impl Cluster {
             Ok(false) => {}
             Err(broken) => self.fail(broken),
         }
+        self.learn_members(id, group);
         self.carry_out(id, group, &mut out);
         self.node(id).out = out;
         self.schedule_wake(id, group);
@@ -430,7 +384,7 @@ impl Cluster {
 
     fn schedule_wake(&mut self, id: NodeId, group: GroupId) {
         let at = self.scheduler.now();
-        let life = self.life(id);
+        let life = self.life_of(id, group);
         let node = self.nodes.get_mut(&id).expect("nodes are fixed");
         let Some(hosted) = node.replicas.get_mut(&group) else { return };
         let Some(wake) = hosted.replica.next_wake() else { return };
@@ -443,7 +397,7 @@ impl Cluster {
 
     fn carry_out(&mut self, id: NodeId, group: GroupId, out: &mut Outputs) {
         let at = self.scheduler.now();
-        let life = self.life(id);
+        let life = self.life_of(id, group);
         self.send_all(std::mem::take(&mut out.send));
         let send = std::mem::take(&mut out.send_after_persist);
         if !out.persist.is_empty() || !send.is_empty() {
@@ -471,7 +425,9 @@ impl Cluster {
             self.scheduler.after(lag, Event::Confirm { life, group, slot: apply.slot });
         }
         for serve in std::mem::take(&mut out.serve) {
-            let lag = Duration::from_micros(self.rng.below(1_000));
+            // Now and then a disk takes its time, and the horizon may pass the read meanwhile.
+            let slow = self.weather().faults.has(Fault::Collect) && self.rng.chance(1, 20);
+            let lag = Duration::from_micros(self.rng.below(if slow { 200_000 } else { 1_000 }));
             self.scheduler.after(lag, Event::Serve { life, group, serve });
         }
         for (request, answer) in std::mem::take(&mut out.replies) {
@@ -483,10 +439,17 @@ impl Cluster {
         for create in std::mem::take(&mut out.create) {
             let (right, descriptor) = (create.descriptor.group, create.descriptor);
             self.shards.insert(descriptor.span.start.clone(), right);
-            self.members.insert(right, descriptor.replicas.iter().map(|(node, _)| *node).collect());
+            self.members.entry(right).or_insert(descriptor);
             // Before it takes part in anything: what counts as a member of a quorum must not be lost in a crash.
             self.node(id).engine.sync().expect("memory can be synced");
             self.open(id, right);
+            // A replica that was taught goes through what its group did after its removal, too.
+            let child = &self.nodes[&id].replicas[&right].replica;
+            if child.is_removed() {
+                let generation = child.descriptor().generation;
+                self.remove_replica(id, right, generation);
+                continue;
+            }
             self.step(id, right, if create.campaign { Input::Campaign } else { Input::Tick });
         }
         for recovery in std::mem::take(&mut out.recovery) {
@@ -497,6 +460,10 @@ impl Cluster {
         }
         for to in std::mem::take(&mut out.snapshot_to) {
             self.send_snapshot(id, group, to, None);
+        }
+        if std::mem::take(&mut out.removed) {
+            let generation = self.nodes[&id].replicas[&group].replica.descriptor().generation;
+            self.remove_replica(id, group, generation);
         }
     }
 
@@ -514,116 +481,7 @@ impl Cluster {
         self.guess.get(&group).copied()
     }
 
-    pub(super) fn new_call(&mut self) -> u64 {
-        self.next_call += 1;
-        self.next_call
-    }
-
-    pub(super) fn send_request(
-        &mut self,
-        from: Address,
-        call: u64,
-        group: GroupId,
-        route: Route,
-        request: Request,
-    ) {
-        let members = &self.members[&group];
-        let random = if self.rng.chance(1, 100) {
-            NodeId::new(self.rng.below(u64::from(self.setup.weather.nodes)) as u32 + 1)
-        } else {
-            members[self.rng.below(members.len() as u64) as usize]
-        };
-        let to = match route {
-            Route::Leader if !self.rng.chance(1, 30) => self.leader_guess(group).unwrap_or(random),
-            Route::Leader | Route::Any => random,
-            Route::Node(node) => node,
-        };
-        let origin = Origin { from, call };
-        self.send(from, Address::Node(to), Packet::Request { group, origin, request }, false);
-    }
-
-    pub(super) fn send(&mut self, from: Address, to: Address, packet: Packet, may_duplicate: bool) {
-        let arrivals = self.network.arrivals(from, to, may_duplicate, &self.setup.weather, &mut self.rng);
-        if let Some(again) = arrivals.again {
-            self.scheduler.after(again, Event::Deliver { to, packet: packet.clone() });
-        }
-        if let Some(first) = arrivals.first {
-            self.scheduler.after(first, Event::Deliver { to, packet });
-        }
-    }
-
-    pub(super) fn send_all(&mut self, envelopes: Vec<Envelope>) {
-        for Envelope { group, from, to, message } in envelopes {
-            self.send(Address::Node(from), Address::Node(to), Packet::Paxos { group, from, message }, true);
-        }
-    }
-
-    fn deliver(&mut self, to: Address, packet: Packet) {
-        match (to, packet) {
-            (Address::Node(node), packet) if !self.nodes[&node].is_up => drop(packet),
-            (Address::Node(node), Packet::Paxos { group, from, message }) => {
-                if self.nodes[&node].replicas.contains_key(&group) {
-                    self.step(node, group, Input::Paxos { from, message });
-                } else {
-                    self.report_unknown(node, group, from);
-                }
-            }
-            (Address::Node(id), Packet::Request { group, origin, request }) => {
-                let node = self.node(id);
-                node.next_request += 1;
-                let request_id = RequestId(node.next_request);
-                node.origins.insert(request_id, origin);
-                self.step(id, group, Input::Request { id: request_id, request });
-            }
-            (Address::Node(node), Packet::Closed { closings }) => {
-                for (group, mut closed) in closings {
-                    if self.has_bug(DriverBug::CloseWithoutSlot) {
-                        closed.through = Slot::ZERO;
-                    }
-                    self.step(node, group, Input::Closed(closed));
-                }
-            }
-            (Address::Node(node), Packet::Unknown { group, from }) => self.on_unknown(node, group, from),
-            (Address::Node(node), Packet::Narrows { group, from, span }) => {
-                self.send_snapshot(node, group, from, Some(span));
-            }
-            (Address::Node(node), Packet::Snapshot(snapshot)) => self.install_snapshot(node, *snapshot),
-            (Address::Node(_), Packet::Answer { call, group, answer }) => {
-                self.learn_leader(group, &answer);
-                self.node_answer(call, answer);
-            }
-            (Address::Client(client), Packet::Answer { call, group, answer }) => {
-                self.learn_leader(group, &answer);
-                self.with_client(client, |client, world| client.answer(call, answer, world));
-            }
-            (to @ Address::Client(_), packet) => panic!("{to:?} got {packet:?}"),
-        }
-    }
-
-    fn learn_leader(&mut self, group: GroupId, answer: &Result<Response, ShardError>) {
-        if let Err(ShardError::NotLeader { leader, .. }) = answer {
-            match leader {
-                Some(leader) => self.guess.insert(group, *leader),
-                None => self.guess.remove(&group),
-            };
-        }
-    }
-
-    fn reply(
-        &mut self,
-        node: NodeId,
-        group: GroupId,
-        request: RequestId,
-        answer: Result<Response, ShardError>,
-    ) {
-        let note = Note::Reply { node: node.get(), group, request: request.0, is_ok: answer.is_ok() };
-        self.trace.note(self.scheduler.now(), note);
-        let Some(origin) = self.node(node).origins.remove(&request) else { return };
-        let packet = Packet::Answer { call: origin.call, group, answer };
-        self.send(Address::Node(node), origin.from, packet, true);
-    }
-
-    fn with_client(&mut self, index: usize, act: impl FnOnce(&mut Client, &mut World<'_>)) {
+    pub(super) fn with_client(&mut self, index: usize, act: impl FnOnce(&mut Client, &mut World<'_>)) {
         let now = self.scheduler.now();
         let id = NodeId::new(index as u32 % self.weather().nodes + 1);
         let node = &self.nodes[&id];
@@ -679,6 +537,9 @@ impl Cluster {
         for (peer, closings) in by_peer {
             self.send(Address::Node(id), Address::Node(peer), Packet::Closed { closings }, true);
         }
+        if self.weather().faults.has(Fault::Collect) && self.rng.chance(1, 3) {
+            self.sweep(id);
+        }
         if self.rng.chance(1, 4) {
             self.node(id).engine.sync().expect("memory can be synced");
             for (group, slot) in durable {
@@ -686,89 +547,4 @@ impl Cluster {
             }
         }
     }
-
-    /// Each master is polled at a moment of its own.
-    pub(super) fn begin_polls(&mut self, node: NodeId) {
-        if !matches!(self.weather().clocks, Clocks::Disciplined) {
-            return;
-        }
-        let life = self.life(node);
-        for master in 0..MASTERS {
-            let first = Duration::from_micros(self.rng.below(20_000));
-            self.scheduler.after(first, Event::Poll { life, master });
-        }
-    }
-
-    fn poll(&mut self, life: Life, master: u32) {
-        self.scheduler.after(POLL_INTERVAL, Event::Poll { life, master });
-        let at = self.scheduler.now();
-        let NodeClock::Disciplined(clock) = &self.nodes[&life.node].clock else { return };
-        let (done, poll) = clock.poll(master, &self.masters[master as usize], at, &mut self.rng);
-        self.scheduler.at(done, Event::PollDone { life, poll });
-    }
-
-    fn poll_done(&mut self, id: NodeId, poll: Poll) {
-        let at = self.scheduler.now();
-        let node = self.nodes.get_mut(&id).expect("nodes are fixed");
-        let NodeClock::Disciplined(clock) = &mut node.clock else { return };
-        let is_sure = clock.poll_done(poll, at);
-        self.trace.note(at, Note::Clock { node: id.get(), is_sure });
-        let read = self.monitor.reading(id, node.now(at), at, node.is_clock_disturbed);
-        let is_misled = node.is_misled;
-        let noticed = || if is_misled { Ok(()) } else { self.monitor.check_noticed(id, at) };
-        if let Err(broken) = read.and_then(|()| noticed()) {
-            self.fail(broken);
-        }
-    }
-}
-
-/// The shards at the start: thirds of the keys, each on neighbouring nodes.
-fn descriptors(weather: &Weather) -> Vec<ShardDescriptor> {
-    let borders: Vec<Key> =
-        (0..SHARDS).map(|i| if i == 0 { Key::MIN } else { key(i * weather.load.keys / SHARDS) }).collect();
-    let describe = |i: usize| {
-        let node = |r: u32| NodeId::new((i as u32 + r) % weather.nodes + 1);
-        let mut replicas: Vec<_> = (0..weather.replicas).map(|r| (node(r), MemberKind::Voter)).collect();
-        replicas.sort_unstable();
-        let span = Span::new(borders[i].clone(), borders.get(i + 1).cloned());
-        ShardDescriptor { group: GroupId::new(i as u64 + 1), span, generation: 1, replicas }
-    };
-    (0..borders.len()).map(describe).collect()
-}
-
-fn new_node(id: NodeId, setup: &Setup, descriptors: &[ShardDescriptor], rng: &mut SeededRng) -> Node {
-    let clock = match setup.weather.clocks {
-        Clocks::Erratic(config) => NodeClock::Erratic(ErraticClock::new(config, rng)),
-        Clocks::Disciplined => {
-            let oscillator = Oscillator::new(DRIFT_PPM, rng);
-            #[cfg(feature = "planted-bugs")]
-            let node = DisciplinedNode::new(oscillator, setup.planted.and_then(super::Planted::clock));
-            #[cfg(not(feature = "planted-bugs"))]
-            let node = DisciplinedNode::new(oscillator);
-            NodeClock::Disciplined(Box::new(node))
-        }
-    };
-    let mut node = Node {
-        id,
-        incarnation: 0,
-        is_up: true,
-        asleep_until: Timestamp::ZERO,
-        clock,
-        is_clock_disturbed: false,
-        is_misled: false,
-        engine: MemoryEngine::new(),
-        logs: BTreeMap::new(),
-        replicas: BTreeMap::new(),
-        origins: BTreeMap::new(),
-        next_request: 0,
-        reported: BTreeMap::new(),
-        disk_busy_until: START,
-        out: Outputs::default(),
-    };
-    for descriptor in descriptors.iter().filter(|d| d.replicas.iter().any(|(member, _)| *member == id)) {
-        let batch = meridian_shard::initial_state(descriptor, Timestamp::ZERO);
-        node.engine.write(batch, Durability::Synced).expect("memory takes writes");
-        node.open(descriptor.group, setup, START, rng);
-    }
-    node
 }
