@@ -24,10 +24,12 @@ test: release
 	$(TARGET)/release/meridian sim --seed 1 --count 250 --quiet
 	$(TARGET)/release/meridian sim --for 60s
 
-# On demand: every workload under every fault on real processes, and the time without writes after SIGKILL of a leader.
+# On demand: every workload under every fault on real processes and on the network between them, and the time without
+# writes after SIGKILL of a leader.
 chaos: release
 	$(CARGO) build --release --locked --workspace --bin chaos
 	$(TARGET)/release/chaos run
+	$(TARGET)/release/chaos network
 
 failover: release
 	$(CARGO) build --release --locked --workspace --bin chaos

@@ -26,9 +26,17 @@ pub enum Fault {
     StopMaster,
     /// A time master is half a second off and says that it is not.
     LyingMaster,
+    /// The node that leads most shards and the others do not hear each other.
+    CutLeader,
+    /// The node that leads most shards hears no other node, and is heard.
+    DeafLeader,
+    /// The node that leads most shards is heard by no other node, and hears them.
+    MuteLeader,
+    /// The node that leads most shards and one other do not hear each other; the third hears both.
+    BridgeLeader,
 }
 
-/// All of them.
+/// Those that need nothing but processes.
 pub const FAULTS: [Fault; 6] = [
     Fault::KillLeader,
     Fault::PauseLeader,
@@ -37,6 +45,11 @@ pub const FAULTS: [Fault; 6] = [
     Fault::KillAll,
     Fault::StopMaster,
 ];
+
+/// Those of the network between the nodes, which must be in namespaces of their own. Clients and time masters reach every
+/// node all the while.
+pub const NETWORK_FAULTS: [Fault; 4] =
+    [Fault::CutLeader, Fault::DeafLeader, Fault::BridgeLeader, Fault::MuteLeader];
 
 const CLIENTS: u64 = 6;
 
@@ -86,7 +99,12 @@ async fn progress(running: &Running) {
 /// Injects a fault, lets it last while transactions go on where they can, and heals it.
 async fn inject(cluster: &mut Cluster, running: &Running, fault: Fault, any: usize) {
     let victim = match fault {
-        Fault::KillLeader | Fault::PauseLeader => leader(cluster),
+        Fault::KillLeader
+        | Fault::PauseLeader
+        | Fault::CutLeader
+        | Fault::DeafLeader
+        | Fault::MuteLeader
+        | Fault::BridgeLeader => leader(cluster),
         Fault::KillAny | Fault::KillAll => any % 3,
         Fault::StopMaster | Fault::LyingMaster => 3 + any % 3,
     };
@@ -120,8 +138,36 @@ async fn inject(cluster: &mut Cluster, running: &Running, fault: Fault, any: usi
             cluster.kill(victim);
             cluster.restart(victim);
         }
+        Fault::CutLeader | Fault::DeafLeader | Fault::MuteLeader | Fault::BridgeLeader => {
+            cut(cluster, fault, victim);
+            progress(running).await;
+            // Longer than the leases that the victim held.
+            tokio::time::sleep(PAUSE).await;
+            progress(running).await;
+            cluster.network().expect("nodes have namespaces").heal();
+            for node in 0..3 {
+                cluster.wait_ready(node).await;
+            }
+        }
     }
     progress(running).await;
+}
+
+/// Cuts ways between a node and the others, as a fault of the network says.
+fn cut(cluster: &mut Cluster, fault: Fault, victim: usize) {
+    let network = cluster.network().expect("nodes have namespaces");
+    let others: &[usize] = match fault {
+        Fault::BridgeLeader => &[1],
+        _ => &[1, 2],
+    };
+    for other in others.iter().map(|step| (victim + step) % 3) {
+        if fault != Fault::MuteLeader {
+            network.cut(other, victim);
+        }
+        if fault != Fault::DeafLeader {
+            network.cut(victim, other);
+        }
+    }
 }
 
 /// Runs a workload under faults, one after the other, prints the share of transactions that succeeded under each, and
@@ -247,14 +293,14 @@ pub async fn drains(rounds: usize) -> Vec<Duration> {
 }
 
 /// A table with a row per node, in a shard of its own, whose leader can be told.
-async fn create_beat(client: &Client) {
+pub async fn create_beat(client: &Client) {
     client.batch_execute("CREATE TABLE beat (id int PRIMARY KEY, n bigint)").await.unwrap();
     client.batch_execute("SELECT meridian.split_at('beat', 0)").await.unwrap();
     client.batch_execute("INSERT INTO beat VALUES (0, 0), (1, 0), (2, 0)").await.unwrap();
 }
 
 /// The node (from 0) that leads the shard of a table, as another node knows it.
-async fn leader_of(cluster: &Cluster, asked: usize, table: &str) -> usize {
+pub async fn leader_of(cluster: &Cluster, asked: usize, table: &str) -> usize {
     let client = connect(&cluster.url(asked)).await.unwrap();
     let rows =
         client.query("SELECT leader FROM meridian.shards WHERE table_name = $1", &[&table]).await.unwrap();

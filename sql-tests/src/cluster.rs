@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
+
+use crate::network::Network;
 
 /// Where the server under test is: beside the test's own artefacts, or where `MERIDIAN_BIN` says.
 pub fn meridian_binary() -> PathBuf {
@@ -65,6 +67,8 @@ pub struct Cluster {
     http_ports: Vec<u16>,
     data: PathBuf,
     certs: Option<PathBuf>,
+    /// Where each node is in a namespace of its own.
+    network: Option<Network>,
 }
 
 const NODES: usize = 3;
@@ -72,10 +76,7 @@ const NODES: usize = 3;
 impl Cluster {
     /// Starts a cluster and waits until every node serves SQL.
     pub async fn start(kind: ClusterKind, name: &str) -> Cluster {
-        let data = std::env::temp_dir().join(format!("meridian-test-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&data);
-        std::fs::create_dir_all(&data).unwrap();
-        Self::start_in(kind, &data).await
+        Self::start_in(kind, &new_folder(name)).await
     }
 
     /// The same with its data in a folder that is there.
@@ -83,23 +84,44 @@ impl Cluster {
         let data = data.to_path_buf();
         let mut cluster = match kind {
             ClusterKind::Demo => Self::demo(data),
-            ClusterKind::Processes => Self::processes(data, None),
+            ClusterKind::Processes => Self::processes(data, None, None),
             ClusterKind::Secure => {
                 let certs = data.join("certs");
                 make_certificates(&certs);
-                Self::processes(data, Some(certs))
+                Self::processes(data, Some(certs), None)
             }
         };
-        for i in 0..cluster.commands.len() {
-            cluster.restart(i);
+        cluster.begin(kind != ClusterKind::Demo).await;
+        cluster
+    }
+
+    /// A cluster of processes whose nodes are in network namespaces of their own, so that the ways between them can be
+    /// cut. Where there can be none, a line says why.
+    pub async fn start_apart(name: &str) -> Option<Cluster> {
+        let network = match Network::create(NODES) {
+            Ok(network) => network,
+            Err(error) => {
+                // Not by a macro, whose output tests that pass do not show.
+                let line = format!("skipped: no network namespaces can be made here (needs root): {error}\n");
+                std::io::stderr().write_all(line.as_bytes()).unwrap();
+                return None;
+            }
+        };
+        let mut cluster = Self::processes(new_folder(name), None, Some(network));
+        cluster.begin(true).await;
+        Some(cluster)
+    }
+
+    async fn begin(&mut self, is_new: bool) {
+        for i in 0..self.commands.len() {
+            self.restart(i);
         }
-        if kind != ClusterKind::Demo {
-            cluster.init().await;
+        if is_new {
+            self.init().await;
         }
         for node in 0..NODES {
-            cluster.wait_ready(node).await;
+            self.wait_ready(node).await;
         }
-        cluster
     }
 
     fn demo(data: PathBuf) -> Cluster {
@@ -121,24 +143,26 @@ impl Cluster {
             http_ports: http,
             data,
             certs: None,
+            network: None,
         }
     }
 
-    fn processes(data: PathBuf, certs: Option<PathBuf>) -> Cluster {
+    fn processes(data: PathBuf, certs: Option<PathBuf>, network: Option<Network>) -> Cluster {
         let (pg, http) = (consecutive_ports(NODES), consecutive_ports(NODES));
         let (rpc, masters) = (consecutive_ports(NODES), consecutive_ports(NODES));
-        let list =
-            |ports: &[u16]| ports.iter().map(|p| format!("127.0.0.1:{p}")).collect::<Vec<_>>().join(",");
+        let host = |node| network.as_ref().map_or(Ipv4Addr::LOCALHOST, |n| n.node(node));
+        let outside = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::outside);
+        let join: Vec<String> = (0..NODES).map(|i| format!("{}:{}", host(i), rpc[i])).collect();
         let scheme = if certs.is_some() { "https://" } else { "" };
-        let time = |port: &u16| format!("{scheme}127.0.0.1:{port}");
+        let time = |port: &u16| format!("{scheme}{outside}:{port}");
         let mut commands = Vec::new();
         for i in 0..NODES {
             let flags = [
                 ("--data", data.join(format!("n{}", i + 1)).display().to_string()),
-                ("--listen", format!("127.0.0.1:{}", rpc[i])),
-                ("--pg", format!("127.0.0.1:{}", pg[i])),
-                ("--http", format!("127.0.0.1:{}", http[i])),
-                ("--join", list(&rpc)),
+                ("--listen", format!("{}:{}", host(i), rpc[i])),
+                ("--pg", format!("{}:{}", host(i), pg[i])),
+                ("--http", format!("{}:{}", host(i), http[i])),
+                ("--join", join.join(",")),
                 ("--time-masters", masters.iter().map(time).collect::<Vec<_>>().join(",")),
             ];
             let mut command = vec!["start".to_string()];
@@ -147,12 +171,12 @@ impl Cluster {
             commands.push(command);
         }
         for port in &masters {
-            let mut command = vec!["time-master".into(), "--listen".into(), format!("127.0.0.1:{port}")];
+            let mut command = vec!["time-master".into(), "--listen".into(), format!("{outside}:{port}")];
             command.extend(certs.as_deref().map(certs_flag).unwrap_or_default());
             commands.push(command);
         }
         let children = commands.iter().map(|_| None).collect();
-        Cluster { children, commands, pg_ports: pg, http_ports: http, data, certs }
+        Cluster { children, commands, pg_ports: pg, http_ports: http, data, certs, network }
     }
 
     async fn init(&mut self) {
@@ -226,8 +250,9 @@ impl Cluster {
     /// Waits until node `node` (from 0) answers SQL.
     pub async fn wait_ready(&self, node: usize) {
         if self.certs.is_some() {
-            let port = self.http_ports[node];
-            return eventually("node is ready", Duration::from_secs(60), || async { is_ready(port) }).await;
+            let address = (self.ip(node), self.http_ports[node]);
+            return eventually("node is ready", Duration::from_secs(60), || async { is_ready(address) })
+                .await;
         }
         let url = self.url(node);
         eventually("node serves SQL", Duration::from_secs(60), || async {
@@ -241,7 +266,17 @@ impl Cluster {
 
     /// The connection string of node `node` (from 0).
     pub fn url(&self, node: usize) -> String {
-        format!("host=127.0.0.1 port={} user=root dbname=defaultdb connect_timeout=5", self.pg_ports[node])
+        let (host, port) = (self.ip(node), self.pg_ports[node]);
+        format!("host={host} port={port} user=root dbname=defaultdb connect_timeout=5")
+    }
+
+    fn ip(&self, node: usize) -> Ipv4Addr {
+        self.network.as_ref().map_or(Ipv4Addr::LOCALHOST, |n| n.node(node))
+    }
+
+    /// The ways between the nodes, where each is in a namespace of its own.
+    pub fn network(&mut self) -> Option<&mut Network> {
+        self.network.as_mut()
     }
 
     /// The SQL port of node `node` (from 0).
@@ -285,7 +320,7 @@ impl Cluster {
 
     /// A metric of node `node` (from 0), by its whole name; `None` when it does not answer.
     pub fn metric(&self, node: usize, name: &str) -> Option<usize> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.http_ports[node])).ok()?;
+        let mut stream = TcpStream::connect((self.ip(node), self.http_ports[node])).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
         let mut text = String::new();
@@ -324,7 +359,16 @@ impl Cluster {
             .append(true)
             .open(self.data.join(format!("process-{i}.log")))
             .unwrap();
-        let mut child = Command::new(meridian_binary())
+        let mut command = match &self.network {
+            // Becomes the server, so that signals reach it.
+            Some(network) if i < NODES => {
+                let mut ip = Command::new("ip");
+                ip.args(["netns", "exec", &network.namespace(i)]).arg(meridian_binary());
+                ip
+            }
+            Some(_) | None => Command::new(meridian_binary()),
+        };
+        let mut child = command
             .args(&self.commands[i])
             .args(flags)
             .stdin(Stdio::null())
@@ -337,6 +381,14 @@ impl Cluster {
         std::thread::spawn(move || for _ in BufReader::new(stdout).lines() {});
         self.children[i] = Some(child);
     }
+}
+
+/// An empty folder for the data of a test.
+fn new_folder(name: &str) -> PathBuf {
+    let data = std::env::temp_dir().join(format!("meridian-test-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&data);
+    std::fs::create_dir_all(&data).unwrap();
+    data
 }
 
 /// `--certs DIR`
@@ -359,9 +411,9 @@ fn make_certificates(dir: &Path) {
     }
 }
 
-fn is_ready(http_port: u16) -> bool {
+fn is_ready(http: (Ipv4Addr, u16)) -> bool {
     let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", http_port))?;
+        let mut stream = TcpStream::connect(http)?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();

@@ -502,6 +502,96 @@ async fn workloads_under_faults_are_strictly_serializable() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The same where the ways between the nodes are cut, around the node that leads most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workloads_under_partitions_are_strictly_serializable() {
+    let Some(mut cluster) = Cluster::start_apart("partitions").await else { return };
+    let mut wrong = Vec::new();
+    for (i, fault) in chaos::NETWORK_FAULTS.into_iter().enumerate() {
+        let name = meridian_workload::NAMES[i % meridian_workload::NAMES.len()];
+        wrong.extend(chaos::run(&mut cluster, name, &[fault], 1).await);
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Adds one to the counter of `create_beat`.
+async fn add_one(client: &Client) -> Result<(), Error> {
+    client.execute("UPDATE beat SET n = n + 1 WHERE id = 0", &[]).await.map(drop)
+}
+
+/// A leader stands still until others lead, and finds statements waiting for it when it goes on. Its lease is over: no
+/// read is older than what was answered before it was asked for, and no write is lost or laid over another, be it that of
+/// a transaction whose locks the leader still believes in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_stood_still_serves_nothing_after_its_lease() {
+    const READERS: usize = 8;
+    let cluster = Cluster::start(ClusterKind::Processes, "pause").await;
+    chaos::create_beat(&connect(&cluster.url(0)).await.unwrap()).await;
+    let read = "SELECT n FROM beat WHERE id = 0";
+    let (mut answered, mut unknown) = (0, 0);
+    for round in 0..2 {
+        let victim = chaos::leader_of(&cluster, round, "beat").await;
+        let mut clients = Vec::new();
+        for _ in 0..READERS + 2 {
+            clients.push(connect(&cluster.url(victim)).await.unwrap());
+        }
+        let mut writer = connect(&cluster.url((victim + 1) % 3)).await.unwrap();
+        add_one(&writer).await.unwrap();
+        answered += 1;
+        let (holder, adder) = (clients.pop().unwrap(), clients.pop().unwrap());
+        for client in &clients {
+            assert_eq!(single_i64(client, read).await.unwrap(), answered + unknown);
+        }
+        holder.batch_execute("BEGIN").await.unwrap();
+        let held = single_i64(&holder, &format!("{read} FOR UPDATE")).await.unwrap();
+
+        cluster.signal(victim, "STOP");
+        let before = answered;
+        let begun = Instant::now();
+        while answered < before + 5 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nobody else leads");
+            match add_one(&writer).await {
+                Ok(()) => answered += 1,
+                Err(_) => unknown += 1,
+            }
+            if writer.is_closed() {
+                writer = connect(&cluster.url((victim + 1) % 3)).await.unwrap();
+            }
+        }
+        // From here on these are under way, and wait in the sockets of a process that stands still.
+        let shown = answered;
+        let readers = clients.into_iter().map(|client| async move { single_i64(&client, read).await });
+        let readers: Vec<_> = readers.map(tokio::spawn).collect();
+        let adder = tokio::spawn(async move { add_one(&adder).await });
+        let holder = tokio::spawn(async move {
+            let write = format!("UPDATE beat SET n = {} WHERE id = 0; COMMIT", held + 1);
+            holder.batch_execute(&write).await
+        });
+        add_one(&writer).await.unwrap();
+        answered += 1;
+        cluster.signal(victim, "CONT");
+        for reader in readers {
+            if let Ok(n) = reader.await.unwrap() {
+                assert!(n >= shown, "a read saw {n} after {shown} had been answered");
+            }
+        }
+        match adder.await.unwrap() {
+            Ok(()) => answered += 1,
+            Err(_) => unknown += 1,
+        }
+        let held = holder.await.unwrap();
+        assert!(held.is_err(), "a transaction committed above writes that it had locked out");
+        cluster.wait_ready(victim).await;
+        for node in 0..3 {
+            let n = single_i64(&connect(&cluster.url(node)).await.unwrap(), read).await.unwrap();
+            assert!((answered..=answered + unknown).contains(&n), "{n} of {answered} and perhaps {unknown}");
+        }
+        // What was unknown is known now.
+        answered = single_i64(&writer, read).await.unwrap();
+        unknown = 0;
+    }
+}
+
 /// The retention is a setting of the cluster: it reaches nodes where it was not set, and reads below the horizon say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_beyond_their_retention_cannot_be_read() {

@@ -3,6 +3,7 @@
 //! ```text
 //! chaos run [SEED]        every workload under every fault, with the next seed again until five minutes are over;
 //!                         status 1 when anything was seen that must not be
+//! chaos network [SEED]    the same under faults of the network, where the nodes can be in namespaces of their own
 //! chaos failover [ROUNDS] time without writes after SIGKILL of the leader; status 1 beyond two lease lengths
 //! chaos drain [ROUNDS]    the longest gap between writes while their leader is drained
 //! ```
@@ -12,7 +13,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use meridian_sql_tests::chaos::{FAILOVER_BOUND, FAULTS, drains, failover, run};
+use meridian_sql_tests::chaos::{FAILOVER_BOUND, FAULTS, Fault, NETWORK_FAULTS, drains, failover, run};
 use meridian_sql_tests::{Cluster, ClusterKind};
 
 /// At least as long are the workloads run under faults.
@@ -25,21 +26,12 @@ async fn main() -> ExitCode {
     match args.first().map(String::as_str) {
         Some("run") => {
             let mut cluster = Cluster::start(ClusterKind::Processes, "chaos").await;
-            let mut wrong = Vec::new();
-            let begun = Instant::now();
-            let mut seed = number.unwrap_or(1);
-            while begun.elapsed() < CHAOS {
-                println!("seed {seed}");
-                for name in meridian_workload::NAMES {
-                    wrong.extend(run(&mut cluster, name, &FAULTS, seed).await);
-                }
-                seed += 1;
-            }
-            println!("{:.0?} of workloads under faults", begun.elapsed());
-            wrong.iter().for_each(|w| println!("WRONG: {w}"));
-            println!("{}", if wrong.is_empty() { "nothing wrong was seen" } else { "something is WRONG" });
-            ExitCode::from(u8::from(!wrong.is_empty()))
+            workloads(&mut cluster, &FAULTS, number.unwrap_or(1)).await
         }
+        Some("network") => match Cluster::start_apart("chaos").await {
+            Some(mut cluster) => workloads(&mut cluster, &NETWORK_FAULTS, number.unwrap_or(1)).await,
+            None => ExitCode::SUCCESS,
+        },
         Some("failover") => {
             let worst = summary("time without writes", &failover(number.unwrap_or(20) as usize).await);
             ExitCode::from(u8::from(worst > FAILOVER_BOUND))
@@ -49,10 +41,30 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("usage: chaos run [SEED] | chaos failover [ROUNDS] | chaos drain [ROUNDS]");
+            eprintln!(
+                "usage: chaos run [SEED] | chaos network [SEED] | chaos failover [ROUNDS] | chaos drain [ROUNDS]"
+            );
             ExitCode::from(2)
         }
     }
+}
+
+/// Every workload under these faults, with the next seed again until the time is over.
+async fn workloads(cluster: &mut Cluster, faults: &[Fault], first: u64) -> ExitCode {
+    let mut wrong = Vec::new();
+    let begun = Instant::now();
+    let mut seed = first;
+    while begun.elapsed() < CHAOS {
+        println!("seed {seed}");
+        for name in meridian_workload::NAMES {
+            wrong.extend(run(cluster, name, faults, seed).await);
+        }
+        seed += 1;
+    }
+    println!("{:.0?} of workloads under faults", begun.elapsed());
+    wrong.iter().for_each(|w| println!("WRONG: {w}"));
+    println!("{}", if wrong.is_empty() { "nothing wrong was seen" } else { "something is WRONG" });
+    ExitCode::from(u8::from(!wrong.is_empty()))
 }
 
 /// Prints and returns the worst of sorted times.
