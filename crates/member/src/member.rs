@@ -45,6 +45,8 @@ pub struct MemberConfig {
     pub seed: u64,
     /// Where there is one, the member is driven by tasks ([`Node::open_driven`]).
     pub disk: Option<DiskModel>,
+    /// What may be tuned on its store.
+    pub options: NodeOptions,
     /// Into how many shards a new table is split where nobody says otherwise.
     pub shards_per_table: u32,
     /// Where SQL is served.
@@ -107,7 +109,7 @@ impl Member {
             clock: clock.clone(),
             transport: config.transport,
             seed,
-            options: NodeOptions::default(),
+            options: config.options,
             horizons: horizons.clone(),
         };
         let node = match config.disk {

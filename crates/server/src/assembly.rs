@@ -6,7 +6,7 @@ use std::time::{Duration as StdDuration, Instant};
 
 use async_trait::async_trait;
 use meridian_member::{Decommissioned, Member as Store, MemberConfig};
-use meridian_node::NodeClock;
+use meridian_node::{NodeClock, NodeOptions};
 use meridian_pgwire_server::PgServer;
 use meridian_rpc::admin::{
     AdminError, BootstrapRequest, Departure, NodeAddress, NodeStatus, TransactionStatus,
@@ -84,6 +84,7 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
         known: peers.addresses(),
         seed: rand::random(),
         disk: None,
+        options: NodeOptions::default(),
         shards_per_table,
         sql: pg.local_addr().ok(),
     });

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use meridian_member::{Member, MemberConfig};
-use meridian_node::{DiskModel, Horizons, NodeClock, Oscillator, TimeMaster};
+use meridian_node::{DiskModel, Horizons, NodeClock, NodeOptions, Oscillator, TimeMaster};
 use meridian_pgwire_server::PgService;
 use meridian_rpc::admin::{BootstrapRequest, NodeAddress};
+use meridian_shard::ReplicaStatus;
 use meridian_storage::{CrashPoint, MemoryEngine};
 use meridian_types::NodeId;
 use parking_lot::Mutex;
@@ -74,6 +75,9 @@ pub(crate) struct Host {
     log: Arc<MemoryEngine>,
     request: BootstrapRequest,
     rng: SmallRng,
+    log_retain: u64,
+    /// Those of processes that ended.
+    past_snapshots: (u64, u64),
     process: Option<Process>,
 }
 
@@ -88,8 +92,26 @@ impl Host {
             log: Arc::default(),
             request,
             rng: SmallRng::seed_from_u64(seed),
+            log_retain: if seed.is_multiple_of(2) { 20 } else { NodeOptions::default().log_retain },
+            past_snapshots: (0, 0),
             process: None,
         }
+    }
+
+    /// Snapshots that the node has installed, and that it has gone on sending after a connection broke.
+    pub(crate) fn snapshots(&self) -> (u64, u64) {
+        let (installed, resumed) = self.past_snapshots;
+        let Some(process) = &self.process else { return (installed, resumed) };
+        let counters = process.member.node.counters();
+        (installed + counters.snapshots_installed.get(), resumed + counters.snapshots_resumed.get())
+    }
+
+    /// The state of the replicas here; none where no process runs.
+    pub(crate) fn replicas(&self) -> Vec<ReplicaStatus> {
+        self.process.as_ref().map_or(Vec::new(), |process| {
+            let _entered = process.runtime.enter();
+            process.member.node.status()
+        })
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -125,6 +147,8 @@ impl Host {
             known: self.surroundings.book.clone(),
             seed: self.rng.random(),
             disk: Some(disk(self.rng.random())),
+            // So few that whoever was away needs a snapshot.
+            options: NodeOptions { log_retain: self.log_retain, ..NodeOptions::default() },
             shards_per_table: 2,
             sql: None,
         });
@@ -150,7 +174,9 @@ impl Host {
 
     /// Ends the process at once. Of what the data engine had not synced a part survives.
     pub(crate) fn crash(&mut self) {
+        let snapshots = self.snapshots();
         let Some(process) = self.process.take() else { return };
+        self.past_snapshots = snapshots;
         self.surroundings.faces.lock().remove(&self.me.node);
         let Process { runtime, member, discipline, .. } = process;
         let handle = runtime.handle().clone();

@@ -130,7 +130,8 @@ impl Network {
         self.state.lock().delivered
     }
 
-    /// The next millisecond: what stalls, breaks or is mended, and what arrives where.
+    /// The next millisecond: what stalls, breaks or is mended, and what arrives where. Nothing arrives where a node stands
+    /// still.
     pub(crate) fn tick(&self, now: u64) -> BTreeMap<NodeId, Arrivals> {
         let liveness = LIVENESS.as_millis();
         let mut state = self.state.lock();
@@ -164,10 +165,10 @@ impl Network {
                 arrivals.entry(to).or_default().messages.push((from, due));
             }
         }
-        for (node, peer) in std::mem::take(lost) {
-            if ports.contains_key(&node) {
-                arrivals.entry(node).or_default().lost.push(peer);
-            }
+        lost.retain(|(node, _)| ports.contains_key(node));
+        // Who stands still hears of it when it goes on.
+        for (node, peer) in lost.extract_if(.., |(node, _)| !frozen.contains(node)) {
+            arrivals.entry(node).or_default().lost.push(peer);
         }
         state.now = now;
         arrivals

@@ -37,8 +37,9 @@ async fn idea(client: &Client, rng: &mut SmallRng, n: u64) -> Option<String> {
         let sql = sql.to_owned();
         async move { cell(client, &sql).await }
     };
-    let node = rng.random_range(1..4);
-    Some(match rng.random_range(0..10) {
+    let nodes: u32 = cell(client, "SELECT count(*) FROM meridian.nodes").await?.parse().ok()?;
+    let node = rng.random_range(1..=nodes);
+    Some(match rng.random_range(0..12) {
         0 | 1 => format!("SELECT meridian.split_at('{table}', {})", rng.random_range(1..60)),
         2..5 => {
             let offset = rng.random_range(0..6);
@@ -62,7 +63,16 @@ async fn idea(client: &Client, rng: &mut SmallRng, n: u64) -> Option<String> {
             .await?;
             format!("DROP INDEX {index}")
         }
-        8 => format!("ALTER TABLE {table} ADD COLUMN sim_{n} int DEFAULT {n}"),
+        8 | 9 => {
+            let offset = rng.random_range(0..6);
+            let group =
+                group(&format!("SELECT shard_id FROM meridian.shards ORDER BY 1 OFFSET {offset} LIMIT 1"))
+                    .await?;
+            let home = format!("SELECT replicas[1] FROM meridian.shards WHERE shard_id = {group}");
+            let from = cell(client, &home).await?;
+            format!("SELECT meridian.move_replica({group}, {from}, {node})")
+        }
+        10 => format!("ALTER TABLE {table} ADD COLUMN sim_{n} int DEFAULT {n}"),
         _ => {
             let column = format!(
                 "SELECT attname FROM pg_attribute WHERE attname LIKE 'sim_%' AND attrelid = '{table}'::regclass ORDER BY 1 LIMIT 1"

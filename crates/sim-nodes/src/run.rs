@@ -31,8 +31,8 @@ const STACK: usize = 256 << 20;
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many nodes.
-    pub nodes: u32,
+    /// How many nodes; `None` for what the seed chooses.
+    pub nodes: Option<u32>,
     /// Virtual time with faults.
     pub time: Duration,
     /// The workload's name; `None` for one that the seed chooses.
@@ -45,7 +45,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { nodes: 3, time: Duration::from_secs(60), workload: None, clients: 5, faults: true }
+        Options { nodes: None, time: Duration::from_secs(60), workload: None, clients: 5, faults: true }
     }
 }
 
@@ -66,16 +66,28 @@ pub struct Report {
     pub operated: (u64, u64),
     /// Messages between nodes.
     pub messages: u64,
+    /// Snapshots installed, and those of them that went on after a connection broke.
+    pub snapshots: (u64, u64),
     /// The clients' history, as they recorded it.
     pub history: Vec<u8>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { workload, time, counts, codes, faults, operated: (done, failed), messages, .. } = self;
+        let Report {
+            workload,
+            time,
+            counts,
+            codes,
+            faults,
+            operated: (done, failed),
+            messages,
+            snapshots,
+            ..
+        } = self;
         write!(
             f,
-            "{workload}: {:.1} s, {} ok, {} failed, {} unknown, {messages} messages, faults {faults:?}, operator {done} done {failed} not, {codes:?}",
+            "{workload}: {:.1} s, {} ok, {} failed, {} unknown, {messages} messages, snapshots {snapshots:?}, faults {faults:?}, operator {done} done {failed} not, {codes:?}",
             time.as_secs_f64(),
             counts.ok,
             counts.failed,
@@ -124,7 +136,10 @@ impl Write for Buffer {
 pub fn run(seed: u64, options: &Options) -> Result<Report, Violation> {
     let options = options.clone();
     let thread = std::thread::Builder::new().name(format!("seed-{seed}")).stack_size(STACK);
-    let run = thread.spawn(move || Run::new(seed, &options).go(&options));
+    let run = thread.spawn(move || {
+        let mut run = Run::new(seed, &options);
+        run.go(&options).map_err(|what| format!("{what}\n{}", run.world.describe()))
+    });
     match run.expect("the operating system has a thread").join() {
         Ok(done) => done.map_err(|what| Violation { seed, what }),
         Err(panic) => std::panic::resume_unwind(panic),
@@ -139,7 +154,9 @@ struct Run {
 
 impl Run {
     fn new(seed: u64, options: &Options) -> Run {
-        let world = World::new(options.nodes, &mut stream(seed, 1));
+        let mut rng = stream(seed, 1);
+        let chosen = [3, 3, 4, 5][rng.random_range(0..4)];
+        let world = World::new(options.nodes.unwrap_or(chosen), &mut rng);
         let place = |node: NodeId| Arc::new(NodePlace { node, faces: world.faces.clone() }) as Arc<dyn Place>;
         let places = world.node_ids().into_iter().map(place).collect();
         Run { seed, world, places }
@@ -160,7 +177,7 @@ impl Run {
         }
     }
 
-    fn go(mut self, options: &Options) -> Result<Report, String> {
+    fn go(&mut self, options: &Options) -> Result<Report, String> {
         let names = meridian_workload::NAMES;
         let name =
             options.workload.unwrap_or_else(|| names[stream(self.seed, 2).random_range(0..names.len())]);
@@ -207,7 +224,8 @@ impl Run {
             self.until("the operator", operator)?;
         }
         let finished = self.world.clients.spawn(running.finish());
-        let summary = self.until("the workload's end", finished)?.map_err(|error| error.to_string())?;
+        let summary =
+            self.until("the workload's end", finished)?.map_err(|error| format!("{error}: {error:?}"))?;
         let tables = self.world.clients.spawn(check_tables(self.places.clone()));
         self.until("the check of the tables", tables)??;
         self.judge(name, summary, &buffer, &faults, &done)
@@ -238,6 +256,7 @@ impl Run {
             faults: faults.counts.clone(),
             operated: (done.statements.load(Ordering::Relaxed), done.failed.load(Ordering::Relaxed)),
             messages: self.world.network.delivered(),
+            snapshots: self.world.snapshots(),
             history,
         })
     }

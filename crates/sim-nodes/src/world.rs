@@ -67,6 +67,23 @@ impl World {
         self.hosts.get_mut(&node).expect("a node of this cluster")
     }
 
+    /// Snapshots installed, and gone on with after a connection broke.
+    pub(crate) fn snapshots(&self) -> (u64, u64) {
+        let each = self.hosts.values().map(Host::snapshots);
+        each.fold((0, 0), |(installed, resumed), (i, r)| (installed + i, resumed + r))
+    }
+
+    /// The replicas of all nodes, for whoever wants to know what a run has come to.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = format!("after {} ms", self.now);
+        for (node, host) in &self.hosts {
+            for replica in host.replicas() {
+                text.push_str(&format!("\nnode {node}: {replica:?}"));
+            }
+        }
+        text
+    }
+
     /// The next millisecond.
     pub(crate) fn step(&mut self) {
         self.now += 1;
