@@ -13,7 +13,7 @@ use meridian_shard::{
 use meridian_storage::{CrashPoint, MemoryEngine};
 use meridian_types::{Duration, GroupId, Key, NodeId, Span, Timestamp, TxnId};
 
-use crate::{LocalNetwork, Node, NodeClock, NodeConfig, NodeOptions, machine_time};
+use crate::{LocalNetwork, Node, NodeClock, NodeConfig, NodeOptions, log_store, machine_time};
 
 /// Longer than any of this takes on a busy machine.
 const PATIENCE: StdDuration = StdDuration::from_secs(60);
@@ -141,6 +141,16 @@ impl Cluster {
         let engines = &mut self.engines[i];
         engines.data = Arc::new(engines.data.crash(data));
         engines.log = Arc::new(engines.log.crash(CrashPoint::NOTHING_BUFFERED));
+    }
+
+    /// Lets node `i` cut its log, and waits until it has: what only waits to be written is lost when the node stops.
+    pub(super) fn truncate_log(&self, i: usize, group: GroupId) {
+        let applied = self.applied(i, group);
+        self.node(i).truncate_logs();
+        eventually("the log is cut", || {
+            let truncated = log_store::truncated(&*self.engines[i].log, group).unwrap();
+            (truncated.get() + self.options.log_retain >= applied).then_some(())
+        });
     }
 
     pub(super) fn node(&self, i: usize) -> &Arc<Node> {

@@ -155,7 +155,7 @@ fn a_snapshot_that_passes_a_split_brings_the_other_half_along() {
     }
     for i in [0, 1] {
         cluster.await_caught_up(i, GROUP);
-        cluster.node(i).truncate_logs();
+        cluster.truncate_log(i, GROUP);
     }
     cluster.stop(1);
     cluster.stop(0);

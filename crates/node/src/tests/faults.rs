@@ -50,7 +50,7 @@ fn a_node_that_was_away_for_longer_than_the_log_gets_a_snapshot() {
     let ts = commit_many(&mut cluster, 50);
     for i in [0, 1] {
         cluster.await_caught_up(i, GROUP);
-        cluster.node(i).truncate_logs();
+        cluster.truncate_log(i, GROUP);
     }
     cluster.start(2);
     assert_eq!(cluster.read_at(2, GROUP, ts, "k"), text(49));
@@ -77,7 +77,7 @@ fn a_snapshot_goes_on_where_the_connection_broke() {
     }
     for i in [0, 1] {
         cluster.await_caught_up(i, GROUP);
-        cluster.node(i).truncate_logs();
+        cluster.truncate_log(i, GROUP);
     }
     cluster.start(2);
     let kept = |cluster: &Cluster| cluster.engines[2].data.len(Family::Node);
