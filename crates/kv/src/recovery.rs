@@ -51,7 +51,7 @@ impl Core {
     async fn tell_participants(&self, id: TxnId, outcome: Outcome, participants: Vec<Key>, here: Key) {
         let told = join_all(participants.iter().map(|key| self.resolve_at(id, outcome, key))).await;
         if told.into_iter().all(|was_told| was_told) {
-            let make = || Request::Forget { id };
+            let make = || Request::Forget { id, key: here.clone() };
             if let Err(failure) = self.ask_key(&here, &mut Tries::new(), Resend::Always, &make).await {
                 tracing::warn!(txn = %id, ?failure, "the record of a finished transaction could not be dropped");
             }
@@ -59,7 +59,7 @@ impl Core {
     }
 
     async fn resolve_at(&self, id: TxnId, outcome: Outcome, key: &Key) -> bool {
-        let make = || Request::Resolve { id, outcome };
+        let make = || Request::Resolve { id, outcome, key: Some(key.clone()) };
         let told = self.ask_key(key, &mut Tries::new(), Resend::Always, &make).await;
         if let Err(failure) = &told {
             tracing::warn!(txn = %id, ?failure, "a participant could not be told of an outcome");

@@ -147,7 +147,7 @@ impl TwoPhase {
                     self.others.iter().zip(told).all(|(part, was_told)| was_told || part.key.is_none());
                 if everyone {
                     let mut tries = Tries::within(BACKGROUND_WITHIN);
-                    let make = || Request::Forget { id };
+                    let make = || Request::Forget { id, key: self.outcome_key.clone() };
                     // A record that stays is found by its shard's recovery, which tries again.
                     let _ = core.ask_key(&self.outcome_key, &mut tries, Resend::Always, &make).await;
                 }
@@ -160,7 +160,7 @@ impl Core {
     /// Tells a participant. False where it could not be reached in time: its own recovery asks the coordinator.
     async fn resolve(&self, id: TxnId, outcome: Outcome, part: &Part) -> bool {
         let mut tries = Tries::within(BACKGROUND_WITHIN);
-        let make = || Request::Resolve { id, outcome };
+        let make = || Request::Resolve { id, outcome, key: part.key.clone() };
         match (self.ask(&part.shard, &mut tries, Resend::Always, &make).await, &part.key) {
             (Ok(_), _) => true,
             (Err(Failure::Moved), Some(key)) => {

@@ -110,8 +110,12 @@ impl Replica {
         }
     }
 
-    pub(crate) fn forget(&mut self, id: RequestId, txn: TxnId, cx: &mut Step<'_>) {
+    pub(crate) fn forget(&mut self, id: RequestId, txn: TxnId, key: &Key, cx: &mut Step<'_>) {
         if !self.state.awaiting.contains_key(&txn) && !self.leader_mut().forgetting.contains_key(&txn) {
+            let descriptor = &self.state.descriptor;
+            if !descriptor.span.contains(key.as_bytes()) {
+                return cx.reply(id, Err(ShardError::WrongShard { descriptor: descriptor.clone() }));
+            }
             return cx.reply(id, Ok(Response::Done));
         }
         if !self.leader_mut().forgetting.contains_key(&txn) {

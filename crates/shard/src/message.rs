@@ -216,17 +216,23 @@ pub enum Request {
         /// One written or read key per participant with a prepare record: whom to tell.
         participants: Vec<Key>,
     },
-    /// The outcome, told to a participant, or to a shard that only holds locks. Answered once applied. Idempotent.
+    /// The outcome, told to a participant, or to a shard that only holds locks. Answered once applied. Idempotent: a shard
+    /// that knows nothing of the transaction (any more) answers so too, if it is the one that is meant.
     Resolve {
         /// Who.
         id: TxnId,
         /// How it ended.
         outcome: Outcome,
+        /// A key of the participant, by which a shard knows that it is not the one that is meant; `None` where locks
+        /// are all that there is to be dropped.
+        key: Option<Key>,
     },
     /// Every participant has applied: the outcome record may go.
     Forget {
         /// Who.
         id: TxnId,
+        /// A key of the coordinator's shard.
+        key: Key,
     },
     /// Drops an unprepared transaction's locks and staged chunks. A prepared one is left alone.
     Rollback {

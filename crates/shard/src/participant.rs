@@ -13,7 +13,7 @@
 //! upper bound can be assigned here: from then on no writer can slip below the transaction.
 
 use meridian_locks::{Acquired, Discipline, LockTable, Mode, Need, Target, Ticket};
-use meridian_types::{Span, Timestamp, TxnId};
+use meridian_types::{Key, Span, Timestamp, TxnId};
 
 use crate::command::{Command, PrepareRecord};
 use crate::leader::{Await, InFlight, Phase, Timer, Work};
@@ -119,7 +119,14 @@ impl Replica {
         }
     }
 
-    pub(crate) fn resolve(&mut self, id: RequestId, txn: TxnId, outcome: Outcome, cx: &mut Step<'_>) {
+    pub(crate) fn resolve(
+        &mut self,
+        id: RequestId,
+        txn: TxnId,
+        outcome: Outcome,
+        key: Option<Key>,
+        cx: &mut Step<'_>,
+    ) {
         let is_prepared = self.state.unresolved(&txn).is_some();
         let leader = self.leader_mut();
         if leader.resolving.contains_key(&txn) {
@@ -147,6 +154,12 @@ impl Replica {
                 }
                 self.drop_txn(txn, cx);
                 cx.reply(id, Ok(Response::Done));
+            }
+            // A split waits for what is prepared, so whoever has the key now has had the record, if there was one. Whoever
+            // has not must not say that all is done (I-9): the coordinator's record may go by that word.
+            None if key.is_some_and(|key| !self.state.descriptor.span.contains(key.as_bytes())) => {
+                let descriptor = self.state.descriptor.clone();
+                cx.reply(id, Err(ShardError::WrongShard { descriptor }));
             }
             Some(Phase::Deciding | Phase::Prepared) | None => cx.reply(id, Ok(Response::Done)),
         }

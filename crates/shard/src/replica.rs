@@ -391,8 +391,8 @@ impl Replica {
             Request::Decide { txn, writes, staged_chunks, window, participants } => {
                 self.start(id, Work::Decide { txn, writes, staged_chunks, window, participants }, cx);
             }
-            Request::Resolve { id: txn, outcome } => self.resolve(id, txn, outcome, cx),
-            Request::Forget { id: txn } => self.forget(id, txn, cx),
+            Request::Resolve { id: txn, outcome, key } => self.resolve(id, txn, outcome, key, cx),
+            Request::Forget { id: txn, key } => self.forget(id, txn, &key, cx),
             Request::Rollback { id: txn } => self.rollback(id, txn, cx),
             Request::CancelWaits { id: txn } => self.cancel_waits(id, txn, cx),
             Request::EndReads { txn } => self.end_reads(id, txn, cx),

@@ -324,7 +324,7 @@ fn two_phase_commit_at_a_participant() {
     let older = shard.lock(blind(5), LockMode::Shared, get("a"));
     assert!(!shard.answers.contains_key(&older));
     let s = vote.prepare_ts + Duration::from_millis(1);
-    let resolve = Request::Resolve { id: txn(10), outcome: Outcome::Committed(s) };
+    let resolve = Request::Resolve { id: txn(10), outcome: Outcome::Committed(s), key: None };
     assert_eq!(shard.call(resolve.clone()), Ok(Response::Done));
     assert_eq!(shard.locked(older).0, vec![ReadResult::Value(Some(Bytes::from_static(b"1")))]);
     let Ok(Response::Read { read_ts, results, .. }) = shard.answer(strong) else { panic!("not read") };
@@ -350,7 +350,7 @@ fn a_vote_over_read_locks_ends_with_the_lease() {
     shard.pass(Duration::from_millis(50));
     assert!(!shard.answers.contains_key(&older), "a voted transaction is not wounded");
     let outcome = Outcome::Committed(vote.prepare_ts);
-    assert_eq!(shard.call(Request::Resolve { id: txn.id, outcome }), Ok(Response::Done));
+    assert_eq!(shard.call(Request::Resolve { id: txn.id, outcome, key: None }), Ok(Response::Done));
     assert!(shard.answer(older).is_ok());
 }
 
@@ -387,7 +387,7 @@ fn a_decision_lies_above_every_vote_and_is_kept_until_forgotten() {
     let here = Key::MIN;
     let participants = vec![key("p")];
     assert_eq!(shard.recovery, vec![Recovery::TellParticipants { id: txn(10), outcome, participants, here }]);
-    assert_eq!(shard.call(Request::Forget { id: txn(10) }), Ok(Response::Done));
+    assert_eq!(shard.call(Request::Forget { key: key("zz"), id: txn(10) }), Ok(Response::Done));
     shard.recovery.clear();
     shard.pass(Duration::from_millis(10_000));
     assert_eq!(shard.recovery, vec![]);
@@ -571,7 +571,16 @@ fn a_split_creates_the_right_half_and_redirects() {
         |r: Result<Response, ShardError>| assert!(matches!(r, Err(ShardError::WrongShard { .. }) | Ok(_)));
     redirected(shard.answer(waiting));
     let beyond = shard.call(Request::Read { mode: ReadMode::Strong, ops: get("x") });
-    assert_eq!(beyond, Err(ShardError::WrongShard { descriptor: left }));
+    let elsewhere = Err(ShardError::WrongShard { descriptor: left });
+    assert_eq!(beyond, elsewhere);
+    // Whoever asks on an old map must not hear that all is done (I-9).
+    let (id, outcome) = (txn(99), Outcome::Aborted);
+    let resolve = |key| Request::Resolve { id, outcome, key: Some(key) };
+    assert_eq!(shard.call(resolve(key("x"))), elsewhere);
+    assert_eq!(shard.call(resolve(key("a"))), Ok(Response::Done));
+    assert_eq!(shard.call(Request::Resolve { id, outcome, key: None }), Ok(Response::Done));
+    assert_eq!(shard.call(Request::Forget { id, key: key("x") }), elsewhere);
+    assert_eq!(shard.call(Request::Forget { id, key: key("a") }), Ok(Response::Done));
     let recovered = recover(&shard.engine, GroupId::new(8)).unwrap().unwrap();
     assert_eq!(recovered.descriptor, right);
     assert_eq!(recovered.applied, Slot::ZERO);
@@ -678,7 +687,7 @@ fn a_restart_finds_prepared_transactions_locked() {
     assert_eq!(locked.len(), 1);
     assert_eq!((locked[0].txn, locked[0].span.clone()), (txn(10), Span::point(&key("a"))));
     let s = shard.time;
-    let resolve = Request::Resolve { id: txn(10), outcome: Outcome::Committed(s) };
+    let resolve = Request::Resolve { id: txn(10), outcome: Outcome::Committed(s), key: None };
     assert_eq!(shard.call(resolve), Ok(Response::Done));
     assert_eq!(shard.strong("a"), (Some(Bytes::from_static(b"1")), s));
 }
@@ -689,7 +698,7 @@ fn a_prepare_that_comes_between_outcome_and_engine_hears_the_outcome() {
     let mut shard = Shard::new();
     shard.prepare(blind(10), vec![put("a", "1")]).unwrap();
     shard.held = Some(Slot::ZERO);
-    let resolve = shard.ask(Request::Resolve { id: txn(10), outcome: Outcome::Aborted });
+    let resolve = shard.ask(Request::Resolve { id: txn(10), outcome: Outcome::Aborted, key: None });
     let (writes, coordinator) = (vec![put("a", "1")], key("zz"));
     let late =
         Request::Prepare { txn: blind(10), writes, staged_chunks: 0, coordinator, max_ts: Timestamp::MAX };
@@ -710,7 +719,7 @@ fn an_outcome_that_waited_is_not_proposed_after_the_lease() {
     let prepare =
         Request::Prepare { txn: blind(10), writes, staged_chunks: 0, coordinator, max_ts: Timestamp::MAX };
     shard.ask(prepare);
-    let resolve = shard.ask(Request::Resolve { id: txn(10), outcome: Outcome::Aborted });
+    let resolve = shard.ask(Request::Resolve { id: txn(10), outcome: Outcome::Aborted, key: None });
     let applied = shard.held.take().unwrap();
     shard.time += Duration::from_secs(60);
     shard.step(Input::Applied(applied));

@@ -261,3 +261,19 @@ async fn recovery_asks_and_tells() {
     gateway.recover(Recovery::TellParticipants { id, outcome, participants, here: k("b") }).await;
     assert!(!fake.trace().contains("Forget"), "one participant has not applied it yet");
 }
+
+/// A gateway whose map is older than a split asks the wrong half first. That half must not be taken for the participant:
+/// the record of the outcome would go, and the participant abort what has committed.
+#[tokio::test(start_paused = true)]
+async fn recovery_on_an_old_map_finds_the_participant() {
+    let (fake, gateway, _, _admin) = admin().await;
+    let id = TxnId { first_start: Timestamp::from_nanos(1), node: node(9), seq: 1 };
+    fake.split(3, "m", 77);
+    let outcome = Outcome::Committed(Timestamp::from_nanos(5));
+    let participants = vec![k("n")];
+    gateway.recover(Recovery::TellParticipants { id, outcome, participants, here: k("b") }).await;
+    let trace = fake.trace();
+    assert!(trace.contains("g77 Resolve t4 committed"), "{trace}");
+    let told = trace.find("g77 Resolve").unwrap();
+    assert!(trace.find("Forget t4").is_some_and(|forgotten| forgotten > told), "{trace}");
+}

@@ -320,7 +320,7 @@ impl State {
                 writes.extend(self.staged.remove(&(g, txn.id)).unwrap_or_default());
                 self.decide(clock, txn.id, writes)
             }
-            Request::Resolve { id, outcome } => {
+            Request::Resolve { id, outcome, .. } => {
                 let writes = self.prepared.remove(&(g, id)).unwrap_or_default();
                 if let Outcome::Committed(at) = outcome {
                     self.apply(writes, at);
@@ -437,11 +437,11 @@ impl State {
                     participants.join(" ")
                 )
             }
-            Request::Resolve { id, outcome } => match outcome {
+            Request::Resolve { id, outcome, .. } => match outcome {
                 Outcome::Committed(_) => format!("Resolve {} committed", self.name(*id)),
                 Outcome::Aborted => format!("Resolve {} aborted", self.name(*id)),
             },
-            Request::Forget { id } => format!("Forget {}", self.name(*id)),
+            Request::Forget { id, .. } => format!("Forget {}", self.name(*id)),
             Request::Rollback { id } => format!("Rollback {}", self.name(*id)),
             Request::CancelWaits { id } => format!("CancelWaits {}", self.name(*id)),
             Request::EndReads { txn } => {
@@ -480,9 +480,11 @@ fn keys_of(request: &Request) -> Vec<Span> {
         | Request::Prepare { writes, .. }
         | Request::Decide { writes, .. }
         | Request::Fill { writes, .. } => of_writes(writes),
-        Request::QueryOutcome { key, .. } | Request::Split { at: key, .. } => vec![Span::point(key)],
-        Request::Resolve { .. }
-        | Request::Forget { .. }
+        Request::QueryOutcome { key, .. }
+        | Request::Split { at: key, .. }
+        | Request::Forget { key, .. }
+        | Request::Resolve { key: Some(key), .. } => vec![Span::point(key)],
+        Request::Resolve { key: None, .. }
         | Request::Rollback { .. }
         | Request::CancelWaits { .. }
         | Request::EndReads { .. }

@@ -261,10 +261,14 @@ impl From<Request> for proto::Request {
                 window: Some(window.into()),
                 participants: participants.into_iter().map(Key::into_bytes).collect(),
             }),
-            Request::Resolve { id, outcome } => {
-                K::Resolve(q::Resolve { id: Some(id.into()), outcome: Some(outcome.into()) })
+            Request::Resolve { id, outcome, key } => K::Resolve(q::Resolve {
+                id: Some(id.into()),
+                outcome: Some(outcome.into()),
+                key: key.map(Key::into_bytes),
+            }),
+            Request::Forget { id, key } => {
+                K::Forget(q::Forget { id: Some(id.into()), key: key.into_bytes() })
             }
-            Request::Forget { id } => K::Forget(id.into()),
             Request::Rollback { id } => K::Rollback(id.into()),
             Request::CancelWaits { id } => K::CancelWaits(id.into()),
             Request::EndReads { txn } => K::EndReads(txn.into()),
@@ -324,8 +328,9 @@ impl TryFrom<proto::Request> for Request {
             K::Resolve(m) => Request::Resolve {
                 id: need(m.id, "resolve.id")?.into(),
                 outcome: need(m.outcome, "resolve.outcome")?.try_into()?,
+                key: m.key.map(Key::new),
             },
-            K::Forget(id) => Request::Forget { id: id.into() },
+            K::Forget(m) => Request::Forget { id: need(m.id, "forget.id")?.into(), key: Key::new(m.key) },
             K::CancelWaits(id) => Request::CancelWaits { id: id.into() },
             K::Rollback(id) => Request::Rollback { id: id.into() },
             K::EndReads(t) => Request::EndReads { txn: t.try_into()? },

@@ -29,7 +29,8 @@ impl Cluster {
                 for key in participants {
                     let group = self.group_of(&key);
                     let what = NodeCall::Tell { txn, here: here.clone() };
-                    let call = self.node_call(id, group, Request::Resolve { id: txn, outcome }, what);
+                    let request = Request::Resolve { id: txn, outcome, key: Some(key) };
+                    let call = self.node_call(id, group, request, what);
                     self.tells.entry((id, txn)).or_default().insert(call);
                 }
             }
@@ -55,7 +56,8 @@ impl Cluster {
             (NodeCall::Ask { txn, here }, Ok(Response::Outcome(Some(outcome)))) => {
                 self.stats.recoveries += 1;
                 let group = self.group_of(&here);
-                self.node_call(node, group, Request::Resolve { id: txn, outcome }, NodeCall::Ignore);
+                let request = Request::Resolve { id: txn, outcome, key: Some(here) };
+                self.node_call(node, group, request, NodeCall::Ignore);
             }
             (NodeCall::Tell { txn, here }, Ok(Response::Done)) => {
                 let Some(open) = self.tells.get_mut(&(node, txn)) else { return };
@@ -63,7 +65,7 @@ impl Cluster {
                 if open.is_empty() {
                     self.tells.remove(&(node, txn));
                     let group = self.group_of(&here);
-                    self.node_call(node, group, Request::Forget { id: txn }, NodeCall::Ignore);
+                    self.node_call(node, group, Request::Forget { id: txn, key: here }, NodeCall::Ignore);
                 }
             }
             (NodeCall::Close { group }, Ok(Response::Closed { closed, through })) => {

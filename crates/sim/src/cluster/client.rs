@@ -411,7 +411,8 @@ impl Client {
         let prepared: Vec<Key> = txn.participants.values().map(|(key, _)| key.clone()).collect();
         let keys: Vec<Key> = txn.steps.iter().map(|s| s.key.clone()).collect();
         for key in prepared {
-            self.fire_and_forget(&key, Request::Resolve { id, outcome: Outcome::Aborted }, w);
+            let resolve = Request::Resolve { id, outcome: Outcome::Aborted, key: Some(key.clone()) };
+            self.fire_and_forget(&key, resolve, w);
         }
         let groups: BTreeMap<GroupId, Key> = keys.into_iter().map(|k| (w.group_of(&k), k)).collect();
         for key in groups.into_values() {
@@ -613,7 +614,8 @@ impl Client {
             return self.idle(w);
         }
         for key in keys {
-            self.call(&key, Request::Resolve { id, outcome }, Route::Leader, w);
+            let resolve = Request::Resolve { id, outcome, key: Some(key.clone()) };
+            self.call(&key, resolve, Route::Leader, w);
         }
     }
 
@@ -625,7 +627,7 @@ impl Client {
         let (id, outcome) = (txn.id, txn.outcome);
         let (_, key, _) = txn.coordinator.clone().expect("a distributed transaction has one");
         if matches!(outcome, Some(Outcome::Committed(_))) && w.rng.chance(9, 10) {
-            self.fire_and_forget(&key, Request::Forget { id }, w);
+            self.fire_and_forget(&key, Request::Forget { id, key: key.clone() }, w);
         }
         self.idle(w);
     }
