@@ -17,6 +17,16 @@ struct KeyPart {
     output: Option<usize>,
 }
 
+/// Columns of the primary key that an entry of a unique index has in its value; in its key where the entry takes no part
+/// in uniqueness, since it has a NULL.
+#[derive(Clone, Debug)]
+struct Suffix {
+    /// Key columns before it.
+    own: usize,
+    /// What is left to be read from the value where the key has the suffix.
+    values: RowDecoder,
+}
+
 /// Reads chosen columns of the rows of one index.
 #[derive(Clone, Debug)]
 pub(crate) struct IndexReader {
@@ -24,6 +34,8 @@ pub(crate) struct IndexReader {
     parts: SmallVec<[KeyPart; 4]>,
     /// Key columns up to the last one that is wanted; the rest is not decoded.
     parts_needed: usize,
+    /// Where some of what is wanted may be in the key or in the value.
+    suffix: Option<Suffix>,
     /// Children's rows may lie between the rows.
     has_children: bool,
     values: RowDecoder,
@@ -66,29 +78,36 @@ impl IndexReader {
     ) -> Result<IndexReader> {
         let prefix = Prefix::of(catalog, table, index)?;
         let is_primary = index.id == IndexId::PRIMARY;
-        // The primary key columns of a unique entry may be in the value: both places are decoded, the key's winning.
-        let suffix_in_value = !is_primary && index.unique;
+        let own = index.columns.len();
+        let has_suffix = !is_primary && index.unique;
         let mut parts: SmallVec<[KeyPart; 4]> = SmallVec::new();
-        let mut in_values = Vec::new();
-        let mut found = vec![false; columns.len()];
+        let mut in_key = vec![false; columns.len()];
+        let mut in_suffix = vec![false; columns.len()];
         for (position, (ordinal, direction)) in key_columns(table, index).into_iter().enumerate() {
             let column = &table.columns[ordinal];
-            let from_key =
-                is_exact_in_key(&column.ty) && !(suffix_in_value && position >= index.columns.len());
-            let output = columns.iter().position(|&c| c == ordinal).filter(|_| from_key);
-            if let Some(o) = output {
-                found[o] = true;
+            let output = columns.iter().position(|&c| c == ordinal).filter(|_| is_exact_in_key(&column.ty));
+            if let Some(at) = output {
+                let place = if has_suffix && position >= own { &mut in_suffix } else { &mut in_key };
+                place[at] = true;
             }
             parts.push(KeyPart { ty: column.ty.clone(), direction, output });
         }
-        for (at, &ordinal) in columns.iter().enumerate() {
-            if !found[at] {
-                let column = &table.columns[ordinal];
-                in_values.push((column.id.0, column.ty.clone(), at));
-            }
-        }
-        in_values.sort_by_key(|(id, _, _)| *id);
-        let parts_needed = parts.iter().rposition(|p| p.output.is_some()).map_or(0, |p| p + 1);
+        let values_of = |is_in_value: &dyn Fn(usize) -> bool| {
+            let wanted = columns.iter().enumerate().filter(|(at, _)| is_in_value(*at));
+            let mut wanted: Vec<_> = wanted
+                .map(|(at, &ordinal)| (table.columns[ordinal].id.0, table.columns[ordinal].ty.clone(), at))
+                .collect();
+            wanted.sort_by_key(|(id, _, _)| *id);
+            wanted
+        };
+        let in_values = values_of(&|at| !in_key[at]);
+        let suffix = in_suffix
+            .contains(&true)
+            .then(|| Suffix { own, values: RowDecoder::new(values_of(&|at| !in_key[at] && !in_suffix[at])) });
+        let always = if has_suffix { &parts[..own] } else { &parts[..] };
+        let last = always.iter().rposition(|p| p.output.is_some()).map_or(0, |p| p + 1);
+        // Only behind all of its own columns it shows whether a key has a suffix.
+        let parts_needed = if suffix.is_some() { own } else { last };
         let types = columns.iter().map(|&c| table.columns[c].ty.clone()).collect();
         let has_children =
             is_primary && (prefix.is_interleaved() || catalog.children(table.id).next().is_some());
@@ -97,6 +116,7 @@ impl IndexReader {
             prefix,
             parts,
             parts_needed,
+            suffix,
             has_children,
             values: RowDecoder::new(in_values),
             types,
@@ -144,6 +164,17 @@ impl IndexReader {
                         None => reader.skip_value(key_direction(part.direction).0).map_err(corrupted)?,
                     }
                 }
+                if let Some(suffix) = self.suffix.as_ref().filter(|_| !reader.is_at_end()) {
+                    for part in &self.parts[suffix.own..] {
+                        match part.output {
+                            Some(at) => read_into(&mut reader, &part.ty, part.direction, &mut columns[at])?,
+                            None => {
+                                reader.skip_value(key_direction(part.direction).0).map_err(corrupted)?;
+                            }
+                        }
+                    }
+                    return suffix.values.decode_columns(value, columns);
+                }
             }
             if self.needs_values { self.values.decode_columns(value, columns) } else { Ok(()) }
         })?;
@@ -161,6 +192,16 @@ impl IndexReader {
                     Some(at) => row[at] = read_datum(&mut reader, &part.ty, part.direction)?,
                     None => reader.skip_value(key_direction(part.direction).0).map_err(corrupted)?,
                 }
+            }
+            if let Some(suffix) = self.suffix.as_ref().filter(|_| !reader.is_at_end()) {
+                for part in &self.parts[suffix.own..] {
+                    match part.output {
+                        Some(at) => row[at] = read_datum(&mut reader, &part.ty, part.direction)?,
+                        None => reader.skip_value(key_direction(part.direction).0).map_err(corrupted)?,
+                    }
+                }
+                suffix.values.decode_datums(value, &mut row)?;
+                return Ok(row);
             }
         }
         if self.needs_values {
