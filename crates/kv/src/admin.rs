@@ -14,7 +14,6 @@ use meridian_kv_api::{
 };
 use meridian_shard::{LockMode, LockStatus, ReplicaStatus, Request, ShardDescriptor};
 use meridian_types::{GroupId, Key, NodeId, TxnId};
-use tokio::time::Instant;
 
 use crate::call::{Failure, Resend, Tries};
 use crate::gateway::Gateway;
@@ -25,7 +24,10 @@ use crate::meta::decode_descriptor;
 /// [`KvError::Unavailable`].
 #[async_trait]
 pub trait NodeAdmin: Send + Sync {
-    /// The members of the cluster, as far as this node knows.
+    /// The members of the cluster, as far as this node knows, without asking them.
+    fn members(&self) -> Vec<NodeId>;
+
+    /// The same with what they say of themselves.
     async fn nodes(&self) -> Result<Vec<NodeInfo>, KvError>;
 
     /// The replicas on a node.
@@ -168,16 +170,20 @@ impl ClusterAdmin {
         self.ask_all(|node| self.nodes.replicas(node)).await
     }
 
-    /// Tells a node of a catalog version until it has switched, or can't plan on the old one any more.
+    /// Tells a node of a catalog version until it has switched, or can't plan on the old one any more: whatever it has
+    /// leased or begun to commit before, answering or hanging, is over when a schema lease from now on is.
     async fn publish_to(&self, node: NodeId, version: u64) -> Result<(), KvError> {
-        let lease_end = Instant::now() + self.schema_lease;
-        loop {
-            if self.nodes.publish_catalog(node, version).await.is_ok() || Instant::now() >= lease_end {
-                return Ok(());
+        let over = self.gateway.core.now()?.latest() + self.schema_lease.into();
+        let told = async {
+            while self.nodes.publish_catalog(node, version).await.is_err() {
+                tokio::time::sleep(self.gateway.core.jitter(PAUSE_MAX * 4)).await;
             }
-            let pause = self.gateway.core.jitter(PAUSE_MAX * 4);
-            tokio::time::sleep_until((Instant::now() + pause).min(lease_end)).await;
+        };
+        if tokio::time::timeout(self.schema_lease, told).await.is_err() {
+            tracing::info!(node = node.get(), "a node did not answer within its schema lease");
+            self.gateway.core.wait_past(over).await;
         }
+        Ok(())
     }
 }
 
@@ -293,8 +299,8 @@ impl Cluster for ClusterAdmin {
     }
 
     async fn publish_catalog(&self, version: u64) -> Result<(), KvError> {
-        let nodes = self.nodes.nodes().await?;
-        join_all(nodes.iter().map(|info| self.publish_to(info.node, version))).await.into_iter().collect()
+        let told = self.nodes.members().into_iter().map(|node| self.publish_to(node, version));
+        join_all(told).await.into_iter().collect()
     }
 }
 

@@ -7,7 +7,7 @@
 //!                       v
 //!                   current, fence lifted
 //! ```
-//! A refresh notes the time `e = now().latest`, reads version and fence at a timestamp that is not older, and may then
+//! A refresh notes the time `e = now().earliest`, reads version and fence at a timestamp that is not older, and may then
 //! plan on that version until `e + lease`, or until just below the fence. A change of what plans rely on goes
 //!
 //! ```text
@@ -52,7 +52,8 @@ const ACQUIRE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 const ACQUIRE_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 /// Snapshots of the past that are kept: a session reads at one, and reports step through a few.
 const HISTORY: usize = 4;
-/// Refreshes per lease, so that two may fail before statements wait.
+/// Refreshes per lease, so that two may fail before statements wait. A commit begins with at least one such part of a
+/// lease, where that can be had.
 const REFRESHES_PER_LEASE: u64 = 3;
 
 /// The use of a version by one transaction.
@@ -211,11 +212,30 @@ impl CatalogCache {
     /// Begins a commit of a transaction that was planned on a version and has used these tables. The permit's bound is as
     /// far as the tables stay as they were. Where that has passed already, the transaction has to be planned again:
     /// `None`.
+    ///
+    /// On a node so loaded that its refreshes come late, little may be left of the lease. A commit that would have to
+    /// happen within that waits for a refresh first: it must not fail because the node is slow.
     pub async fn commit_permit(
         &self,
         guard: &CatalogGuard,
         used: &[TableId],
     ) -> Result<Option<CommitPermit>, KvError> {
+        let enough = Duration::from_nanos(self.lease.as_nanos() / REFRESHES_PER_LEASE);
+        if let Some(permit) = self.try_permit(guard, used)? {
+            let now = self.kv.now()?.latest();
+            let is_fenced = permit.is_fenced();
+            if is_fenced || permit.limit() >= now + enough {
+                return Ok(Some(permit));
+            }
+            // Half of what is left is for the commit itself, should the catalog not be readable.
+            let patience = Duration::from_nanos(permit.limit().since(now).as_nanos() / 2);
+            permit.end();
+            let is_long = |now: TtInterval, state: &State| state.newest().limit() >= now.latest() + enough;
+            let refreshed = tokio::time::timeout(patience.into(), self.refresh_unless(is_long)).await;
+            if !matches!(refreshed, Ok(Ok(()))) {
+                tracing::debug!("a commit begins with little of the schema lease left");
+            }
+        }
         if let Some(permit) = self.try_permit(guard, used)? {
             return Ok(Some(permit));
         }
@@ -264,7 +284,7 @@ impl CatalogCache {
             }
             state.newest().snapshot.version()
         };
-        let lease_end = start.latest() + self.lease;
+        let lease_end = start.earliest() + self.lease;
         // A snapshot at a timestamp of its own sees whatever has committed below it, answered or not; that a fence has
         // passed without effect must not be concluded from less.
         let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: false };

@@ -39,10 +39,10 @@ async fn is_pending(future: Pin<&mut impl Future>) -> bool {
 async fn the_first_use_loads_and_leases() {
     let (kv, cache) = booted().await;
     assert!(cache.try_acquire().unwrap().is_none());
-    let before = kv.now().unwrap().latest();
+    let before = kv.now().unwrap().earliest();
     let guard = cache.acquire().await.unwrap();
     assert_eq!(guard.snapshot().version(), 1);
-    assert!(guard.limit() >= before + LEASE && guard.limit() <= kv.now().unwrap().latest() + LEASE);
+    assert!(guard.limit() >= before + LEASE && guard.limit() <= kv.now().unwrap().earliest() + LEASE);
     assert!(cache.try_acquire().unwrap().is_some());
 }
 
@@ -205,6 +205,27 @@ async fn an_announcement_is_forgotten_also_by_who_next_sees_a_later_one() {
     let after = cache.acquire().await.unwrap();
     assert_eq!(after.snapshot().version(), 1);
     assert!(after.limit() > second);
+}
+
+#[tokio::test]
+async fn a_commit_does_not_begin_with_the_rest_of_a_lease() {
+    let (kv, cache) = booted().await;
+    let (_, _) = commit(&kv, create(log())).await;
+    let guard = cache.acquire().await.unwrap();
+    // Refreshes come late: a sixth of the lease is left.
+    kv.advance(Duration::from_nanos(LEASE.as_nanos() * 5 / 6));
+    let short = guard.limit();
+    assert!(short > kv.now().unwrap().latest(), "it has not run out");
+    let permit = cache.commit_permit(&guard, &[log().id]).await.unwrap().expect("nothing was changed");
+    let third = Duration::from_nanos(LEASE.as_nanos() / 3);
+    assert!(permit.limit() >= kv.now().unwrap().latest() + third, "the commit has time");
+    permit.end();
+    // What is announced bounds it all the same.
+    let at = announce(&kv, Duration::from_micros(500)).await;
+    cache.refresh().await.unwrap();
+    let permit = cache.commit_permit(&guard, &[log().id]).await.unwrap().expect("it is still to come");
+    assert_eq!(permit.limit(), at.prev());
+    permit.end();
 }
 
 #[tokio::test]

@@ -131,6 +131,11 @@ impl CommitPermit {
         self.limit
     }
 
+    /// An announced activation bounds it, which no refresh takes away.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.version.fence().is_some()
+    }
+
     /// The store has answered: the commit has happened, or never will.
     pub fn end(mut self) {
         self.is_over = true;

@@ -127,8 +127,14 @@ impl DdlServices {
     /// its commits by the activation, or has lost its lease before it, and the activation is still to come.
     pub(super) async fn fence(&self, ahead: &mut Duration) -> Result<Timestamp> {
         let nodes = self.cluster.nodes().await.map_err(sql_error)?;
-        if nodes.iter().any(|n| !n.is_live) {
+        let silent: Vec<String> =
+            nodes.iter().filter(|n| !n.is_live).map(|n| n.node.get().to_string()).collect();
+        if !silent.is_empty() {
             *ahead = (*ahead).max(AHEAD_OF_LEASE);
+            let (nodes, lease) = (silent.join(", "), std::time::Duration::from(AHEAD_OF_LEASE));
+            self.note(format!(
+                "node {nodes} does not answer: the change takes effect when its schema lease is over, in {lease:?}"
+            ));
         }
         for _ in 0..ATTEMPTS_MAX {
             self.cancel.check()?;

@@ -64,6 +64,10 @@ impl TestClock {
     pub(super) fn tick(&self) -> Timestamp {
         Timestamp::from_nanos(self.ns.fetch_add(10, Ordering::SeqCst))
     }
+
+    pub(super) fn advance(&self, by: std::time::Duration) {
+        self.ns.fetch_add(u64::try_from(by.as_nanos()).unwrap(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {

@@ -194,7 +194,7 @@ impl DdlServices {
     }
 
     /// Tells the client something in between.
-    pub(super) fn note(&self, text: String) {
+    pub(in crate::ddl) fn note(&self, text: String) {
         if let Some(notices) = &self.notices {
             // A client that has gone away does not stop the change.
             let _ = notices.send(text);
