@@ -38,6 +38,7 @@ impl Session {
                 database: self.database.to_string(),
                 search_path: self.show_setting("search_path"),
                 time_zone: self.show_setting("timezone"),
+                date_style: self.show_setting("datestyle"),
             },
             notices: None,
             statement_job: self.statement_job.clone(),

@@ -74,8 +74,9 @@ impl SessionFactory {
     /// Plans and runs a statement as whoever has scheduled it.
     async fn run_statement(&self, services: &DdlServices, job: Job) -> Result<(), SqlError> {
         let running = Running::new(services, job.clone());
-        let JobSession { user, database, search_path, time_zone } = job.session.clone();
-        let settings = vec![("search_path".to_owned(), search_path), ("timezone".to_owned(), time_zone)];
+        let JobSession { user, database, search_path, time_zone, date_style } = job.session.clone();
+        let named = [("search_path", search_path), ("timezone", time_zone), ("datestyle", date_style)];
+        let settings = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let params = SessionParams { user, database, settings, ..SessionParams::default() };
         let mut session = match self.open(params).await {
             Ok(session) => session,

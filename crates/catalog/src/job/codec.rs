@@ -75,6 +75,8 @@ struct JobRecord {
     error: Option<ErrorRecord>,
     #[prost(string, tag = "26")]
     time_zone: String,
+    #[prost(string, tag = "27")]
+    date_style: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -159,6 +161,7 @@ pub(super) fn encode(job: &Job) -> Bytes {
         rest: job.rest.iter().map(span).collect(),
         error: job.error.clone().map(error_record),
         time_zone: job.session.time_zone.clone(),
+        date_style: job.session.date_style.clone(),
     };
     record.encode_to_vec().into()
 }
@@ -223,6 +226,7 @@ pub(super) fn decode(id: JobId, bytes: &[u8]) -> Result<Job, JobCodecError> {
             database: r.database,
             search_path: r.search_path,
             time_zone: r.time_zone,
+            date_style: r.date_style,
         },
         state,
         wish,

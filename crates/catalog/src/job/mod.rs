@@ -212,6 +212,8 @@ pub struct JobSession {
     pub search_path: String,
     /// The setting `timezone`.
     pub time_zone: String,
+    /// The setting `DateStyle`.
+    pub date_style: String,
 }
 
 /// A job.

@@ -14,6 +14,7 @@ fn job() -> Job {
             database: "defaultdb".into(),
             search_path: "public".into(),
             time_zone: "UTC".into(),
+            date_style: "ISO, MDY".into(),
         },
         state: JobState::Running,
         wish: JobWish::Run,

@@ -318,6 +318,25 @@ async fn asynchronous_changes_answer_the_number_of_their_job() {
 }
 
 #[tokio::test]
+async fn a_job_reads_its_statement_as_the_session_did_that_made_it() {
+    let world = World::new().await;
+    let mut s = world.session().await;
+    run(&mut s, "create table t (id int primary key, d text, z text)").await;
+    run(&mut s, "insert into t values (1, '02/01/2026', '2026-01-02 12:00')").await;
+    run(&mut s, "set datestyle = 'SQL, DMY'").await;
+    run(&mut s, "set timezone = 'Asia/Tokyo'").await;
+    run(&mut s, "set schema_change_mode = 'async'").await;
+    let types =
+        "alter column d type date using d::date, alter column z type timestamptz using z::timestamptz";
+    run(&mut s, &format!("alter table t {types}")).await;
+    settle(&world).await;
+    let mut other = world.session().await;
+    run(&mut other, "set timezone = 'UTC'").await;
+    let seen = run(&mut other, "select d, z from t").await;
+    assert_eq!(seen, "[d | z]\n2026-01-02 | 2026-01-02 03:00:00+00\nSELECT 1\n");
+}
+
+#[tokio::test]
 async fn scheduled_changes_wait_for_their_time_and_can_be_cancelled() {
     let world = World::new().await;
     let mut s = world.session().await;
