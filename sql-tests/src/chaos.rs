@@ -1,5 +1,6 @@
 //! Faults on real processes while a workload runs, and what came of it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -88,7 +89,8 @@ pub fn leader(cluster: &Cluster) -> usize {
     (0..3).max_by_key(|node| cluster.led_shards(*node)).unwrap()
 }
 
-async fn progress(running: &Running) {
+/// Waits until a workload gets on.
+pub async fn eventually_progress(running: &Running) {
     let before = running.counts().ok;
     eventually("transactions commit again", Duration::from_secs(90), || async {
         running.counts().ok >= before + PROGRESS
@@ -111,7 +113,7 @@ async fn inject(cluster: &mut Cluster, running: &Running, fault: Fault, any: usi
     match fault {
         Fault::KillLeader | Fault::KillAny => {
             cluster.kill(victim);
-            progress(running).await;
+            eventually_progress(running).await;
             cluster.restart(victim);
             cluster.wait_ready(victim).await;
         }
@@ -127,30 +129,73 @@ async fn inject(cluster: &mut Cluster, running: &Running, fault: Fault, any: usi
         }
         Fault::StopMaster => {
             cluster.kill(victim);
-            progress(running).await;
+            eventually_progress(running).await;
             cluster.restart(victim);
         }
         Fault::LyingMaster => {
             cluster.kill(victim);
             cluster.restart_with(victim, &["--offset", "500ms"]);
             tokio::time::sleep(Duration::from_secs(2)).await;
-            progress(running).await;
+            eventually_progress(running).await;
             cluster.kill(victim);
             cluster.restart(victim);
         }
         Fault::CutLeader | Fault::DeafLeader | Fault::MuteLeader | Fault::BridgeLeader => {
             cut(cluster, fault, victim);
-            progress(running).await;
+            eventually_progress(running).await;
             // Longer than the leases that the victim held.
             tokio::time::sleep(PAUSE).await;
-            progress(running).await;
+            eventually_progress(running).await;
             cluster.network().expect("nodes have namespaces").heal();
             for node in 0..3 {
                 cluster.wait_ready(node).await;
             }
         }
     }
-    progress(running).await;
+    eventually_progress(running).await;
+}
+
+/// A workload that runs, with everything that it does on record.
+pub struct UnderWatch {
+    /// The workload.
+    pub running: Running,
+    name: &'static str,
+    seed: u64,
+    buffer: Buffer,
+}
+
+impl UnderWatch {
+    /// Makes the tables of a workload anew and starts it.
+    pub async fn start(cluster: &Cluster, name: &'static str, seed: u64) -> UnderWatch {
+        let workload = by_name(name).unwrap();
+        let urls: Vec<String> = (0..3).map(|node| cluster.url(node)).collect();
+        let places = places(&urls);
+        meridian_workload::setup(workload.as_ref(), &places).await.unwrap();
+        let buffer = Buffer::default();
+        let recorder = Recorder::new(Box::new(buffer.clone()));
+        let options = Options { places, clients: CLIENTS, seed, limit: LIMIT };
+        let running = meridian_workload::start(workload, options, Some(recorder));
+        UnderWatch { running, name, seed, buffer }
+    }
+
+    /// Ends it and answers everything that was seen and must not be, and how often which errors were met. The history of
+    /// a run with an anomaly is kept, and named.
+    pub async fn finish(self, what: &str) -> (Vec<String>, BTreeMap<String, u64>) {
+        let UnderWatch { running, name, seed, buffer } = self;
+        let summary = running.finish().await.unwrap();
+        let mut wrong = summary.violations;
+        let text = buffer.0.lock().unwrap().clone();
+        let history = History::parse(&text).unwrap();
+        let checked = check(&history).unwrap();
+        if !checked.is_valid() {
+            let path = std::env::temp_dir()
+                .join(format!("meridian-anomaly-{name}-{seed}-{}.edn", std::process::id()));
+            std::fs::write(&path, &text).unwrap();
+            wrong.push(format!("{}\n{}", path.display(), checked.explanation()));
+        }
+        let wrong = wrong.into_iter().map(|w| format!("{name}, seed {seed}, {what}: {w}")).collect();
+        (wrong, summary.codes)
+    }
 }
 
 /// Cuts ways between a node and the others, as a fault of the network says.
@@ -171,16 +216,10 @@ fn cut(cluster: &mut Cluster, fault: Fault, victim: usize) {
 }
 
 /// Runs a workload under faults, one after the other, prints the share of transactions that succeeded under each, and
-/// answers everything that was seen and must not be. The history of a run with an anomaly is kept, and named.
-pub async fn run(cluster: &mut Cluster, name: &str, faults: &[Fault], seed: u64) -> Vec<String> {
-    let workload = by_name(name).unwrap();
-    let urls: Vec<String> = (0..3).map(|node| cluster.url(node)).collect();
-    let places = places(&urls);
-    meridian_workload::setup(workload.as_ref(), &places).await.unwrap();
-    let buffer = Buffer::default();
-    let recorder = Recorder::new(Box::new(buffer.clone()));
-    let options = Options { places, clients: CLIENTS, seed, limit: LIMIT };
-    let running = meridian_workload::start(workload, options, Some(recorder));
+/// answers everything that was seen and must not be.
+pub async fn run(cluster: &mut Cluster, name: &'static str, faults: &[Fault], seed: u64) -> Vec<String> {
+    let watched = UnderWatch::start(cluster, name, seed).await;
+    let running = &watched.running;
     let mut before = Counts::default();
     let report = |what: &str, running: &Running, before: &mut Counts| {
         let counts = running.counts();
@@ -193,24 +232,13 @@ pub async fn run(cluster: &mut Cluster, name: &str, faults: &[Fault], seed: u64)
             here.unknown
         );
     };
-    progress(&running).await;
-    report("calm", &running, &mut before);
+    eventually_progress(running).await;
+    report("calm", running, &mut before);
     for (i, fault) in faults.iter().enumerate() {
-        inject(cluster, &running, *fault, seed as usize + i).await;
-        report(&format!("{fault:?}"), &running, &mut before);
+        inject(cluster, running, *fault, seed as usize + i).await;
+        report(&format!("{fault:?}"), running, &mut before);
     }
-    let summary = running.finish().await.unwrap();
-    let mut wrong = summary.violations;
-    let text = buffer.0.lock().unwrap().clone();
-    let history = History::parse(&text).unwrap();
-    let checked = check(&history).unwrap();
-    if !checked.is_valid() {
-        let path =
-            std::env::temp_dir().join(format!("meridian-anomaly-{name}-{seed}-{}.edn", std::process::id()));
-        std::fs::write(&path, &text).unwrap();
-        wrong.push(format!("{}\n{}", path.display(), checked.explanation()));
-    }
-    wrong.into_iter().map(|w| format!("{name}, seed {seed}, {faults:?}: {w}")).collect()
+    watched.finish(&format!("{faults:?}")).await.0
 }
 
 /// Kills the leader `rounds` times while writers write at the other nodes, and answers how long nobody could, sorted.

@@ -10,8 +10,10 @@ mod cluster;
 pub mod isolation;
 mod network;
 mod score;
+mod soak;
 
 pub use client::{SltClient, SltError, run_file};
 pub use cluster::{Cluster, ClusterKind, connect, eventually, meridian_binary, package_folder};
 pub use network::Network;
 pub use score::{Score, score_file};
+pub use soak::soak;

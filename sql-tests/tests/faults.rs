@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use meridian_sql_tests::{Cluster, ClusterKind, chaos, connect, eventually, meridian_binary};
+use meridian_sql_tests::{Cluster, ClusterKind, chaos, connect, eventually, meridian_binary, soak};
 use tokio_postgres::{Client, Error};
 
 const ACCOUNTS: i32 = 20;
@@ -479,6 +479,15 @@ async fn schema_changes_survive_their_node() {
         let client = connect(&cluster.url(node)).await.unwrap();
         client.query("SELECT meridian.check_table('t')", &[]).await.unwrap();
     }
+}
+
+/// Random schema changes under load, some of them cancelled, paused, or with a node killed meanwhile: after each one
+/// everything agrees at one timestamp, and at the end nothing acknowledged is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schema_changes_under_load_leave_everything_right() {
+    let mut cluster = Cluster::start(ClusterKind::Processes, "soak").await;
+    let wrong = soak(&mut cluster, 1, 12, 2_000).await;
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// At least as long are the workloads run under faults.

@@ -6,6 +6,7 @@
 //! chaos network [SEED]    the same under faults of the network, where the nodes can be in namespaces of their own
 //! chaos failover [ROUNDS] time without writes after SIGKILL of the leader; status 1 beyond two lease lengths
 //! chaos drain [ROUNDS]    the longest gap between writes while their leader is drained
+//! chaos schema [CHANGES] [SEED]  so many random schema changes under load, with kills; panics when anything is wrong
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a developer's tool")]
@@ -14,10 +15,16 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use meridian_sql_tests::chaos::{FAILOVER_BOUND, FAULTS, Fault, NETWORK_FAULTS, drains, failover, run};
-use meridian_sql_tests::{Cluster, ClusterKind};
+use meridian_sql_tests::{Cluster, ClusterKind, soak};
 
 /// At least as long are the workloads run under faults.
 const CHAOS: Duration = Duration::from_secs(300);
+
+/// Schema changes before the tables are made anew.
+const CHANGES_OF_A_ROUND: u64 = 25;
+
+/// Rows of the table that most of them are about.
+const ROWS: i64 = 40_000;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
@@ -40,9 +47,15 @@ async fn main() -> ExitCode {
             summary("longest gap between writes", &drains(number.unwrap_or(20) as usize).await);
             ExitCode::SUCCESS
         }
+        Some("schema") => {
+            let seed = args.get(2).and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
+            schema(number.unwrap_or(200), seed).await;
+            ExitCode::SUCCESS
+        }
         _ => {
             eprintln!(
-                "usage: chaos run [SEED] | chaos network [SEED] | chaos failover [ROUNDS] | chaos drain [ROUNDS]"
+                "usage: chaos run [SEED] | chaos network [SEED] | chaos failover [ROUNDS] | chaos drain [ROUNDS] | \
+                 chaos schema [CHANGES] [SEED]"
             );
             ExitCode::from(2)
         }
@@ -65,6 +78,25 @@ async fn workloads(cluster: &mut Cluster, faults: &[Fault], first: u64) -> ExitC
     wrong.iter().for_each(|w| println!("WRONG: {w}"));
     println!("{}", if wrong.is_empty() { "nothing wrong was seen" } else { "something is WRONG" });
     ExitCode::from(u8::from(!wrong.is_empty()))
+}
+
+/// Schema changes under load, with new tables every now and then, so that histories stay short.
+async fn schema(changes: u64, seed: u64) {
+    let mut cluster = Cluster::start(ClusterKind::Processes, "schema").await;
+    let begun = Instant::now();
+    let mut made = 0;
+    for round in 0.. {
+        let some = CHANGES_OF_A_ROUND.min(changes - made);
+        if some == 0 {
+            break;
+        }
+        println!("seed {}: {some} changes", seed + round);
+        let wrong = soak(&mut cluster, seed + round, some, ROWS).await;
+        // A panic keeps the logs and the data.
+        assert!(wrong.is_empty(), "something is WRONG: {wrong:#?}");
+        made += some;
+    }
+    println!("{made} schema changes under load in {:.0?}: nothing wrong was seen", begun.elapsed());
 }
 
 /// Prints and returns the worst of sorted times.
