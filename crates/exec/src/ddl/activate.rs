@@ -8,7 +8,7 @@
 //! the commit is refused, the announcement lapses, and the next attempt takes more time. A change whose commit was lost
 //! from sight is looked for in the catalog's past: it is there at `T - 1`, or it will never be.
 
-use meridian_catalog::{CatalogChange, CatalogError, CatalogSnapshot, CatalogStore};
+use meridian_catalog::{CatalogChange, CatalogError, CatalogSnapshot, CatalogStore, JobState};
 use meridian_datum::{Result, SqlError, SqlState};
 use meridian_kv_api::{KvError, KvTxn, ReadBound, ReadOnlyOptions, ReadWriteOptions, RetryReason};
 use meridian_types::{Duration, Timestamp};
@@ -255,9 +255,15 @@ impl DdlServices {
     }
 }
 
+/// A change as it takes effect at `at`. A job that begins with it has its runner's lease from then on: what came before may
+/// have taken longer than a lease, and nobody shall take the job for abandoned when it is first seen.
 fn valid_from(mut change: CatalogChange, at: Timestamp) -> CatalogChange {
-    if let CatalogChange::CreateTable(table) | CatalogChange::ReplaceTable(table) = &mut change {
-        table.valid_from = at;
+    match &mut change {
+        CatalogChange::CreateTable(table) | CatalogChange::ReplaceTable(table) => table.valid_from = at,
+        CatalogChange::SetJob(job) if job.state == JobState::Running => {
+            job.lease_end = job.lease_end.max(at + super::jobs::LEASE);
+        }
+        _ => {}
     }
     change
 }

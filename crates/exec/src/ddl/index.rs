@@ -50,10 +50,10 @@ pub(super) async fn create(services: &DdlServices, table: &TableRef, new: &NewIn
     let id = desc.indexes.last().expect("an index was added").id;
     let job = services.new_job(JobWork::AddIndex(id), JobPhase::Waiting, table).await?;
     let set = CatalogChange::SetJob(Box::new(job.clone()));
-    services.change(vec![CatalogChange::ReplaceTable(Box::new(desc)), set]).await?;
+    let at = services.change(vec![CatalogChange::ReplaceTable(Box::new(desc)), set]).await?;
     let (id, runner) = (job.id, services.detached());
     // Ends with the job, or with its lease.
-    let task = tokio::spawn(async move { runner.run_job(job).await });
+    let task = tokio::spawn(async move { runner.go_on(&Running::begun(&runner, job, at)).await });
     services.follow(id, task).await
 }
 

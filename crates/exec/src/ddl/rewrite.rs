@@ -49,11 +49,11 @@ pub(super) async fn online(
     let job = services.new_job(work, phase, old).await?;
     let id = job.id;
     let set = CatalogChange::SetJob(Box::new(job.clone()));
-    services.change(vec![CatalogChange::ReplaceTable(Box::new(lock.clone())), set]).await?;
+    let at = services.change(vec![CatalogChange::ReplaceTable(Box::new(lock.clone())), set]).await?;
     let (runner, old, planned) = (services.detached(), old.clone(), planned.clone());
     // Ends with the job, or with its lease.
     let task = tokio::spawn(async move {
-        let running = Running::new(&runner, job);
+        let running = Running::begun(&runner, job, at);
         running.with_lease(run(&runner, &running, &old, &lock, &alteration, &planned)).await
     });
     services.follow(id, task).await

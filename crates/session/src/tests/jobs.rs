@@ -67,9 +67,9 @@ async fn table(world: &World, name: &str) -> TableDesc {
 
 const LEFT_BEHIND: JobId = JobId::new(900);
 
-/// The state in which a node leaves a change that dies after its first step.
-async fn leave_behind(world: &World, work: JobWork, wish: JobWish, desc: TableDesc) {
-    let job = Job {
+/// The record of a node that has died.
+fn left_behind(work: JobWork, wish: JobWish, desc: &TableDesc) -> Job {
+    Job {
         id: LEFT_BEHIND,
         work,
         table: Some(desc.id),
@@ -90,7 +90,12 @@ async fn leave_behind(world: &World, work: JobWork, wish: JobWish, desc: TableDe
         lease_end: Timestamp::from_nanos(2),
         rest: Vec::new(),
         error: None,
-    };
+    }
+}
+
+/// The state in which a node leaves a change that dies after its first step.
+async fn leave_behind(world: &World, work: JobWork, wish: JobWish, desc: TableDesc) {
+    let job = left_behind(work, wish, &desc);
     let txn = world.kv.begin(ReadWriteOptions::default());
     let changes = [CatalogChange::ReplaceTable(Box::new(desc)), CatalogChange::SetJob(Box::new(job))];
     CatalogStore::apply(&*txn, changes).await.unwrap();
@@ -114,6 +119,32 @@ async fn half_an_index(world: &World, s: &mut Session) -> TableDesc {
     desc.next_index += 1;
     desc.version += 1;
     desc
+}
+
+#[tokio::test]
+async fn a_job_that_is_seen_before_its_change_is_in_force_waits_for_that() {
+    let world = World::new().await;
+    let mut s = world.session().await;
+    let desc = half_an_index(&world, &mut s).await;
+    let now = world.kv.now().unwrap();
+    let at = now.latest() + meridian_types::Duration::from_millis(300);
+    let txn = world.kv.begin(ReadWriteOptions::default());
+    CatalogStore::announce(&*txn, at, now.earliest()).await.unwrap();
+    txn.commit().await.unwrap();
+    let work = JobWork::AddIndex(desc.indexes.last().unwrap().id);
+    let left = left_behind(work, JobWish::Run, &desc);
+    let desc = TableDesc { valid_from: at, ..desc };
+    let txn = world.kv.begin(ReadWriteOptions::default());
+    let changes = [CatalogChange::ReplaceTable(Box::new(desc)), CatalogChange::SetJob(Box::new(left))];
+    CatalogStore::apply(&*txn, changes).await.unwrap();
+    CatalogStore::activate_at(&*txn, at, world.kv.now().unwrap().earliest()).await.unwrap();
+    txn.limit_commit_timestamp(at.prev());
+    txn.commit().await.unwrap();
+    settle(&world).await;
+    let ended = job(&world, LEFT_BEHIND).await;
+    assert_eq!((ended.state, ended.rows_done), (JobState::Succeeded, 2500), "{:?}", ended.error);
+    let index = table(&world, "t").await.indexes.pop().unwrap();
+    assert_eq!(index.state, IndexState::Public);
 }
 
 #[tokio::test]

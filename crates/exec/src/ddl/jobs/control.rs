@@ -206,15 +206,21 @@ impl DdlServices {
     /// # Errors
     /// Why it failed; or why this node could not go on with it, which another one will then do.
     pub async fn run_job(&self, job: Job) -> Result<()> {
-        let running = Running::new(self, job);
+        self.go_on(&Running::new(self, job)).await
+    }
+
+    /// The same for a job whose record has been read, or written, by this node.
+    pub(in crate::ddl) async fn go_on(&self, running: &Running) -> Result<()> {
         let work = async {
+            // The job is seen a little before the descriptors that it is about take effect.
+            self.see_changes().await?;
             match running.job().work {
-                JobWork::AddIndex(id) => index::run(self, &running, id).await,
+                JobWork::AddIndex(id) => index::run(self, running, id).await,
                 JobWork::Rewrite { old, new, first_index } => {
-                    rewrite::undo(self, &running, old, new, first_index).await
+                    rewrite::undo(self, running, old, new, first_index).await
                 }
                 JobWork::Clean { storage, index, forget } => {
-                    clean::run(self, &running, storage, index, forget).await
+                    clean::run(self, running, storage, index, forget).await
                 }
                 JobWork::Statement => Err(SqlError::internal("a statement is run by a session")),
             }

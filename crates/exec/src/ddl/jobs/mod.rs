@@ -38,7 +38,7 @@ use crate::kv_error::is_retry;
 
 /// How long a runner has a job without a heartbeat: so long that a change of leadership of the system's shard (3 s) does
 /// not cost it, and that nobody waits much longer for a dead node's job than for its shards.
-const LEASE: Duration = Duration::from_secs(8);
+pub(super) const LEASE: Duration = Duration::from_secs(8);
 /// Time between heartbeats. Each is a small transaction; a cancelled job stops within this time.
 const HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -65,6 +65,12 @@ struct State {
 }
 
 impl Running {
+    /// A job that this node has begun with a change that has taken effect at `at`.
+    pub(super) fn begun(services: &DdlServices, job: Job, at: Timestamp) -> Arc<Self> {
+        let lease_end = job.lease_end.max(at + LEASE);
+        Running::new(services, Job { lease_end, ..job })
+    }
+
     /// A job that this node has claimed.
     pub fn new(services: &DdlServices, job: Job) -> Arc<Self> {
         let directive = directive(job.wish);
