@@ -66,6 +66,10 @@ impl ResultSink for Sink {
         true
     }
 
+    fn appended(&self, position: u64) -> &[u8] {
+        &self.out[position as usize..]
+    }
+
     fn is_full(&self) -> bool {
         false
     }

@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "sql_files/retries.rs"]
+mod retries;
 #[path = "sql_files/timeouts.rs"]
 mod timeouts;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use meridian_sql_tests::isolation::{Report, Spec, Verdict, run_spec};
+use meridian_sql_tests::isolation::{Conflicts, Report, Spec, Verdict, run_spec};
 use meridian_sql_tests::{Cluster, ClusterKind, connect, package_folder, run_file};
 
 /// Drops every table, so that each file starts from nothing.
@@ -135,10 +137,12 @@ async fn isolation_anomalies_do_not_occur() {
     for file in files {
         let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
         let spec = Spec::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
-        let reports = run_spec(&urls, &spec).await.unwrap();
-        assert_eq!(reports.len(), spec.interleavings(), "{name}: {:?}", reports[0].verdict);
-        failures.extend(wrong(&name, &reports));
-        assert!(reports.iter().any(|r| r.waited + r.aborted > 0), "{name}: nobody met anybody");
+        for conflicts in [Conflicts::Shown, Conflicts::Hidden] {
+            let reports = run_spec(&urls, &spec, conflicts).await.unwrap();
+            assert_eq!(reports.len(), spec.interleavings(), "{name}: {:?}", reports[0].verdict);
+            failures.extend(wrong(&name, &reports));
+            assert!(reports.iter().any(|r| r.waited + r.aborted > 0), "{name}: nobody met anybody");
+        }
     }
     let hermitage = corpus("isolation.tar.xz", "isolation/hermitage/postgres.md");
     let Some(document) = hermitage.map(|path| std::fs::read_to_string(path).unwrap()) else {
@@ -148,7 +152,9 @@ async fn isolation_anomalies_do_not_occur() {
     let scenarios = Spec::hermitage(&document);
     assert!(scenarios.len() >= 15, "only {} scenarios of Hermitage", scenarios.len());
     for (name, spec) in scenarios {
-        failures.extend(wrong(&name, &run_spec(&urls, &spec).await.unwrap()));
+        for conflicts in [Conflicts::Shown, Conflicts::Hidden] {
+            failures.extend(wrong(&name, &run_spec(&urls, &spec, conflicts).await.unwrap()));
+        }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }

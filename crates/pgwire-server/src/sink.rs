@@ -115,6 +115,11 @@ impl<W: AsyncWrite + Unpin + Send> ResultSink for WireSink<W> {
         true
     }
 
+    fn appended(&self, position: u64) -> &[u8] {
+        let from = position.checked_sub(self.flushed).expect("the bytes asked for are still buffered");
+        &self.buffer[from as usize..]
+    }
+
     fn is_full(&self) -> bool {
         self.buffer.len() >= FULL_BYTES
     }

@@ -9,6 +9,7 @@ use meridian_types::Timestamp;
 use crate::ddl::Ddl;
 use crate::modify::{Modify, PointDelete, PointSelect, PointUpdate};
 use crate::physical::Plan;
+use crate::planner::changes_cluster;
 use crate::session::SessionStatement;
 
 /// A statement that can be executed any number of times, with different parameters, while the catalog stays as it is.
@@ -113,6 +114,16 @@ pub enum AsOf {
 }
 
 impl PlannedStatement {
+    /// Whether running it changes the cluster (`meridian.split_at` and the like), which no rollback undoes.
+    pub fn changes_cluster(&self) -> bool {
+        match &self.plan {
+            StatementPlan::Query(plan) if !self.is_read_only => {
+                changes_cluster(plan) || self.ctes.iter().any(changes_cluster)
+            }
+            _ => false,
+        }
+    }
+
     /// The tables that the plan holds, for privilege and version checks.
     pub fn table_ids(&self) -> impl Iterator<Item = TableId> + '_ {
         self.tables.iter().map(|(id, _)| *id)

@@ -379,34 +379,53 @@ fn declare(
 
 /// Whether a plan only reads, without locks.
 fn is_read(p: &Plan) -> bool {
-    match &p.op {
+    all(p, &|op| match op {
         Operator::Scan(s) => !s.for_update,
-        Operator::IndexJoin(j) => !j.for_update && is_read(&j.input),
-        Operator::LookupJoin(j) => !j.for_update && is_read(&j.input),
-        Operator::HashJoin(j) => is_read(&j.left) && is_read(&j.right),
-        Operator::NestedLoopJoin(j) => is_read(&j.left) && is_read(&j.right),
-        Operator::Apply(a) => is_read(&a.left) && is_read(&a.right),
+        Operator::IndexJoin(j) => !j.for_update,
+        Operator::LookupJoin(j) => !j.for_update,
+        Operator::TableFunction(f) => !changes(&f.function),
+        Operator::Modify(_) => false,
+        _ => true,
+    })
+}
+
+/// Whether an operator of the tree is a function that changes the cluster.
+pub(crate) fn changes_cluster(p: &Plan) -> bool {
+    !all(p, &|op| !matches!(op, Operator::TableFunction(f) if changes(&f.function)))
+}
+
+fn changes(function: &SetFunction) -> bool {
+    matches!(function, SetFunction::Cluster(function) if *function != ClusterFunction::CheckTable)
+}
+
+/// Whether something holds of every operator of a tree, as far as it yields rows to the one above.
+fn all(p: &Plan, holds: &dyn Fn(&Operator) -> bool) -> bool {
+    let below = match &p.op {
+        Operator::IndexJoin(j) => all(&j.input, holds),
+        Operator::LookupJoin(j) => all(&j.input, holds),
+        Operator::HashJoin(j) => all(&j.left, holds) && all(&j.right, holds),
+        Operator::NestedLoopJoin(j) => all(&j.left, holds) && all(&j.right, holds),
+        Operator::Apply(a) => all(&a.left, holds) && all(&a.right, holds),
         Operator::Filter { input, .. }
         | Operator::Project { input, .. }
         | Operator::Distinct { input }
         | Operator::DistinctOn { input, .. }
         | Operator::Sort { input, .. }
         | Operator::TopN { input, .. }
-        | Operator::Limit { input, .. } => is_read(input),
-        Operator::Aggregate(a) => is_read(&a.input),
-        Operator::Window(w) => is_read(&w.input),
-        Operator::SetOp { left, right, .. } => is_read(left) && is_read(right),
-        Operator::TableFunction(f) => match f.function {
-            SetFunction::Cluster(function) => function == ClusterFunction::CheckTable,
-            _ => true,
-        },
-        Operator::RecursiveUnion(u) => is_read(&u.base) && is_read(&u.step),
-        Operator::Values { .. }
+        | Operator::Limit { input, .. } => all(input, holds),
+        Operator::Aggregate(a) => all(&a.input, holds),
+        Operator::Window(w) => all(&w.input, holds),
+        Operator::SetOp { left, right, .. } => all(left, holds) && all(right, holds),
+        Operator::RecursiveUnion(u) => all(&u.base, holds) && all(&u.step, holds),
+        Operator::Scan(_)
+        | Operator::TableFunction(_)
+        | Operator::Values { .. }
         | Operator::VirtualScan { .. }
         | Operator::CteScan { .. }
-        | Operator::WorkScan { .. } => true,
-        Operator::Modify(_) => false,
-    }
+        | Operator::WorkScan { .. }
+        | Operator::Modify(_) => true,
+    };
+    below && holds(&p.op)
 }
 
 /// The error for a statement that there is no plan for.

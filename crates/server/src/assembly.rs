@@ -1,7 +1,7 @@
 //! A member of a cluster on this machine: its folder, its address book, its SQL port.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration as StdDuration, Instant};
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use meridian_rpc::admin::{
     AdminError, BootstrapRequest, Departure, NodeAddress, NodeStatus, TransactionStatus,
 };
 use meridian_rpc::peer::Transport;
+use meridian_session::SessionFactory;
 use meridian_shard::LockStatus;
 use meridian_types::NodeId;
 use tokio_util::sync::CancellationToken;
@@ -96,15 +97,18 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
             folder.advance_plan(|plan| plan.created = true)?;
         }
     }
+    let served: Arc<OnceLock<SessionFactory>> = Arc::default();
     let running = RunningMember {
         store: store.clone(),
         peers: peers.clone(),
-        sessions: Box::new(pg.open_sessions()),
+        open_sessions: Box::new(pg.open_sessions()),
+        sessions: served.clone(),
         started: Instant::now(),
     };
     admin.set_running(Arc::new(running));
     let first = folder.plan()?.map(|plan| plan.nodes.iter().map(|n| n.node).collect());
     let sessions = store.serve(first, &shutdown).await?;
+    assert!(served.set(sessions.clone()).is_ok(), "a member serves SQL once");
     // Ends with the shutdown.
     let looking = look_for_departures(store.clone(), admin.clone(), shutdown.clone());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(looking));
@@ -132,7 +136,9 @@ async fn look_for_departures(store: Arc<Store>, admin: Arc<Admin>, shutdown: Can
 struct RunningMember {
     store: Arc<Store>,
     peers: Arc<Peers>,
-    sessions: Box<dyn Fn() -> usize + Send + Sync>,
+    open_sessions: Box<dyn Fn() -> usize + Send + Sync>,
+    /// Once SQL is served.
+    sessions: Arc<OnceLock<SessionFactory>>,
     started: Instant,
 }
 
@@ -142,11 +148,14 @@ impl Running for RunningMember {
         let Store { node, gateway, .. } = &*self.store;
         status.clock = node.clock().status();
         status.replicas = node.status();
-        status.sessions = (self.sessions)() as u64;
+        status.sessions = (self.open_sessions)() as u64;
         status.transactions = gateway.local_transactions(usize::MAX).len() as u64;
         status.disk_failed = node.is_disk_failed();
         status.uptime_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         status.counters = node.counters().list();
+        if let Some(sessions) = self.sessions.get() {
+            status.counters.extend(sessions.counters());
+        }
     }
 
     fn locks(&self, limit: usize) -> Vec<LockStatus> {

@@ -26,6 +26,7 @@ use meridian_types::TxnId;
 
 use crate::api::TransactionStatus;
 use crate::catalog_access::Lease;
+use crate::journal::{Journal, Lost};
 use crate::settings::SettingsMark;
 
 /// A transaction of the session.
@@ -58,6 +59,18 @@ pub(crate) struct Transaction {
     pub(crate) changed_catalog: Option<BlockChange>,
     /// An earlier attempt whose age is kept.
     pub(crate) retry_of: Option<TxnId>,
+    /// How it was when the block began.
+    pub(crate) beginning: Beginning,
+    /// What the block has done since then.
+    pub(crate) journal: Journal,
+    /// How often it was run again.
+    pub(crate) attempts: u32,
+}
+
+/// What a block that is run again begins with.
+pub(crate) struct Beginning {
+    pub(crate) modes: Modes,
+    pub(crate) settings: SettingsMark,
 }
 
 /// Modes of a transaction in force.
@@ -108,6 +121,7 @@ impl Modes {
 
 impl Transaction {
     pub(crate) fn new(modes: Modes, settings: SettingsMark, started: i64, is_explicit: bool) -> Self {
+        let beginning = Beginning { modes: modes.clone(), settings: settings.clone() };
         Transaction {
             is_explicit,
             is_failed: false,
@@ -123,6 +137,19 @@ impl Transaction {
             has_run: false,
             changed_catalog: None,
             retry_of: None,
+            beginning,
+            journal: if is_explicit { Journal::default() } else { Journal::none(Lost::NoBlock) },
+            attempts: 0,
+        }
+    }
+
+    /// BEGIN: from here on it is a block. What ran before in the same query string can't be run again with it.
+    pub(crate) fn begin_block(&mut self, modes: &TransactionModes, settings: SettingsMark) {
+        self.is_explicit = true;
+        self.modes.apply(modes);
+        self.beginning = Beginning { modes: self.modes.clone(), settings };
+        if !self.has_run {
+            self.journal = Journal::default();
         }
     }
 

@@ -33,8 +33,9 @@ pub(crate) struct Defer {
 #[derive(Debug)]
 pub(crate) struct CachedPlan {
     pub(crate) planned: Arc<PlannedStatement>,
-    /// The statement's text, without its terminator.
-    pub(crate) text: Arc<str>,
+    /// What it was made from: the statement and its parameters' types as declared. `None` for an empty query string and
+    /// for a cursor's query.
+    pub(crate) source: Option<(Arc<ParsedStatement>, Vec<DataType>)>,
     /// The statement becomes a job.
     pub(crate) defer: Option<Defer>,
     /// Codecs of a point statement.
@@ -52,7 +53,7 @@ pub(crate) struct CachedPlan {
 impl CachedPlan {
     pub(crate) fn new(
         planned: PlannedStatement,
-        text: Arc<str>,
+        source: Option<(Arc<ParsedStatement>, Vec<DataType>)>,
         point: Option<CompiledPoint>,
         catalog_version: u64,
         is_private: bool,
@@ -69,7 +70,7 @@ impl CachedPlan {
         });
         CachedPlan {
             planned: Arc::new(planned),
-            text,
+            source,
             defer: None,
             point,
             catalog_version,
@@ -99,12 +100,35 @@ impl CachedPlan {
             as_of: None,
             notices: Vec::new(),
         };
-        CachedPlan::new(planned, "".into(), None, 0, false)
+        CachedPlan::new(planned, None, None, 0, false)
     }
 
     /// Whether the plan was made on this catalog. A version with uncommitted changes is nobody else's.
     pub(crate) fn is_current(&self, version: u64, is_private: bool) -> bool {
         self.catalog_version == version && self.is_private == is_private
+    }
+
+    /// The statement's text, without its terminator.
+    pub(crate) fn text(&self) -> Arc<str> {
+        self.source.as_ref().map_or_else(|| "".into(), |(parsed, _)| parsed.text.clone())
+    }
+
+    /// Bytes of that text.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.source.as_ref().map_or(0, |(parsed, _)| parsed.text.len())
+    }
+
+    /// Whether parameters and results have the types of another plan of the statement.
+    pub(crate) fn answers_like(&self, other: &CachedPlan) -> bool {
+        let same_result = match (&self.rows, &other.rows) {
+            (Some(a), Some(b)) => {
+                a.fields.len() == b.fields.len()
+                    && a.fields.iter().zip(&b.fields).all(|(x, y)| x.data_type == y.data_type)
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        same_result && self.planned.param_types == other.planned.param_types
     }
 
     /// The result in the formats asked for.

@@ -9,7 +9,7 @@ use meridian_plan::session::{Discard, SessionStatement, TransactionModes};
 use meridian_types::Timestamp;
 
 use crate::api::{CommandTag, Flow, ResultSink, RowDescription, Severity};
-use crate::block::{Mark, isolation_name};
+use crate::block::{Mark, Modes, isolation_name};
 use crate::extended::Prepared;
 use crate::roles::ROOT;
 use crate::session::Session;
@@ -201,13 +201,12 @@ impl Session {
             self.notice(sink, Severity::Warning, &e);
             return Ok("BEGIN");
         }
-        t.is_explicit = true;
         // A snapshot that was taken for one statement alone does not serve a block.
         if t.kv_read_only && t.kv_is_spent {
             t.kv = None;
         }
         t.kv_is_spent = false;
-        t.modes.apply(modes);
+        t.begin_block(modes, self.settings.lock().mark());
         Ok("BEGIN")
     }
 
@@ -228,7 +227,7 @@ impl Session {
             self.roll_back().await;
             "ROLLBACK"
         } else {
-            if let Err(e) = self.commit().await {
+            if let Err(e) = self.commit_journaled(sink).await {
                 // An implicit transaction's owner may run it again, and must find its id.
                 if explicit {
                     self.roll_back().await;
@@ -238,8 +237,7 @@ impl Session {
             "COMMIT"
         };
         if chain {
-            self.begin(true);
-            self.transaction.as_mut().expect("just begun").modes = modes;
+            self.chain(modes);
         }
         Ok(tag)
     }
@@ -252,10 +250,17 @@ impl Session {
         }
         self.roll_back().await;
         if chain && explicit {
-            self.begin(true);
-            self.transaction.as_mut().expect("just begun").modes = modes;
+            self.chain(modes);
         }
         "ROLLBACK"
+    }
+
+    /// AND CHAIN: a block with the modes of the one before.
+    fn chain(&mut self, modes: Modes) {
+        self.begin(true);
+        let t = self.transaction.as_mut().expect("just begun");
+        t.beginning.modes = modes.clone();
+        t.modes = modes;
     }
 
     fn savepoint(&mut self, name: &str) -> Result<&'static str, SqlError> {

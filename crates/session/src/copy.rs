@@ -18,7 +18,8 @@ impl Session {
     pub async fn copy_data(&mut self, data: &[u8]) -> Result<(), SqlError> {
         let Some(copy) = &mut self.copy else { return Err(not_copying()) };
         let result = copy.input.feed(data).await;
-        if result.is_err() {
+        if let Err(e) = &result {
+            self.note_error(e);
             self.fail().await;
             self.note_idle();
         }
@@ -42,7 +43,8 @@ impl Session {
         if is_simple {
             return self.end_request(result, sink).await;
         }
-        if result.is_err() {
+        if let Err(e) = &result {
+            self.note_error(e);
             self.fail().await;
         }
         result

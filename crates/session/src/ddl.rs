@@ -165,7 +165,7 @@ impl Session {
         sink: &mut dyn ResultSink,
     ) -> Result<DdlOutcome, SqlError> {
         let (notices, mut said) = tokio::sync::mpsc::unbounded_channel();
-        let statement_text = plan.text.clone();
+        let statement_text = plan.text();
         let services = DdlServices { statement_text, notices: Some(notices), ..self.ddl_services() };
         let change = services.run(ddl, &plan.planned);
         tokio::pin!(change);
@@ -192,7 +192,7 @@ impl Session {
         let statement = self.statement(planned, Vec::new())?;
         let t = self.transaction.as_ref().expect("a transaction is open");
         let committed = t.lease.as_ref().expect("the catalog is leased").committed().clone();
-        let services = DdlServices { statement_text: plan.text.clone(), ..self.ddl_services() };
+        let services = DdlServices { statement_text: plan.text(), ..self.ddl_services() };
         let outcome = services.run_in_transaction(ddl, &statement, &committed).await?;
         let t = self.transaction.as_mut().expect("a transaction is open");
         if let Some((change, snapshot)) = outcome.changed.clone() {

@@ -89,11 +89,11 @@ impl Session {
         self.run_plan(plan, params, rows, true, sink).await
     }
 
-    /// Runs a statement in the open transaction. `describes`: rows are announced, as simple queries do.
+    /// Runs a statement in the open transaction, once. `describes`: rows are announced, as simple queries do.
     ///
     /// Futures are copied when they are awaited: all but the point statements' are boxed, so that these, which are short
     /// enough to mind, copy little.
-    pub(crate) async fn run_plan(
+    pub(crate) async fn run_once(
         &mut self,
         plan: &Arc<CachedPlan>,
         params: Vec<Datum>,

@@ -140,6 +140,52 @@ impl Portal {
     pub(crate) fn end(&mut self) {
         self.state = PortalState::Done(CommandTag::Select(0));
     }
+
+    /// Whether it has outlived the transaction that made it.
+    pub(crate) fn outlives(&self) -> bool {
+        self.hold == Hold::Session
+    }
+
+    /// Whether what it answers may still depend on its transaction. A portal at its end answers that it is.
+    pub(crate) fn reads(&self) -> bool {
+        !self.outlives() && !matches!(self.state, PortalState::Done(_))
+    }
+
+    /// Whether it has begun to run in its transaction and is not at its end.
+    pub(crate) fn is_midway(&self) -> bool {
+        !self.outlives() && matches!(self.state, PortalState::Running(_))
+    }
+
+    /// What the portal is made of; `None` once it runs.
+    pub(crate) fn unopened(&self) -> Option<Unopened> {
+        matches!(self.state, PortalState::New).then(|| Unopened {
+            prepared: self.prepared.clone(),
+            plan: self.plan.clone(),
+            params: self.params.clone(),
+            rows: self.rows.clone(),
+        })
+    }
+}
+
+/// A portal before it runs, from which it can be made any number of times.
+#[derive(Clone)]
+pub(crate) struct Unopened {
+    prepared: Arc<Prepared>,
+    plan: Arc<CachedPlan>,
+    params: Vec<Datum>,
+    rows: Option<Arc<RowDescription>>,
+}
+
+impl Unopened {
+    pub(crate) fn params(&self) -> &[Datum] {
+        &self.params
+    }
+
+    /// The portal.
+    pub(crate) fn open(&self) -> Portal {
+        let Unopened { prepared, plan, params, rows } = self.clone();
+        Portal { prepared, plan, params, rows, state: PortalState::New, hold: Hold::Transaction }
+    }
 }
 
 /// A statement of the implicit transaction that may be run again when its commit conflicts.
@@ -162,7 +208,7 @@ pub(crate) fn duplicate_portal(name: &str) -> SqlError {
     SqlError::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists"))
 }
 
-fn unknown_portal(name: &str) -> SqlError {
+pub(crate) fn unknown_portal(name: &str) -> SqlError {
     SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist"))
 }
 
@@ -226,23 +272,8 @@ impl Session {
         if plan.is_current(self.snapshot().version(), private) || self.is_failed() {
             return Ok(plan.clone());
         }
-        let Some(parsed) = &prepared.parsed else { return Ok(plan.clone()) };
-        let fresh = self.plan(parsed, &prepared.declared)?;
-        let same_result = match (&fresh.rows, &plan.rows) {
-            (Some(a), Some(b)) => {
-                a.fields.len() == b.fields.len()
-                    && a.fields.iter().zip(&b.fields).all(|(x, y)| x.data_type == y.data_type)
-            }
-            (None, None) => true,
-            _ => false,
-        };
-        if !same_result || fresh.planned.param_types != plan.planned.param_types {
-            return Err(SqlError::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "cached plan must not change result type",
-            ));
-        }
-        *plan = Arc::new(fresh);
+        let fresh = self.refresh(&plan)?;
+        *plan = fresh;
         Ok(plan.clone())
     }
 
@@ -428,15 +459,8 @@ impl Session {
             }
             self.check_failed(&portal.plan.planned)?;
             self.replay = None;
-            let statement = Arc::new(self.statement(&portal.plan.planned, portal.params.clone())?);
-            let execution = Execution::start(statement.clone());
-            let source = Source::Execution(execution);
-            let running = Running { source, statement, pending: None, passed: 0 };
-            portal.state = PortalState::Running(Box::new(running));
         }
-        let outcome = Box::pin(self.fetch(&mut portal, max_rows, sink)).await;
-        self.portals.insert(name, portal);
-        outcome.map(|()| Flow::Done)
+        Box::pin(self.fetch_journaled(name, portal, max_rows, sink)).await.map(|()| Flow::Done)
     }
 
     /// Runs a portal to its end at once.
@@ -463,6 +487,7 @@ impl Session {
         let mut result = self.run_plan(&portal.plan, params, portal.rows.clone(), false, sink).await;
         if let (Err(e), Some(r)) = (&result, &replay)
             && is_retry(e)
+            && self.retries_transparently()
         {
             result = Box::pin(self.run_again(r, e.clone(), sink)).await;
         }
@@ -495,6 +520,7 @@ impl Session {
             if self.cancel.is_cancelled() || !sink.rewind(r.start) {
                 return Err(error);
             }
+            self.shared.retries.note_statement();
             let id = self.attempt_id();
             self.roll_back().await;
             self.cancel.guard(tokio::time::sleep(crate::transaction::backoff(attempt))).await?;
@@ -515,20 +541,28 @@ impl Session {
         Err(error)
     }
 
-    /// Sends up to `max_rows` rows of a running portal.
-    async fn fetch(
+    /// Sends up to `max_rows` rows of a portal, which begins to run if it does not yet.
+    pub(crate) async fn fetch(
         &mut self,
         portal: &mut Portal,
         max_rows: u32,
         sink: &mut dyn ResultSink,
     ) -> Result<(), SqlError> {
+        if let PortalState::New = portal.state {
+            portal.plan = self.refresh(&portal.plan)?;
+            let statement = Arc::new(self.statement(&portal.plan.planned, portal.params.clone())?);
+            let execution = Execution::start(statement.clone());
+            let source = Source::Execution(execution);
+            let running = Running { source, statement, pending: None, passed: 0 };
+            portal.state = PortalState::Running(Box::new(running));
+        }
         let running = match &mut portal.state {
             PortalState::Running(r) => r,
             PortalState::Done(tag) => {
                 sink.complete(*tag);
                 return Ok(());
             }
-            PortalState::New => panic!("the portal has been started"),
+            PortalState::New => unreachable!("the portal was just started"),
         };
         let rows = portal.rows.clone().unwrap_or_default();
         let mut left = if max_rows == 0 { usize::MAX } else { max_rows as usize };
@@ -582,10 +616,12 @@ impl Session {
         let mut result = self.end_implicit(sink).await;
         if let (Err(e), Some(r)) = (&result, replay)
             && is_retry(e)
+            && self.retries_transparently()
         {
             result = Box::pin(self.commit_again(&r, e.clone(), sink)).await;
         }
-        if result.is_err() {
+        if let Err(e) = &result {
+            self.note_error(e);
             self.fail().await;
         }
         self.tell_settings(sink);
@@ -619,7 +655,8 @@ impl Session {
 
     /// A message of the extended protocol ends; an error fails the transaction.
     async fn end_message<T>(&mut self, result: Result<T, SqlError>) -> Result<T, SqlError> {
-        if result.is_err() {
+        if let Err(e) = &result {
+            self.note_error(e);
             self.replay = None;
             self.fail().await;
         }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::api::SessionParams;
 use crate::cluster_settings::ClusterSettings;
+use crate::replay::RetryCounters;
 use crate::roles::{self, Role, Roles};
 use crate::session::Session;
 use crate::settings::Settings;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Arc<CatalogCache>,
     pub(crate) server: ServerSettings,
     pub(crate) sessions: Mutex<BTreeMap<u64, Arc<Mutex<SessionInfo>>>>,
+    pub(crate) retries: RetryCounters,
     next_session: AtomicU64,
     /// When the factory was made, in microseconds of the PostgreSQL epoch.
     pub(crate) started: i64,
@@ -91,6 +93,7 @@ impl SessionFactory {
                 catalog,
                 server,
                 sessions: Mutex::default(),
+                retries: RetryCounters::default(),
                 next_session: AtomicU64::new(1),
                 started: crate::session::now_micros(),
             }),
@@ -118,6 +121,11 @@ impl SessionFactory {
     /// It can't be read.
     pub async fn role(&self, name: &str) -> Result<Option<Role>, SqlError> {
         roles::role(&*self.shared.kv, name).await
+    }
+
+    /// What the sessions of this node count, by name.
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        self.shared.retries.list()
     }
 
     /// The sessions of this node.

@@ -222,6 +222,10 @@ impl ResultSink for NoSink {
         true
     }
 
+    fn appended(&self, _: u64) -> &[u8] {
+        &[]
+    }
+
     fn is_full(&self) -> bool {
         false
     }

@@ -18,8 +18,9 @@
 //! 2. Outside a block an implicit transaction begins; it leases the catalog (`catalog_access`) and, with the first
 //!    statement that reads or writes, the store's transaction (`transaction`).
 //! 3. `execute` runs the plan: point statements directly, operator trees batch by batch, control statements here.
-//! 4. At the end of the query string, or at Sync, the implicit transaction commits. Where the store asks for a retry and
-//!    nothing of the result has left the buffer, everything from 2 on happens again under the first attempt's age.
+//! 4. At the end of the query string, or at Sync, the implicit transaction commits. Where the store asks for a retry, a
+//!    statement of its own is run again if nothing of its result has left the buffer; a block is run again from its
+//!    journal, and its answers compared (`replay`). Both keep the first attempt's age.
 //!
 //! # Invariants
 //! - Every statement runs inside a transaction of the session, implicit or explicit; there is none between requests
@@ -42,11 +43,14 @@ mod control;
 mod copy;
 mod cursor;
 mod ddl;
+mod digest;
 mod execute;
 mod extended;
 mod factory;
 mod jobs;
+mod journal;
 mod portals;
+mod replay;
 mod roles;
 mod session;
 mod settings;

@@ -37,6 +37,12 @@ impl Portals {
         self.named.retain(|_, portal| keep(portal));
     }
 
+    /// Takes out those that are not to stay.
+    pub(crate) fn split_off(&mut self, stays: impl Fn(&Portal) -> bool) -> Vec<(String, Portal)> {
+        let unnamed = self.unnamed.take_if(|portal| !stays(portal)).map(|portal| (String::new(), portal));
+        unnamed.into_iter().chain(self.named.extract_if(|_, portal| !stays(portal))).collect()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.unnamed = None;
         self.named.clear();

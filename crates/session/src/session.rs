@@ -19,6 +19,7 @@ use crate::cache::{CachedPlan, PlanCache};
 use crate::catalog_access::Past;
 use crate::extended::{Prepared, Replay};
 use crate::factory::{SessionInfo, Shared};
+use crate::journal::Seed;
 use crate::portals::Portals;
 use crate::settings::Settings;
 use crate::settings::staleness::POSTGRES_EPOCH_MICROS;
@@ -46,6 +47,8 @@ pub struct Session {
     pub(crate) replay: Option<Replay>,
     pub(crate) cancel: CancelHandle,
     pub(crate) copy: Option<CopyState>,
+    /// What volatile functions of the running statement start from, where that is written down.
+    pub(crate) seed: Option<Seed>,
     /// The moment that the statement at hand reads at, with its catalog.
     pub(crate) past: Option<Past>,
     /// Of the last read-write transaction that wrote.
@@ -112,6 +115,7 @@ impl Session {
             replay: None,
             cancel: CancelHandle::default(),
             copy: None,
+            seed: None,
             past: None,
             commit_timestamp: None,
             read_timestamp: None,
@@ -271,7 +275,11 @@ impl Session {
     }
 
     /// Plans a statement.
-    pub(crate) fn plan(&self, parsed: &ParsedStatement, types: &[DataType]) -> Result<CachedPlan, SqlError> {
+    pub(crate) fn plan(
+        &self,
+        parsed: &Arc<ParsedStatement>,
+        types: &[DataType],
+    ) -> Result<CachedPlan, SqlError> {
         let snapshot = self.snapshot();
         let effective = self.settings.lock().effective().clone();
         let eval = self.eval_context();
@@ -286,8 +294,9 @@ impl Session {
         let mut planned = meridian_plan::plan_statement(&context, parsed)?;
         let defer = self.defer(parsed, &mut planned, &eval)?;
         let point = CompiledPoint::new(&planned.plan, &snapshot)?;
-        let text = parsed.text.clone();
-        let mut plan = CachedPlan::new(planned, text, point, snapshot.version(), self.has_private_catalog());
+        let source = Some((parsed.clone(), types.to_vec()));
+        let mut plan =
+            CachedPlan::new(planned, source, point, snapshot.version(), self.has_private_catalog());
         if let StatementPlan::Session(s) = &plan.planned.plan
             && let SessionStatement::Fetch { name, is_move: false, .. } = s.as_ref()
         {
@@ -307,9 +316,9 @@ impl Session {
 
     /// Time zone and times of a statement that begins.
     pub(crate) fn eval_context(&self) -> EvalContext {
-        let now = self.now();
         let (zone, style) = self.date_settings();
-        let mut eval = EvalContext::new(zone, now, rand::random());
+        let seed = self.seed.unwrap_or_else(|| self.new_seed());
+        let mut eval = EvalContext::new(zone, seed.now, seed.random);
         eval.date_style = style;
         if let Some(t) = &self.transaction {
             eval.transaction_timestamp = t.started;
@@ -376,7 +385,8 @@ impl Session {
             Ok(Flow::Done) => self.end_implicit(sink).await.map(|()| Flow::Done),
             other => other,
         };
-        if result.is_err() {
+        if let Err(e) = &result {
+            self.note_error(e);
             self.fail().await;
         }
         self.tell_settings(sink);

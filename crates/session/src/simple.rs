@@ -92,9 +92,10 @@ impl Session {
             return None;
         }
         let made = template.parametrise(parsed).and_then(|parsed| {
+            let parsed = Arc::new(parsed);
             let plan = self.plan(&parsed, &template.types).ok()?;
             let is_of_use = plan.point.is_some() && plan.planned.cacheable && plan.planned.notices.is_empty();
-            is_of_use.then(|| (Arc::new(parsed), plan))
+            is_of_use.then_some((parsed, plan))
         });
         let Some((parsed, plan)) = made else {
             self.plans.refuse(&key);

@@ -5,6 +5,7 @@
 
 mod jobs;
 mod protocol;
+mod replay;
 mod schema_time;
 
 use std::collections::BTreeMap;
@@ -99,6 +100,11 @@ impl ResultSink for TextSink {
         }
         self.out.truncate(position);
         true
+    }
+
+    fn appended(&self, position: u64) -> &[u8] {
+        assert!(position as usize >= self.flushed, "the bytes asked for are still buffered");
+        &self.out.as_bytes()[position as usize..]
     }
 
     fn is_full(&self) -> bool {

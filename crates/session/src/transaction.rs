@@ -13,12 +13,13 @@ use rand::Rng;
 use crate::api::{Flow, ResultSink};
 use crate::block::{Modes, Transaction, in_failed_transaction};
 use crate::cache::CachedPlan;
+use crate::journal::Lost;
 use crate::session::Session;
 use crate::simple::Simple;
 
 /// Attempts of a statement that conflicts. Its age grows with every one, so that it wins in the end; the number only
 /// bounds a store that does not recover.
-const ATTEMPTS_MAX: u32 = 1000;
+pub(crate) const ATTEMPTS_MAX: u32 = 1000;
 
 /// The pause before an attempt: none at first, then up to a tenth of a second, at random.
 pub(crate) fn backoff(attempt: u32) -> Duration {
@@ -112,10 +113,14 @@ impl Session {
                 other => other,
             };
             let Err(e) = result else { return result };
-            let can_retry = is_retry(&e) && attempt < ATTEMPTS_MAX && !self.cancel.is_cancelled();
+            let can_retry = is_retry(&e)
+                && self.retries_transparently()
+                && attempt < ATTEMPTS_MAX
+                && !self.cancel.is_cancelled();
             if !can_retry || !self.is_own_transaction(&statement.plan) || !sink.rewind(start) {
                 return Err(e);
             }
+            self.shared.retries.note_statement();
             retry_of = self.attempt_id().or(retry_of);
             self.roll_back().await;
             self.cancel.guard(tokio::time::sleep(backoff(attempt))).await?;
@@ -182,11 +187,22 @@ impl Session {
         self.bump_settings();
     }
 
+    /// An error goes to the client.
+    pub(crate) fn note_error(&self, e: &SqlError) {
+        if is_retry(e) {
+            self.shared.retries.note_shown();
+        }
+    }
+
     /// An error: an implicit transaction is undone, a block fails.
     pub(crate) async fn fail(&mut self) {
         self.copy = None;
         match &mut self.transaction {
             Some(t) if t.is_explicit => {
+                // Nobody looks whether it would be refused again.
+                if !t.is_failed && !t.journal.ends_in_failure() {
+                    t.journal.lose(Lost::Refused);
+                }
                 t.is_failed = true;
                 // Nothing can bring the block back without a savepoint, so its locks need not wait for ROLLBACK.
                 let kv = if t.savepoints.is_empty() { t.kv.take() } else { None };

@@ -7,7 +7,8 @@
 //! slt failures 'host=127.0.0.1 port=15432 user=root dbname=defaultdb' FILE...
 //! slt specs  'URL of a node;URL of another' FILE...
 //! ```
-//! `specs` runs PostgreSQL's isolation specs, and prints for each whether the transactions that committed are serializable.
+//! `specs` runs PostgreSQL's isolation specs, and prints for each whether the transactions that committed are serializable;
+//! with `HIDDEN_RETRIES` set, the server is left to run transactions again that lose a conflict.
 //! `score` gives each file a database of its own, goes on after failures, and ends with their most frequent causes;
 //! `failures` prints each of them as well. `record` is how the files in `sql-tests/sql` got their answers: from PostgreSQL 15.
 
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use meridian_sql_tests::isolation::{Spec, Verdict, run_spec};
+use meridian_sql_tests::isolation::{Conflicts, Spec, Verdict, run_spec};
 use meridian_sql_tests::{Score, SltClient, run_file, score_file};
 use sqllogictest::Runner;
 
@@ -108,7 +109,9 @@ async fn specs(urls: &str, files: &[String]) -> ExitCode {
                 }
             };
         let start = Instant::now();
-        let reports = match run_spec(&urls, &spec).await {
+        let conflicts =
+            if std::env::var_os("HIDDEN_RETRIES").is_some() { Conflicts::Hidden } else { Conflicts::Shown };
+        let reports = match run_spec(&urls, &spec, conflicts).await {
             Ok(reports) => reports,
             Err(error) => {
                 println!("{file}\tNOT RUN\t{error}");

@@ -15,12 +15,15 @@
 //! Aborted transactions must have left nothing, and steps may fail only in transactions that were aborted or rolled
 //! back to a savepoint before the failure.
 //!
+//! The same holds where the server runs transactions again behind the clients' back ([`Conflicts::Hidden`]): what a client
+//! has seen must be what the transaction saw that committed.
+//!
 //! SKIP LOCKED answers what no serial order answers, on purpose. Interleavings with it are run but not judged.
 
 mod run;
 mod serial;
 mod spec;
 
-pub use run::{Report, run_spec};
+pub use run::{Conflicts, Report, run_spec};
 pub use serial::Verdict;
 pub use spec::Spec;

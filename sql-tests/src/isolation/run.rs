@@ -37,6 +37,15 @@ pub(super) struct Event {
     pub(super) answer: Answer,
 }
 
+/// Whether the clients of a spec hear of conflicts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Conflicts {
+    /// Every one, as 40001.
+    Shown,
+    /// Those that the server cannot make good by running the transaction again.
+    Hidden,
+}
+
 /// One interleaving's outcome.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -68,8 +77,8 @@ pub(super) struct Bench<'a> {
 ///
 /// # Errors
 /// The server is not there, or the spec's setup does not work there.
-pub async fn run_spec(urls: &[String], spec: &Spec) -> Result<Vec<Report>, String> {
-    let bench = Bench::connect(urls, spec).await?;
+pub async fn run_spec(urls: &[String], spec: &Spec, conflicts: Conflicts) -> Result<Vec<Report>, String> {
+    let bench = Bench::connect(urls, spec, conflicts).await?;
     let mut reports = Vec::new();
     for permutation in &spec.permutations {
         bench.set_up().await?;
@@ -97,7 +106,7 @@ pub async fn run_spec(urls: &[String], spec: &Spec) -> Result<Vec<Report>, Strin
 }
 
 impl<'a> Bench<'a> {
-    async fn connect(urls: &[String], spec: &'a Spec) -> Result<Bench<'a>, String> {
+    async fn connect(urls: &[String], spec: &'a Spec, conflicts: Conflicts) -> Result<Bench<'a>, String> {
         let open = async |url: &String| crate::connect(url).await.map_err(|e| e.to_string());
         let control = open(&urls[0]).await?;
         let is_meridian = control.simple_query(WAITERS).await.is_ok();
@@ -105,8 +114,7 @@ impl<'a> Bench<'a> {
         let mut sessions = Vec::new();
         for i in 0..spec.sessions.len() {
             let client = open(&urls[i % urls.len()]).await?;
-            if is_meridian {
-                // What the client sees of a conflict, not what a retry makes of it.
+            if is_meridian && conflicts == Conflicts::Shown {
                 ask(&client, "SET transparent_retries = off").await.map_err(|e| e.1)?;
             }
             sessions.push(Arc::new(client));

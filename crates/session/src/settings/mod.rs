@@ -66,6 +66,10 @@ pub(crate) struct Effective {
     pub(crate) idle_session_timeout: Option<std::time::Duration>,
     /// `statement_memory_limit` in bytes.
     pub(crate) memory_limit: usize,
+    /// `transparent_retries`
+    pub(crate) transparent_retries: bool,
+    /// `transparent_retry_limit` in bytes.
+    pub(crate) transparent_retry_limit: usize,
     /// `default_transaction_read_only`
     pub(crate) default_read_only: bool,
     /// `default_transaction_isolation`
@@ -291,7 +295,10 @@ impl Settings {
             staleness =
                 staleness::parse_spanner(&self.value("spanner.read_only_staleness")).unwrap_or_default();
         }
-        let memory_kb = value::parse_int(&self.value("statement_memory_limit"), Unit::Kilobytes).unwrap_or(0);
+        let bytes = |name| {
+            let kilobytes = value::parse_int(&self.value(name), Unit::Kilobytes).unwrap_or(0);
+            usize::try_from(kilobytes).unwrap_or(0).saturating_mul(1024)
+        };
         let level = self.value("client_min_messages");
         self.effective = Arc::new(Effective {
             time_zone: value::time_zone(&self.value("TimeZone")).unwrap_or_default(),
@@ -301,7 +308,9 @@ impl Settings {
             lock_timeout: timeout("lock_timeout"),
             idle_in_transaction_timeout: timeout("idle_in_transaction_session_timeout"),
             idle_session_timeout: timeout("idle_session_timeout"),
-            memory_limit: usize::try_from(memory_kb).unwrap_or(0).saturating_mul(1024),
+            memory_limit: bytes("statement_memory_limit"),
+            transparent_retries: &*self.value("transparent_retries") == "on",
+            transparent_retry_limit: bytes("transparent_retry_limit"),
             default_read_only: &*self.value("default_transaction_read_only") == "on",
             default_isolation: self.value("default_transaction_isolation"),
             staleness,
@@ -324,6 +333,8 @@ impl Effective {
             idle_in_transaction_timeout: None,
             idle_session_timeout: None,
             memory_limit: 0,
+            transparent_retries: true,
+            transparent_retry_limit: 0,
             default_read_only: false,
             default_isolation: "serializable".into(),
             staleness: Staleness::Strong,

@@ -229,6 +229,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     user("transaction_read_only", "off", B),
     user("transform_null_equals", "off", Kind::OnlyOff),
     user("transparent_retries", "on", B),
+    user("transparent_retry_limit", "1MB", KB),
     user("vacuum_cost_delay", "0", N),
     user("vacuum_cost_limit", "200", N),
     user("vacuum_freeze_min_age", "50000000", N),
