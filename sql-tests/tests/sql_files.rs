@@ -144,6 +144,7 @@ async fn isolation_anomalies_do_not_occur() {
             assert!(reports.iter().any(|r| r.waited + r.aborted > 0), "{name}: nobody met anybody");
         }
     }
+    failures.extend(postgresql_specs(&urls).await);
     let hermitage = corpus("isolation.tar.xz", "isolation/hermitage/postgres.md");
     let Some(document) = hermitage.map(|path| std::fs::read_to_string(path).unwrap()) else {
         println!("skipped: Hermitage's scripts are not here");
@@ -157,6 +158,50 @@ async fn isolation_anomalies_do_not_occur() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// PostgreSQL's own specs that concern SERIALIZABLE and locks, where they are: what is wrong.
+async fn postgresql_specs(urls: &[String]) -> Vec<String> {
+    const NAMES: [&str; 18] = [
+        "deadlock-simple",
+        "deadlock-soft",
+        "insert-conflict-do-nothing",
+        "insert-conflict-do-update",
+        "multixact-no-deadlock",
+        "multixact-no-forget",
+        "nowait",
+        "nowait-2",
+        "nowait-3",
+        "predicate-lock-hot-tuple",
+        "read-only-anomaly",
+        "read-only-anomaly-2",
+        "read-write-unique",
+        "serializable-parallel",
+        "simple-write-skew",
+        "skip-locked",
+        "skip-locked-2",
+        "total-cash",
+    ];
+    let Some(folder) = corpus("postgres15.tar.xz", "postgres15/isolation/specs") else {
+        println!("skipped: PostgreSQL's isolation specs are not here");
+        return Vec::new();
+    };
+    let mut failures = Vec::new();
+    for name in NAMES {
+        let text = std::fs::read_to_string(folder.join(name).with_extension("spec")).unwrap();
+        let spec = Spec::parse(&text).unwrap();
+        // A spec makes the tables that it uses, and knows of no others.
+        clean(&urls[0]).await;
+        let mut reports = run_spec(urls, &spec, Conflicts::Hidden).await.unwrap();
+        assert_eq!(reports.len(), spec.interleavings(), "{name}: {:?}", reports[0].verdict);
+        if name.starts_with("skip-locked") {
+            // What a statement that skips rows answers is that of no order, and is not judged.
+            assert!(reports.iter().any(|report| report.verdict == Verdict::NotJudged), "{name}");
+            reports.retain(|report| report.verdict != Verdict::NotJudged);
+        }
+        failures.extend(wrong(name, &reports));
+    }
+    failures
 }
 
 /// A file of an archive in `shared/corpora` beside the project or above it, unpacked into a temporary folder; `None`
