@@ -154,6 +154,20 @@ pub enum CommandTag {
 }
 
 impl CommandTag {
+    /// The count, where there is one.
+    pub fn rows(self) -> u64 {
+        match self {
+            CommandTag::Select(n)
+            | CommandTag::Insert(n)
+            | CommandTag::Update(n)
+            | CommandTag::Delete(n)
+            | CommandTag::Copy(n)
+            | CommandTag::Fetch(n)
+            | CommandTag::Move(n) => n,
+            CommandTag::Plain(_) => 0,
+        }
+    }
+
     /// Appends the tag's text.
     pub fn write(self, out: &mut impl std::fmt::Write) -> std::fmt::Result {
         match self {

@@ -12,6 +12,7 @@ use meridian_types::Timestamp;
 use parking_lot::Mutex;
 
 use crate::api::{Field, Format, RowDescription};
+use crate::statistics::{Shape, Statistics};
 
 /// Plans that one session keeps.
 const PLANS_MAX: usize = 512;
@@ -36,6 +37,8 @@ pub(crate) struct CachedPlan {
     /// What it was made from: the statement and its parameters' types as declared. `None` for an empty query string and
     /// for a cursor's query.
     pub(crate) source: Option<(Arc<ParsedStatement>, Vec<DataType>)>,
+    /// Where its executions are counted, if they are.
+    pub(crate) shape: Option<Arc<Shape>>,
     /// The statement becomes a job.
     pub(crate) defer: Option<Defer>,
     /// Codecs of a point statement.
@@ -71,6 +74,7 @@ impl CachedPlan {
         CachedPlan {
             planned: Arc::new(planned),
             source,
+            shape: None,
             defer: None,
             point,
             catalog_version,
@@ -83,6 +87,22 @@ impl CachedPlan {
     /// The plan of a statement that becomes a job, if it does.
     pub(crate) fn deferred(self, defer: Option<Defer>) -> Self {
         CachedPlan { defer, ..self }
+    }
+
+    /// The plan of a statement whose executions are counted.
+    pub(crate) fn counted(self, statistics: &Statistics) -> Self {
+        let shape = match &self.planned.plan {
+            StatementPlan::Session(_) => None,
+            _ => self.source.as_ref().map(|(parsed, _)| statistics.shape(&parsed.text)),
+        };
+        CachedPlan { shape, ..self }
+    }
+
+    /// A conflict of the statement is made good by another attempt.
+    pub(crate) fn note_retry(&self) {
+        if let Some(shape) = &self.shape {
+            shape.note_retry();
+        }
     }
 
     /// The plan of an empty query string.

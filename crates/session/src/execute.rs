@@ -155,6 +155,7 @@ impl Session {
 
     /// Sends a command tag, which is taken back when the commit that follows it fails.
     pub(crate) fn complete(&mut self, sink: &mut dyn ResultSink, tag: CommandTag) {
+        self.row_count = tag.rows();
         let start = sink.position();
         sink.complete(tag);
         self.last_tag = Some((start, sink.position()));

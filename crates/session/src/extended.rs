@@ -1,6 +1,7 @@
 //! The extended query protocol: prepared statements and portals.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use meridian_datum::{Batch, DataType, Datum, EvalContext, SqlError, SqlState, parse_binary, parse_text};
 use meridian_exec::{Execution, Statement, is_retry};
@@ -460,7 +461,14 @@ impl Session {
             self.check_failed(&portal.plan.planned)?;
             self.replay = None;
         }
-        Box::pin(self.fetch_journaled(name, portal, max_rows, sink)).await.map(|()| Flow::Done)
+        let (shape, begins) = (portal.plan.shape.clone(), matches!(portal.state, PortalState::New));
+        let begun = Instant::now();
+        self.row_count = 0;
+        let result = Box::pin(self.fetch_journaled(name, portal, max_rows, sink)).await;
+        if let Some(shape) = shape {
+            shape.note(&result, begins, self.row_count, begun.elapsed());
+        }
+        result.map(|()| Flow::Done)
     }
 
     /// Runs a portal to its end at once.
@@ -521,6 +529,7 @@ impl Session {
                 return Err(error);
             }
             self.shared.retries.note_statement();
+            plan.note_retry();
             let id = self.attempt_id();
             self.roll_back().await;
             self.cancel.guard(tokio::time::sleep(crate::transaction::backoff(attempt))).await?;
@@ -577,6 +586,7 @@ impl Session {
                 sink.batch(&rows, &batch.slice(0..left), &running.statement.eval)?;
                 running.pending = Some(batch.slice(left..batch.len()));
                 running.passed += left as u64;
+                self.row_count = sent + left as u64;
                 sink.suspended();
                 return Ok(());
             }
@@ -586,6 +596,7 @@ impl Session {
             sink.batch(&rows, &batch, &running.statement.eval)?;
             drain(sink).await?;
             if left == 0 {
+                self.row_count = sent;
                 // PostgreSQL does not look ahead: the portal is suspended even when no row is left.
                 sink.suspended();
                 return Ok(());

@@ -16,6 +16,7 @@ use crate::replay::RetryCounters;
 use crate::roles::{self, Role, Roles};
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::statistics::Statistics;
 
 /// Settings of the server that are the defaults of its sessions.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) server: ServerSettings,
     pub(crate) sessions: Mutex<BTreeMap<u64, Arc<Mutex<SessionInfo>>>>,
     pub(crate) retries: RetryCounters,
+    pub(crate) statistics: Statistics,
     next_session: AtomicU64,
     /// When the factory was made, in microseconds of the PostgreSQL epoch.
     pub(crate) started: i64,
@@ -94,6 +96,7 @@ impl SessionFactory {
                 server,
                 sessions: Mutex::default(),
                 retries: RetryCounters::default(),
+                statistics: Statistics::default(),
                 next_session: AtomicU64::new(1),
                 started: crate::session::now_micros(),
             }),

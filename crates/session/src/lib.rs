@@ -55,6 +55,7 @@ mod roles;
 mod session;
 mod settings;
 mod simple;
+mod statistics;
 mod system_rows;
 mod transaction;
 mod view;

@@ -26,6 +26,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use meridian_datum::{Datum, SqlError, SqlState};
@@ -134,6 +135,24 @@ impl Session {
         describes: bool,
         sink: &mut dyn ResultSink,
     ) -> Result<Flow, SqlError> {
+        let Some(shape) = &plan.shape else {
+            return self.run_planned(plan, params, rows, describes, sink).await;
+        };
+        let begun = Instant::now();
+        self.row_count = 0;
+        let result = self.run_planned(plan, params, rows, describes, sink).await;
+        shape.note(&result, true, self.row_count, begun.elapsed());
+        result
+    }
+
+    async fn run_planned(
+        &mut self,
+        plan: &Arc<CachedPlan>,
+        params: Vec<Datum>,
+        rows: Option<Arc<RowDescription>>,
+        describes: bool,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
         if self.lost() == Some(Lost::NoBlock) {
             return self.run_once(plan, params, rows, describes, sink).await;
         }
@@ -185,6 +204,7 @@ impl Session {
                         self.lose_journal(Lost::Sent);
                         return self.explain(result);
                     }
+                    call.plan.note_retry();
                     self.run_block_again(e.clone(), sink).await?;
                     call.plan = self.refresh(&call.plan)?;
                 }

@@ -43,6 +43,8 @@ pub struct Session {
     pub(crate) plans: PlanCache,
     /// Where in the sink the last command tag is.
     pub(crate) last_tag: Option<(u64, u64)>,
+    /// Rows that the statement under way has sent or written.
+    pub(crate) row_count: u64,
     /// The only statement of the implicit transaction that Sync will commit.
     pub(crate) replay: Option<Replay>,
     pub(crate) cancel: CancelHandle,
@@ -112,6 +114,7 @@ impl Session {
             portals: Portals::default(),
             plans: PlanCache::default(),
             last_tag: None,
+            row_count: 0,
             replay: None,
             cancel: CancelHandle::default(),
             copy: None,
@@ -302,7 +305,7 @@ impl Session {
         {
             plan.rows = self.cursor_rows(name);
         }
-        Ok(plan.deferred(defer))
+        Ok(plan.deferred(defer).counted(&self.shared.statistics))
     }
 
     /// In a failed block every error is that the block has failed.

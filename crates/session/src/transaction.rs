@@ -121,6 +121,7 @@ impl Session {
                 return Err(e);
             }
             self.shared.retries.note_statement();
+            statement.plan.note_retry();
             retry_of = self.attempt_id().or(retry_of);
             self.roll_back().await;
             self.cancel.guard(tokio::time::sleep(backoff(attempt))).await?;

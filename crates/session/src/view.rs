@@ -204,6 +204,7 @@ impl SessionView for View {
                 let all = self.shared.server.cluster.all().into_iter();
                 all.map(|row| row.iter().map(|s| text(s)).collect()).collect()
             }
+            ClusterTable::Statements => self.shared.statistics.rows(),
             _ => Vec::new(),
         }
     }
