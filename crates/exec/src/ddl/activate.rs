@@ -16,10 +16,8 @@ use meridian_types::{Duration, Timestamp};
 use super::{ATTEMPTS_MAX, DdlServices, catalog_error};
 use crate::kv_error::{is_retry, sql_error};
 
-/// How far ahead an activation is announced at first: two commits and two rounds of messages on a quiet cluster.
-const AHEAD: Duration = Duration::from_millis(40);
-/// The same for a transaction block, whose own commit is among them.
-pub(super) const AHEAD_OF_BLOCK: Duration = Duration::from_millis(150);
+/// How far ahead an activation is announced at least for a transaction block, whose own commit has to happen before it.
+const AHEAD_OF_BLOCK: Duration = Duration::from_millis(150);
 /// How far ahead where a node does not answer, and its schema lease (3 s) has to run out.
 const AHEAD_OF_LEASE: Duration = Duration::from_millis(3_600);
 /// No activation is announced further ahead than this.
@@ -111,10 +109,15 @@ impl DdlServices {
     }
 
     async fn change_at(&self, changes: Vec<CatalogChange>) -> Result<Timestamp> {
-        let mut ahead = AHEAD;
+        let mut ahead = self.pace.ahead();
         for _ in 0..ATTEMPTS_MAX {
             let at = self.fence(&mut ahead).await?;
             if let Some(version) = self.commit_below(at, &changes).await? {
+                let committed = self.kv.now().map_err(sql_error)?.latest();
+                // Neither waiting for a time of the user's choice nor for a silent node's lease tells what is needed.
+                if self.activate_at != Some(at) && ahead < AHEAD_OF_LEASE {
+                    self.pace.note_needed(ahead.saturating_sub(at.since(committed)));
+                }
                 self.in_force(version, at).await?;
                 return Ok(at);
             }
@@ -123,9 +126,14 @@ impl DdlServices {
         Err(too_busy())
     }
 
+    /// Announces the activation of what a transaction block has changed.
+    pub(super) async fn fence_block(&self) -> Result<Timestamp> {
+        self.fence(&mut self.pace.ahead().max(AHEAD_OF_BLOCK)).await
+    }
+
     /// Announces an activation `ahead` of now, and more where that is too short. When it returns, every node has bounded
     /// its commits by the activation, or has lost its lease before it, and the activation is still to come.
-    pub(super) async fn fence(&self, ahead: &mut Duration) -> Result<Timestamp> {
+    async fn fence(&self, ahead: &mut Duration) -> Result<Timestamp> {
         let nodes = self.cluster.nodes().await.map_err(sql_error)?;
         let silent: Vec<String> =
             nodes.iter().filter(|n| !n.is_live).map(|n| n.node.get().to_string()).collect();

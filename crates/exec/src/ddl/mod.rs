@@ -163,8 +163,7 @@ impl DdlServices {
     ) -> Result<Option<Timestamp>> {
         let mut at = None;
         if change.concerns_plans {
-            let mut ahead = activate::AHEAD_OF_BLOCK;
-            at = Some(self.fence(&mut ahead).await?);
+            at = Some(self.fence_block().await?);
         }
         let permit = self.catalog.commit_permit(guard, used).await.map_err(sql_error)?;
         let permit = permit.ok_or_else(outdated_plan)?;

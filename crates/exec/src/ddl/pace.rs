@@ -1,5 +1,5 @@
 //! How fast schema changes go: they give way where the node is busy, and to an operator's throttle, which takes effect on
-//! jobs that run already.
+//! jobs that run already; and they are announced no further ahead than the cluster needs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,24 +14,84 @@ const REST_FACTOR: u32 = 4;
 /// and no longer than this, so that it ends all the same.
 const REST_MAX: Duration = Duration::from_millis(200);
 
-/// The rest that jobs of this node take after each page of rows. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Pace(Arc<AtomicU64>);
+/// What an activation is expected to need until one has been seen: two commits and two rounds of messages.
+const NEEDED_AT_FIRST: Duration = Duration::from_millis(20);
+/// An activation is announced so many times further ahead than the last ones needed,
+const AHEAD_FACTOR: u64 = 2;
+/// and at least this far: what comes too late has to be announced again.
+const AHEAD_MIN: meridian_types::Duration = meridian_types::Duration::from_millis(8);
+
+/// The pace of a node's schema changes. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Pace(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Nanoseconds that jobs rest after each page of rows.
+    rest: AtomicU64,
+    /// Nanoseconds that the slowest of the last activations needed from its announcement to its commit. Fades, so that
+    /// one bad moment is not paid for forever.
+    needed: AtomicU64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let needed = AtomicU64::new(NEEDED_AT_FIRST.as_nanos() as u64);
+        Pace(Arc::new(Shared { rest: AtomicU64::new(0), needed }))
+    }
+}
 
 impl Pace {
     /// Sets the rest.
     pub fn set(&self, rest: meridian_types::Duration) {
-        self.0.store(rest.as_nanos(), Ordering::Relaxed);
+        self.0.rest.store(rest.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// How far ahead the next activation is announced.
+    pub(super) fn ahead(&self) -> meridian_types::Duration {
+        let needed = self.0.needed.load(Ordering::Relaxed);
+        meridian_types::Duration::from_nanos(needed.saturating_mul(AHEAD_FACTOR)).max(AHEAD_MIN)
+    }
+
+    /// An activation was committed so long after its announcement was begun.
+    pub(super) fn note_needed(&self, needed: meridian_types::Duration) {
+        let faded = |before: u64| Some(needed.as_nanos().max(before / 4 * 3));
+        // Always stores: the closure always answers.
+        self.0.needed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, faded).ok();
     }
 
     /// Rests, for longer where the node turns out to be busy.
     pub(super) async fn rest(&self) {
-        let wanted = Duration::from_nanos(self.0.load(Ordering::Relaxed)).max(REST_MIN);
+        let wanted = Duration::from_nanos(self.0.rest.load(Ordering::Relaxed)).max(REST_MIN);
         let begun = Instant::now();
         tokio::time::sleep(wanted).await;
         let late = begun.elapsed().saturating_sub(wanted);
         if late > LATE {
             tokio::time::sleep((late * REST_FACTOR).min(REST_MAX)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> meridian_types::Duration {
+        meridian_types::Duration::from_millis(n)
+    }
+
+    #[test]
+    fn the_next_activation_has_twice_the_time_of_the_slowest_of_the_last_ones() {
+        let pace = Pace::default();
+        assert_eq!(pace.ahead(), ms(40));
+        pace.clone().note_needed(ms(300));
+        assert_eq!(pace.ahead(), ms(600), "a slow one counts at once, and for all clones");
+        let mut before = pace.ahead();
+        for _ in 0..60 {
+            pace.note_needed(ms(1));
+            assert!(pace.ahead() <= before, "a quick one never asks for more");
+            before = pace.ahead();
+        }
+        assert_eq!(pace.ahead(), AHEAD_MIN, "quick ones bring it down, to the least");
     }
 }

@@ -9,7 +9,7 @@ use meridian_plan::Expr;
 use meridian_plan::physical::{JoinKind, NestedLoopJoin};
 
 use super::hash_join::HashKeys;
-use super::{BoxOperator, Operator, Pieces, build, collect, concat};
+use super::{Ahead, BoxOperator, Operator, Pieces, build, collect, concat};
 use crate::context::Ctx;
 use crate::memory::Reservation;
 
@@ -20,7 +20,7 @@ const PAIRS_MAX: usize = 4096;
 pub(super) struct JoinOp<'a> {
     ctx: Ctx<'a>,
     kind: JoinKind,
-    left: BoxOperator<'a>,
+    left: Ahead<'a>,
     left_types: &'a [DataType],
     right_input: Option<BoxOperator<'a>>,
     right: Batch,
@@ -88,7 +88,7 @@ impl<'a> JoinOp<'a> {
         Ok(JoinOp {
             ctx,
             kind,
-            left: build(ctx, left)?,
+            left: Ahead::of(build(ctx, left)?),
             left_types: &left.types,
             right_input: Some(build(ctx, right)?),
             right: Batch::default(),
@@ -104,7 +104,8 @@ impl<'a> JoinOp<'a> {
     }
 
     async fn read_right(&mut self, input: BoxOperator<'a>) -> Result<()> {
-        let batches = collect(input, &mut self.memory, self.ctx).await?;
+        let right = collect(input, &mut self.memory, self.ctx);
+        let batches = self.left.beside(self.ctx, right).await?;
         self.right = concat(batches).unwrap_or_else(|| Batch::with_capacity(self.right_types, 0));
         if let Some(keys) = &mut self.keys {
             keys.read(self.ctx, &self.right).await?;

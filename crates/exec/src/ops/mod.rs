@@ -93,6 +93,44 @@ pub(crate) fn build<'a>(ctx: Ctx<'a>, plan: &'a Plan) -> Result<BoxOperator<'a>>
     })
 }
 
+/// An input whose first rows may be read before they are asked for.
+pub(crate) struct Ahead<'a> {
+    input: BoxOperator<'a>,
+    first: Option<Batch>,
+}
+
+impl<'a> Ahead<'a> {
+    pub(crate) fn of(input: BoxOperator<'a>) -> Self {
+        Ahead { input, first: None }
+    }
+
+    /// The next rows; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Batch>> {
+        match self.first.take() {
+            Some(batch) => Ok(Some(batch)),
+            None => self.input.next().await,
+        }
+    }
+
+    /// Awaits `other`, and reads the first rows meanwhile: inputs on different nodes cost one round trip together, however
+    /// many they are. Statements that write or lock read one input after the other, so that they act in an order.
+    pub(crate) async fn beside<T>(
+        &mut self,
+        ctx: Ctx<'_>,
+        other: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if !ctx.stmt.planned.is_read_only {
+            return other.await;
+        }
+        let read = async {
+            self.first = self.input.next().await?;
+            Ok(())
+        };
+        let ((), answer) = futures::future::try_join(read, other).await?;
+        Ok(answer)
+    }
+}
+
 /// All rows of an operator, within the statement's memory.
 pub(crate) async fn collect(
     mut input: BoxOperator<'_>,

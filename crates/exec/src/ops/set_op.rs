@@ -5,7 +5,7 @@ use meridian_datum::{Batch, DataType, Result};
 use meridian_plan::physical::SetOpKind;
 
 use super::groups::{GroupTable, columns_of};
-use super::{BoxOperator, Operator};
+use super::{Ahead, BoxOperator, Operator};
 use crate::context::Ctx;
 use crate::memory::Reservation;
 
@@ -108,8 +108,10 @@ impl Operator for DistinctOnOp<'_> {
 pub(super) struct SetOperation<'a> {
     ctx: Ctx<'a>,
     kind: SetOpKind,
-    left: BoxOperator<'a>,
-    right: BoxOperator<'a>,
+    left: Ahead<'a>,
+    right: Ahead<'a>,
+    /// No input has been read.
+    is_new: bool,
     seen: Option<Deduplicator>,
     /// How often each row of the right input is still to be matched.
     counts: Option<(GroupTable, Vec<u64>)>,
@@ -128,13 +130,31 @@ impl<'a> SetOperation<'a> {
         types: &'a [DataType],
     ) -> Self {
         let seen = (!all).then(|| Deduplicator::new(ctx, types));
-        SetOperation { ctx, kind, left, right, seen, counts: None, all, left_done: false, types }
+        let (left, right) = (Ahead::of(left), Ahead::of(right));
+        SetOperation {
+            ctx,
+            kind,
+            left,
+            right,
+            is_new: true,
+            seen,
+            counts: None,
+            all,
+            left_done: false,
+            types,
+        }
     }
 
     async fn union(&mut self) -> Result<Option<Batch>> {
         loop {
             self.ctx.stmt.checkpoint().await?;
-            let next = if self.left_done { self.right.next().await? } else { self.left.next().await? };
+            let next = if self.left_done {
+                self.right.next().await?
+            } else if std::mem::take(&mut self.is_new) {
+                self.right.beside(self.ctx, self.left.next()).await?
+            } else {
+                self.left.next().await?
+            };
             let Some(batch) = next else {
                 if std::mem::replace(&mut self.left_done, true) {
                     return Ok(None);
@@ -152,24 +172,34 @@ impl<'a> SetOperation<'a> {
     }
 
     async fn count_right(&mut self) -> Result<()> {
-        let mut memory = self.ctx.stmt.memory.reservation();
-        let mut table = GroupTable::new(self.types);
-        let mut counts: Vec<u64> = Vec::new();
-        while let Some(batch) = self.right.next().await? {
-            self.ctx.stmt.checkpoint().await?;
-            let columns = columns_of(&batch);
-            for row in 0..batch.len() {
-                let (group, is_new) = table.insert(&columns, row);
-                if is_new {
-                    counts.push(0);
-                }
-                counts[group as usize] += 1;
-            }
-            memory.grow(batch.heap_size())?;
-        }
-        self.counts = Some((table, counts));
+        let counts = counts_of(self.ctx, &mut self.right, self.types);
+        self.counts = Some(self.left.beside(self.ctx, counts).await?);
         Ok(())
     }
+}
+
+/// How often each row of an input is in it.
+async fn counts_of(
+    ctx: Ctx<'_>,
+    input: &mut Ahead<'_>,
+    types: &[DataType],
+) -> Result<(GroupTable, Vec<u64>)> {
+    let mut memory = ctx.stmt.memory.reservation();
+    let mut table = GroupTable::new(types);
+    let mut counts: Vec<u64> = Vec::new();
+    while let Some(batch) = input.next().await? {
+        ctx.stmt.checkpoint().await?;
+        let columns = columns_of(&batch);
+        for row in 0..batch.len() {
+            let (group, is_new) = table.insert(&columns, row);
+            if is_new {
+                counts.push(0);
+            }
+            counts[group as usize] += 1;
+        }
+        memory.grow(batch.heap_size())?;
+    }
+    Ok((table, counts))
 }
 
 #[async_trait]
