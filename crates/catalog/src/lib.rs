@@ -27,7 +27,7 @@ mod snapshot;
 mod store;
 mod virtual_table;
 
-pub use cache::{CatalogCache, CatalogGuard, CommitPermit};
+pub use cache::{CatalogCache, CatalogGuard, CommitPermit, Licence};
 pub use descriptor::{
     CheckDesc, ColumnDesc, DatabaseDesc, Direction, Identity, IndexColumn, IndexDesc, IndexState, Interleave,
     SchemaDesc, TableDesc, TableRef,

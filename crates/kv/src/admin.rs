@@ -19,15 +19,13 @@ use crate::call::{Failure, Resend, Tries};
 use crate::gateway::Gateway;
 use crate::limits::{ID_BLOCK, META_PAGE_ROWS, PAUSE_MAX, STATUS_ROWS};
 use crate::meta::decode_descriptor;
+use crate::nodes;
 
 /// What a gateway asks single nodes, this one included. A node that can't be reached answers
 /// [`KvError::Unavailable`].
 #[async_trait]
 pub trait NodeAdmin: Send + Sync {
-    /// The members of the cluster, as far as this node knows, without asking them.
-    fn members(&self) -> Vec<NodeId>;
-
-    /// The same with what they say of themselves.
+    /// The members of the cluster, as far as this node knows, with what they say of themselves.
     async fn nodes(&self) -> Result<Vec<NodeInfo>, KvError>;
 
     /// The replicas on a node.
@@ -299,7 +297,8 @@ impl Cluster for ClusterAdmin {
     }
 
     async fn publish_catalog(&self, version: u64) -> Result<(), KvError> {
-        let told = self.nodes.members().into_iter().map(|node| self.publish_to(node, version));
+        let planners = nodes::planners(&self.gateway).await?;
+        let told = planners.into_iter().map(|node| self.publish_to(node, version));
         join_all(told).await.into_iter().collect()
     }
 }

@@ -44,6 +44,7 @@ mod ids;
 mod limits;
 mod membership;
 mod meta;
+pub mod nodes;
 mod patience;
 mod read;
 mod recovery;

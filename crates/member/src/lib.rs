@@ -13,10 +13,9 @@
 
 mod bootstrap;
 mod member;
-mod nodes;
 mod records;
 mod succession;
 
 pub use bootstrap::{SYSTEM_GROUP, USER_GROUP, number, requests};
 pub use member::{Member, MemberConfig};
-pub use nodes::Decommissioned;
+pub use meridian_kv::nodes::Decommissioned;

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use meridian_catalog::CatalogCache;
+use meridian_catalog::Licence;
+use meridian_keys::SystemKey;
+use meridian_kv::nodes::{self, Decommissioned};
 use meridian_kv::{Clock, ClusterAdmin, Gateway, GatewayConfig, NodeAdmin, Recoverer};
 use meridian_kv_api::{Cluster, KvError};
 use meridian_node::{DiskModel, Horizons, Node, NodeClock, NodeConfig, NodeOptions, RecoveryHandler};
@@ -17,7 +20,6 @@ use meridian_types::{Duration, GroupId, NodeId, TtInterval};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::nodes::{self, Decommissioned};
 use crate::{records, succession};
 
 /// How long a node plans on a catalog without having verified it; see decision 6.
@@ -125,7 +127,10 @@ impl Member {
             runtime: Handle::current(),
         }));
         let cluster = Arc::new(ClusterAdmin::new(gateway.clone(), config.nodes, SCHEMA_LEASE.into()));
-        let catalog = Arc::new(CatalogCache::new(Arc::new(gateway.clone()), SCHEMA_LEASE));
+        let record = SystemKey::Node(me.node).encode();
+        let licence = Licence { record, allows: nodes::may_plan };
+        let catalog = CatalogCache::new(Arc::new(gateway.clone()), SCHEMA_LEASE).under(licence);
+        let catalog = Arc::new(catalog);
         let (shards_per_table, sql) = (config.shards_per_table, config.sql);
         Ok(Member { node, gateway, cluster, catalog, me, horizons, shards_per_table, sql })
     }
@@ -179,6 +184,15 @@ impl Member {
     /// The system shard can't be read.
     pub async fn gone(&self) -> Result<BTreeSet<NodeId>, KvError> {
         nodes::gone(&self.gateway).await
+    }
+
+    /// Sees to it that schema changes need not wait for nodes that were decommissioned: waits until their schema leases are
+    /// over, and writes that down.
+    ///
+    /// # Errors
+    /// The system shard can't be read or written.
+    pub async fn silence_the_gone(&self) -> Result<(), KvError> {
+        nodes::silence(&self.gateway, SCHEMA_LEASE.into()).await
     }
 
     /// Moves a replica away from `node`, if it has any, and else marks it as one that is to be no more. How many are left:

@@ -7,6 +7,7 @@ use std::time::Duration;
 use meridian_catalog::{CatalogError, CatalogStore};
 use meridian_keys::SystemKey;
 use meridian_kv::Gateway;
+use meridian_kv::nodes::{Decommissioned, is_decommissioned, node_record};
 use meridian_kv_api::{Kv, KvError, KvTxn, KvWrite, Locking, ReadWriteOptions};
 use meridian_node::Horizons;
 use meridian_rpc::admin::NodeAddress;
@@ -15,7 +16,6 @@ use meridian_types::NodeId;
 use tokio::time::Instant;
 
 use crate::bootstrap::first_shards;
-use crate::nodes::{Decommissioned, is_decommissioned, node_record};
 
 /// A member that can't reach the system shard for this long at its start gives up waiting quietly and says so.
 const PATIENCE: Duration = Duration::from_secs(15);

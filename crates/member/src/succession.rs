@@ -2,19 +2,17 @@
 //!
 //! A node that starts with a new folder at the address of an earlier node is a new node: it does not know what the
 //! earlier one promised (I-3), which therefore is as good as dead. What it had is moved here, one change of members after
-//! the other, as an operator would ask for it (`meridian.move_replica`); then its record goes. Doing so is safe even
-//! where the earlier node lives on at another address. Every node looks for predecessors when it starts, so that an
+//! the other, as an operator would ask for it (`meridian.move_replica`); then it is marked as decommissioned. Doing so is
+//! safe even where the earlier node lives on at another address. Every node looks for predecessors when it starts, so that an
 //! interrupted succession goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use meridian_kv::{ClusterAdmin, Gateway};
+use meridian_kv::{ClusterAdmin, Gateway, nodes};
 use meridian_kv_api::{Cluster, KvError};
 use meridian_rpc::admin::NodeAddress;
 use meridian_types::NodeId;
-
-use crate::nodes;
 
 /// How long a failed attempt is not repeated.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -49,7 +47,7 @@ async fn succeed(gateway: &Gateway, cluster: &ClusterAdmin, me: &NodeAddress) ->
                 tracing::info!(group, earlier = earlier.get(), "replica moved here");
             }
         }
-        nodes::forget(gateway, earlier).await?;
+        nodes::mark(gateway, earlier).await?;
         tracing::info!(earlier = earlier.get(), "the earlier node is replaced");
     }
     Ok(())

@@ -430,6 +430,7 @@ impl AdminHandler for Admin {
             {
                 tracing::debug!(%node, %error, "the node that has left was not told");
             }
+            self.forget(BTreeSet::from([node]));
         }
         Ok(departure)
     }

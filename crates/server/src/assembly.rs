@@ -1,6 +1,5 @@
 //! A member of a cluster on this machine: its folder, its address book, its SQL port.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration as StdDuration, Instant};
@@ -26,11 +25,6 @@ use crate::peers::Peers;
 
 /// How often a node looks which others have been decommissioned.
 const DEPARTURES_EVERY: StdDuration = StdDuration::from_secs(3);
-
-/// A node that has left is forgotten this long after that was seen. It may be out of reach, and go on until it looks; what it
-/// serves then ends within seconds, and so does the schema lease that it has. Until then schema changes must wait for it
-/// as for any other (decision 14).
-const DEPARTURE_GRACE: StdDuration = StdDuration::from_secs(15);
 
 /// A node that is asked to empty another one answers after so long, and after a move at the least.
 const DEPARTURE_ROUND: StdDuration = StdDuration::from_secs(5);
@@ -125,14 +119,14 @@ pub(crate) async fn start(parts: Parts, membership: Membership) -> Result<Member
 
 /// Learns which nodes have been decommissioned. Where this is one of them, it ends.
 async fn look_for_departures(store: Arc<Store>, admin: Arc<Admin>, shutdown: CancellationToken) {
-    let mut seen: BTreeMap<NodeId, Instant> = BTreeMap::new();
     loop {
         match store.gone().await {
             Ok(gone) if gone.contains(&admin.me().node) => admin.departed.cancel(),
             Ok(gone) => {
-                let now = Instant::now();
-                let mut since = |node: &NodeId| *seen.entry(*node).or_insert(now);
-                admin.forget(gone.into_iter().filter(|node| since(node) + DEPARTURE_GRACE <= now).collect());
+                admin.forget(gone);
+                if let Err(error) = store.silence_the_gone().await {
+                    tracing::debug!(%error, "the records of nodes that have left could not be written");
+                }
             }
             Err(error) => tracing::debug!(%error, "the records of nodes could not be read"),
         }

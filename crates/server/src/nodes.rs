@@ -34,10 +34,6 @@ fn unavailable(error: AdminError) -> KvError {
 
 #[async_trait]
 impl NodeAdmin for PeerNodes {
-    fn members(&self) -> Vec<NodeId> {
-        self.peers.addresses().into_iter().map(|address| address.node).collect()
-    }
-
     async fn nodes(&self) -> Result<Vec<NodeInfo>, KvError> {
         let info = |seen: crate::http::Seen| NodeInfo {
             node: seen.address.node,

@@ -60,10 +60,6 @@ impl WorldAdmin {
 
 #[async_trait]
 impl NodeAdmin for WorldAdmin {
-    fn members(&self) -> Vec<NodeId> {
-        self.surroundings.book.iter().map(|address| address.node).collect()
-    }
-
     async fn nodes(&self) -> Result<Vec<NodeInfo>, KvError> {
         let up = self.surroundings.faces.lock();
         let info = |a: &meridian_rpc::admin::NodeAddress| NodeInfo {

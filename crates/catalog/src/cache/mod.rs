@@ -21,8 +21,11 @@
 //!
 //! Changes that no plan can conflict with (a new table) take effect with their commit and need no fence.
 //!
+//! A node that has left the cluster plans nothing new: its refreshes read its [`Licence`] in the same snapshot as the version,
+//! and extend nothing once it is withdrawn. Fences are heeded as before.
+//!
 //! Invariants: what was planned on a version commits at or below [`CatalogGuard::limit`]; the lease of a version grows
-//! only while it is the stored one; a fence that was set is lifted only by a read at or above it that finds no change.
+//! only while it is the stored one and the node has its licence; a fence that was set is lifted only by a read at or above it that finds no change.
 //!
 //! The cache does not know who changes the catalog, nor how nodes hear of it. Source: docs/decisions/0014, Spanner
 //! (OSDI 2012) section 4.2.3, and "Online, Asynchronous Schema Change in F1" (VLDB 2013), section 3.
@@ -35,8 +38,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meridian_kv_api::{Kv, KvError, ReadBound, ReadOnlyOptions};
-use meridian_types::{Duration, Timestamp, TtInterval};
+use meridian_kv_api::{Kv, KvError, Locking, ReadBound, ReadOnlyOptions};
+use meridian_types::{Duration, Key, Timestamp, TtInterval};
 use parking_lot::Mutex;
 
 use crate::ids::TableId;
@@ -80,6 +83,15 @@ impl CatalogGuard {
     }
 }
 
+/// What a node may plan by: a record in the store, which is written before the first lease.
+#[derive(Clone, Debug)]
+pub struct Licence {
+    /// Its key.
+    pub record: Key,
+    /// Whether the stored record allows another lease.
+    pub allows: fn(Option<&[u8]>) -> bool,
+}
+
 #[derive(Debug)]
 struct State {
     current: Arc<Version>,
@@ -88,6 +100,8 @@ struct State {
     /// Older versions that transactions still use.
     retired: Vec<Arc<Version>>,
     history: VecDeque<Arc<CatalogSnapshot>>,
+    /// The licence was withdrawn.
+    has_left: bool,
 }
 
 impl State {
@@ -119,6 +133,7 @@ impl State {
 pub struct CatalogCache {
     kv: Arc<dyn Kv>,
     lease: Duration,
+    licence: Option<Licence>,
     state: Mutex<State>,
     /// The version that is current, for a cheap look.
     version: AtomicU64,
@@ -136,15 +151,27 @@ impl CatalogCache {
     /// A cache that knows nothing until its first refresh, which the first [`CatalogCache::acquire`] waits for.
     pub fn new(kv: Arc<dyn Kv>, lease: Duration) -> Self {
         let empty = Version::new(Arc::new(CatalogSnapshot::default()), Timestamp::ZERO, Timestamp::ZERO);
-        let state =
-            State { current: Arc::new(empty), pending: None, retired: Vec::new(), history: VecDeque::new() };
+        let state = State {
+            current: Arc::new(empty),
+            pending: None,
+            retired: Vec::new(),
+            history: VecDeque::new(),
+            has_left: false,
+        };
         CatalogCache {
             kv,
             lease,
+            licence: None,
             state: Mutex::new(state),
             version: AtomicU64::new(0),
             refreshing: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// The same, for a node that plans under a licence.
+    #[must_use]
+    pub fn under(self, licence: Licence) -> Self {
+        CatalogCache { licence: Some(licence), ..self }
     }
 
     /// The version that is planned on; 0 before the first refresh.
@@ -174,7 +201,7 @@ impl CatalogCache {
     /// The current version, for one transaction.
     ///
     /// # Errors
-    /// [`KvError::Unavailable`] when the lease has run out and the catalog cannot be read in time.
+    /// [`KvError::Unavailable`] when the lease has run out and the catalog cannot be read in time, or the node has left.
     pub async fn acquire(&self) -> Result<CatalogGuard, KvError> {
         if let Some(guard) = self.try_acquire()? {
             return Ok(guard);
@@ -190,6 +217,10 @@ impl CatalogCache {
                 }
                 if let Some(guard) = self.try_acquire()? {
                     return Ok(guard);
+                }
+                if self.state.lock().has_left {
+                    let detail = "this node was decommissioned and plans nothing any more".to_owned();
+                    return Err(CatalogError::Kv(KvError::Unavailable { detail }));
                 }
                 tokio::time::sleep(ACQUIRE_PAUSE).await;
             }
@@ -290,6 +321,13 @@ impl CatalogCache {
         let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: false };
         let txn = self.kv.begin_read_only(options);
         let found = CatalogStore::state(&*txn).await?;
+        let is_licensed = match &self.licence {
+            None => true,
+            Some(licence) => {
+                let record = txn.get(licence.record.clone(), Locking::SHARED).await?;
+                (licence.allows)(record.as_deref())
+            }
+        };
         let read_at = txn.read_timestamp().expect("a snapshot that was read has a timestamp");
         let next = match found.stored.version {
             version if version == known && version > 0 => None,
@@ -300,6 +338,8 @@ impl CatalogCache {
         };
         let now = self.kv.now()?;
         let mut state = self.state.lock();
+        state.has_left = !is_licensed;
+        let lease_end = if is_licensed { lease_end } else { Timestamp::ZERO };
         match next {
             None => {
                 // Nothing was changed but what is pending, so that the current version's lease grows too.

@@ -2,7 +2,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
-use meridian_kv_api::{MemoryKv, ReadWriteOptions};
+use meridian_kv_api::{KvWrite, MemoryKv, ReadWriteOptions};
 
 use super::*;
 use crate::fixture::{log, orders};
@@ -226,6 +226,50 @@ async fn a_commit_does_not_begin_with_the_rest_of_a_lease() {
     let permit = cache.commit_permit(&guard, &[log().id]).await.unwrap().expect("it is still to come");
     assert_eq!(permit.limit(), at.prev());
     permit.end();
+}
+
+fn licence() -> Licence {
+    let record = meridian_keys::SystemKey::Node(meridian_types::NodeId::new(4)).encode();
+    Licence { record, allows: |record| record == Some(b"member") }
+}
+
+async fn write_licence(kv: &MemoryKv, value: &'static [u8]) {
+    let txn = kv.begin(ReadWriteOptions::default());
+    let write = KvWrite { key: licence().record, value: Some(bytes::Bytes::from_static(value)) };
+    txn.write(vec![write]).await.unwrap();
+    txn.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_without_licence_has_no_lease_and_heeds_fences() {
+    let (kv, _) = booted().await;
+    let (first, _) = commit(&kv, create(log())).await;
+    let cache = CatalogCache::new(Arc::new(kv.clone()), LEASE).under(licence());
+    let refused = cache.acquire().await.expect_err("it has not joined");
+    assert!(refused.to_string().contains("decommissioned"), "{refused}");
+    write_licence(&kv, b"member").await;
+    let guard = cache.acquire().await.unwrap();
+    let limit = guard.limit();
+    assert_eq!(guard.snapshot().version(), first);
+    write_licence(&kv, b"gone").await;
+    let withdrawn = kv.now().unwrap().latest();
+    for _ in 0..3 {
+        kv.advance(Duration::from_nanos(LEASE.as_nanos() / 4));
+        cache.refresh().await.unwrap();
+        assert_eq!(guard.limit(), limit, "the rest of its lease is what it has");
+    }
+    assert!(limit < withdrawn + LEASE);
+    // A fence cuts off more of it, and the version behind it has no lease here.
+    let at = announce(&kv, Duration::from_micros(10)).await;
+    assert!(at < limit);
+    cache.publish(first + 1).await.unwrap();
+    assert_eq!(guard.limit(), at.prev());
+    let second = commit_at(&kv, renamed(log()), at).await;
+    cache.publish(second).await.unwrap();
+    kv.advance(Duration::from_micros(20));
+    assert!(cache.try_acquire().unwrap().is_none());
+    assert!(cache.acquire().await.is_err());
+    assert!(cache.commit_permit(&guard, &[log().id]).await.is_err());
 }
 
 #[tokio::test]

@@ -2,14 +2,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meridian_kv_api::{ClockInfo, Cluster, KvError, Locking, NodeInfo, ReplicaChange};
+use meridian_keys::SystemKey;
+use meridian_kv_api::{ClockInfo, Cluster, KvError, KvWrite, Locking, NodeInfo, ReplicaChange};
+use meridian_rpc::admin::NodeAddress;
 use meridian_shard::{LockStatus, Outcome, Recovery, ReplicaStatus};
 use meridian_types::{Ballot, FolderId, NodeId, Slot, Timestamp, TxnId};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::fake::*;
-use crate::{ClusterAdmin, Gateway, NodeAdmin, Recoverer};
+use crate::nodes::{self, node_record};
+use crate::{Clock, ClusterAdmin, Gateway, NodeAdmin, Recoverer};
 
 /// The nodes of the fake cluster.
 struct Nodes {
@@ -43,10 +46,6 @@ impl Nodes {
 
 #[async_trait]
 impl NodeAdmin for Nodes {
-    fn members(&self) -> Vec<NodeId> {
-        [1, 2, 3].map(node).to_vec()
-    }
-
     async fn nodes(&self) -> Result<Vec<NodeInfo>, KvError> {
         Ok([1, 2, 3].map(info).to_vec())
     }
@@ -237,7 +236,10 @@ async fn a_replica_moves_in_single_steps_and_a_leader_hands_over_first() {
 
 #[tokio::test(start_paused = true)]
 async fn a_catalog_version_waits_for_acks_or_for_the_lease_of_the_silent() {
-    let (fake, _, nodes, admin) = admin().await;
+    let (fake, gateway, nodes, admin) = admin().await;
+    for n in 1..=3 {
+        join(&gateway, node(n)).await;
+    }
     let began = Instant::now();
     admin.publish_catalog(4).await.unwrap();
     assert_eq!(began.elapsed(), Duration::ZERO, "virtual time");
@@ -260,6 +262,49 @@ async fn a_catalog_version_waits_for_acks_or_for_the_lease_of_the_silent() {
     admin.publish_catalog(6).await.unwrap();
     assert!(lease.contains(&began.elapsed()), "one that hangs holds up no longer: {:?}", began.elapsed());
     passing.abort();
+}
+
+/// Writes a node's record, as it does before it plans.
+async fn join(gateway: &Gateway, node: NodeId) {
+    let value = Some(node_record(&NodeAddress { node, ..NodeAddress::default() }));
+    let txn = begin(gateway);
+    txn.write(vec![KvWrite { key: SystemKey::Node(node).encode(), value }]).await.unwrap();
+    txn.commit().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schema_change_waits_for_who_may_plan() {
+    let (fake, gateway, nodes, admin) = admin().await;
+    let asked = async || {
+        admin.publish_catalog(4).await.unwrap();
+        let mut asked: Vec<u32> = nodes.published.lock().drain(..).map(|(node, _)| node.get()).collect();
+        asked.sort_unstable();
+        asked
+    };
+    join(&gateway, node(1)).await;
+    join(&gateway, node(2)).await;
+    assert_eq!(asked().await, [1, 2]);
+    // In nobody's address book.
+    join(&gateway, node(7)).await;
+    assert_eq!(asked().await, [1, 2, 7]);
+    let lease = Duration::from_secs(3);
+    nodes::silence(&gateway, lease).await.unwrap();
+    nodes::mark(&gateway, node(2)).await.unwrap();
+    assert_eq!(asked().await, [1, 2, 7], "it may have a schema lease");
+    let marked = fake.clock.now().unwrap().latest();
+    let silence = nodes::silence(&gateway, lease);
+    tokio::pin!(silence);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut silence => break done.unwrap(),
+            () = tokio::time::sleep(Duration::from_millis(100)) => fake.clock.advance(Duration::from_millis(99)),
+        }
+    }
+    assert!(fake.clock.now().unwrap().earliest() > marked + lease.into(), "its lease has passed");
+    assert_eq!(asked().await, [1, 7]);
+    nodes::mark(&gateway, node(2)).await.unwrap();
+    assert_eq!(asked().await, [1, 7], "once and for all");
 }
 
 #[tokio::test(start_paused = true)]

@@ -140,10 +140,6 @@ impl ShardClient for Node {
 
 #[async_trait::async_trait]
 impl NodeAdmin for Node {
-    fn members(&self) -> Vec<NodeId> {
-        Vec::new()
-    }
-
     async fn nodes(&self) -> Result<Vec<NodeInfo>, KvError> {
         Ok(Vec::new())
     }
