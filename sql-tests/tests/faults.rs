@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "faults/advisory.rs"]
+mod advisory;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;

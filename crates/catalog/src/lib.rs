@@ -12,6 +12,7 @@
 //! The crate does not know of plans, of rows, or of who runs a schema change.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod advisory;
 mod cache;
 mod descriptor;
 #[cfg(test)]

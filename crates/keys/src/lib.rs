@@ -20,6 +20,8 @@
 //! | `08 0b table column` | [`SystemKey::Statistics`] | histogram | ANALYZE |
 //! | `08 0c sequence` | [`SystemKey::Sequence`]: state of a SQL sequence | next value | nextval |
 //! | `08 0d` | [`SystemKey::CatalogFence`] | timestamp | schema changes |
+//! | `08 0f database 01 n8` / `08 0f database 02 n4 n4` | [`SystemKey::AdvisoryLock`] | requests | sessions |
+//! | `08 10 node start` | [`SystemKey::LockHolder`]: an incarnation of a node that has advisory locks | end of its lease | the node |
 //! | `08 0e folder` | [`SystemKey::Folder`]: the node that a data folder belongs to | node id | the node that admits it |
 //! | `80 table index columns` | [`IndexKey`]: a row or an index entry | encoded columns | SQL |
 //! | `80 table index columns 05 table index columns` | a row of a child table, interleaved in its parent's row | encoded columns | SQL |
@@ -56,4 +58,4 @@ pub use ids::{ColumnId, DescriptorId, IndexId, JobId, TableId};
 pub use index::{CHILD_MARKER, IndexKey, index_span, table_span, user_span};
 pub use ordered::{Direction, KeyBuilder, KeyReader, KeyValue, Nulls, ValueTag};
 pub use pretty::Pretty;
-pub use system::{Counter, SystemKey, meta_lookup_span, meta_span, system_span};
+pub use system::{AdvisoryId, AdvisoryKey, Counter, SystemKey, meta_lookup_span, meta_span, system_span};

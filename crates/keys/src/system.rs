@@ -1,6 +1,6 @@
 //! Keys of the reserved `meridian` keyspace: what the cluster knows about itself.
 
-use meridian_types::{FolderId, Key, NodeId, Span};
+use meridian_types::{FolderId, Key, NodeId, Span, Timestamp};
 
 use crate::{ColumnId, DescriptorId, Direction, JobId, KeyBuilder, KeyError, KeyReader, TableId};
 
@@ -21,6 +21,13 @@ const STATISTICS: u8 = 0x0b;
 const SEQUENCE: u8 = 0x0c;
 const CATALOG_FENCE: u8 = 0x0d;
 const FOLDER: u8 = 0x0e;
+const ADVISORY_LOCK: u8 = 0x0f;
+const LOCK_HOLDER: u8 = 0x10;
+
+/// An advisory lock named by one number.
+const ONE_NUMBER: u8 = 0x01;
+/// By two.
+const TWO_NUMBERS: u8 = 0x02;
 
 /// A shard that ends at a key.
 const META_FINITE: u8 = 0x01;
@@ -38,6 +45,24 @@ pub enum Counter {
     Descriptor = 3,
     /// Of jobs.
     Job = 4,
+}
+
+/// How clients name an advisory lock. The two ways never meet.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum AdvisoryId {
+    /// By one number.
+    One(i64),
+    /// By two.
+    Two(i32, i32),
+}
+
+/// An advisory lock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct AdvisoryKey {
+    /// In which database.
+    pub database: DescriptorId,
+    /// Which.
+    pub id: AdvisoryId,
 }
 
 /// A key of the system keyspace.
@@ -85,6 +110,15 @@ pub enum SystemKey {
     CatalogFence,
     /// The node that a data folder belongs to.
     Folder(FolderId),
+    /// Who has an advisory lock, and who waits for it.
+    AdvisoryLock(AdvisoryKey),
+    /// Until when an incarnation of a node has its sessions' advisory locks.
+    LockHolder {
+        /// The node.
+        node: NodeId,
+        /// When the incarnation began.
+        start: Timestamp,
+    },
 }
 
 /// The span of the whole system keyspace.
@@ -128,6 +162,24 @@ impl SystemKey {
             SystemKey::Setting(name) | SystemKey::Placement(name) | SystemKey::Role(name) => {
                 key.push_bytes(name.as_bytes(), asc);
             }
+            SystemKey::AdvisoryLock(AdvisoryKey { database, id }) => {
+                key.push_id(database.get());
+                match id {
+                    AdvisoryId::One(n) => {
+                        key.push_raw(&[ONE_NUMBER]);
+                        key.push_raw(&n.to_be_bytes());
+                    }
+                    AdvisoryId::Two(a, b) => {
+                        key.push_raw(&[TWO_NUMBERS]);
+                        key.push_raw(&a.to_be_bytes());
+                        key.push_raw(&b.to_be_bytes());
+                    }
+                }
+            }
+            SystemKey::LockHolder { node, start } => {
+                key.push_id(u64::from(node.get()));
+                key.push_raw(&start.as_nanos().to_be_bytes());
+            }
             SystemKey::Counter(counter) => key.push_id(*counter as u64),
             SystemKey::Statistics { table, column } => {
                 key.push_id(table.get());
@@ -154,6 +206,15 @@ impl SystemKey {
             FOLDER => {
                 let raw = r.take(16)?.try_into().expect("sixteen bytes were taken");
                 SystemKey::Folder(FolderId::new(u128::from_be_bytes(raw)))
+            }
+            ADVISORY_LOCK => {
+                let database = DescriptorId::new(r.read_id()?);
+                SystemKey::AdvisoryLock(AdvisoryKey { database, id: read_advisory_id(&mut r)? })
+            }
+            LOCK_HOLDER => {
+                let node = NodeId::new(read_u32(&mut r)?);
+                let raw = r.take(8)?.try_into().expect("eight bytes were taken");
+                SystemKey::LockHolder { node, start: Timestamp::from_nanos(u64::from_be_bytes(raw)) }
             }
             JOB => SystemKey::Job(JobId::new(r.read_id()?)),
             SETTING => SystemKey::Setting(read_text(&mut r)?),
@@ -229,6 +290,16 @@ impl SystemKey {
         kind_span(ROLE)
     }
 
+    /// The span of all advisory locks.
+    pub fn advisory_locks() -> Span {
+        kind_span(ADVISORY_LOCK)
+    }
+
+    /// The span of all holders of advisory locks.
+    pub fn lock_holders() -> Span {
+        kind_span(LOCK_HOLDER)
+    }
+
     fn kind(&self) -> u8 {
         match self {
             SystemKey::Meta { .. } => META,
@@ -245,6 +316,8 @@ impl SystemKey {
             SystemKey::Sequence(_) => SEQUENCE,
             SystemKey::CatalogFence => CATALOG_FENCE,
             SystemKey::Folder(_) => FOLDER,
+            SystemKey::AdvisoryLock(_) => ADVISORY_LOCK,
+            SystemKey::LockHolder { .. } => LOCK_HOLDER,
         }
     }
 }
@@ -261,6 +334,20 @@ fn read_meta(r: &mut KeyReader<'_>) -> Result<SystemKey, KeyError> {
         }
         META_INFINITE => Ok(SystemKey::Meta { end: None }),
         tag => Err(KeyError::UnexpectedTag { at: 2, tag }),
+    }
+}
+
+fn read_advisory_id(r: &mut KeyReader<'_>) -> Result<AdvisoryId, KeyError> {
+    let four = |r: &mut KeyReader<'_>| {
+        Ok::<_, KeyError>(i32::from_be_bytes(r.take(4)?.try_into().expect("four bytes were taken")))
+    };
+    match r.take(1)?[0] {
+        ONE_NUMBER => {
+            let raw = r.take(8)?.try_into().expect("eight bytes were taken");
+            Ok(AdvisoryId::One(i64::from_be_bytes(raw)))
+        }
+        TWO_NUMBERS => Ok(AdvisoryId::Two(four(r)?, four(r)?)),
+        tag => Err(KeyError::UnexpectedTag { at: r.position() - 1, tag }),
     }
 }
 
@@ -293,7 +380,8 @@ mod tests {
     fn golden_bytes_and_round_trip() {
         let id = DescriptorId::new(300);
         let table = TableId::new(7);
-        let cases: [(SystemKey, &[u8]); 16] = [
+        let lock = |id| SystemKey::AdvisoryLock(AdvisoryKey { database: DescriptorId::new(1), id });
+        let cases: [(SystemKey, &[u8]); 19] = [
             (meta(b"\x80\x10"), b"\x08\x01\x01\x80\x10"),
             (SystemKey::Meta { end: None }, b"\x08\x01\x02"),
             (SystemKey::Node(NodeId::new(3)), b"\x08\x02\x03"),
@@ -310,6 +398,12 @@ mod tests {
             (SystemKey::Sequence(id), b"\x08\x0c\xf9\x01\x2c"),
             (SystemKey::CatalogFence, b"\x08\x0d"),
             (SystemKey::Folder(FolderId::new(5)), b"\x08\x0e\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05"),
+            (lock(AdvisoryId::One(-2)), b"\x08\x0f\x01\x01\xff\xff\xff\xff\xff\xff\xff\xfe"),
+            (lock(AdvisoryId::Two(1, -1)), b"\x08\x0f\x01\x02\0\0\0\x01\xff\xff\xff\xff"),
+            (
+                SystemKey::LockHolder { node: NodeId::new(3), start: Timestamp::from_nanos(258) },
+                b"\x08\x10\x03\0\0\0\0\0\0\x01\x02",
+            ),
         ];
         for (key, golden) in &cases {
             assert_eq!(key.encode().as_bytes(), *golden, "{key:?}");

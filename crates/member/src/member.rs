@@ -175,6 +175,7 @@ impl Member {
         };
         let sessions = SessionFactory::new(Arc::new(gateway), cluster, catalog, settings);
         tokio::spawn(sessions.clone().run_jobs(shutdown.clone().cancelled_owned()));
+        tokio::spawn(sessions.clone().keep_advisory_locks(shutdown.clone().cancelled_owned()));
         Ok(sessions)
     }
 

@@ -552,12 +552,12 @@ impl SetFunction {
             SetFunction::Scalar(e) => vec![e.ty()],
             SetFunction::Empty => vec![DataType::Text; 5],
             SetFunction::Virtual(v) => v.columns.iter().map(|c| c.ty.clone()).collect(),
-            SetFunction::Cluster(_) => vec![DataType::Bool],
+            SetFunction::Cluster(function) => vec![function.result_type()],
         }
     }
 }
 
-/// Functions of operators: all but one change the cluster. In a SELECT list they are planned as a one-row table function.
+/// Functions of operators and of advisory locks: all but `check_table` change the cluster. In a SELECT list they are planned as a one-row table function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClusterFunction {
     /// `split_at(table text, key...)`
@@ -572,4 +572,66 @@ pub enum ClusterFunction {
     TransferLeader,
     /// `add_replica`, `promote_replica`, `demote_replica`, `remove_replica`, all of `(shard bigint, node bigint)`
     ChangeReplica(meridian_kv_api::ReplicaChange),
+    /// `pg_advisory_lock` and its kin, of `(bigint)` or `(integer, integer)`
+    Advisory(AdvisoryCall),
+}
+
+impl ClusterFunction {
+    /// The type of its result.
+    pub(crate) fn result_type(self) -> DataType {
+        match self {
+            ClusterFunction::Advisory(AdvisoryCall {
+                action: AdvisoryAction::Lock | AdvisoryAction::UnlockAll,
+                ..
+            }) => DataType::Void,
+            _ => DataType::Bool,
+        }
+    }
+}
+
+/// What is done with an advisory lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AdvisoryAction {
+    /// It is waited for.
+    Lock,
+    /// It is taken where nobody is in the way.
+    TryLock,
+    /// It is given up.
+    Unlock,
+    /// All of the session are.
+    UnlockAll,
+}
+
+/// A call of one of the functions on advisory locks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AdvisoryCall {
+    /// What is done.
+    pub action: AdvisoryAction,
+    /// Others may have the lock, too.
+    pub is_shared: bool,
+    /// The transaction's end gives it up.
+    pub is_of_transaction: bool,
+}
+
+impl AdvisoryCall {
+    /// The call of the function with this name, if it is one.
+    pub(crate) fn named(name: &str) -> Option<AdvisoryCall> {
+        if name == "pg_advisory_unlock_all" {
+            let action = AdvisoryAction::UnlockAll;
+            return Some(AdvisoryCall { action, is_shared: false, is_of_transaction: false });
+        }
+        let (name, is_shared) = match name.strip_suffix("_shared") {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let (action, is_of_transaction) = match name {
+            "pg_advisory_lock" => (AdvisoryAction::Lock, false),
+            "pg_advisory_xact_lock" => (AdvisoryAction::Lock, true),
+            "pg_try_advisory_lock" => (AdvisoryAction::TryLock, false),
+            "pg_try_advisory_xact_lock" => (AdvisoryAction::TryLock, true),
+            "pg_advisory_unlock" => (AdvisoryAction::Unlock, false),
+            _ => return None,
+        };
+        Some(AdvisoryCall { action, is_shared, is_of_transaction })
+    }
 }

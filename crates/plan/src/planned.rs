@@ -9,7 +9,7 @@ use meridian_types::Timestamp;
 use crate::ddl::Ddl;
 use crate::modify::{Modify, PointDelete, PointSelect, PointUpdate};
 use crate::physical::Plan;
-use crate::planner::changes_cluster;
+use crate::planner::{changes_cluster, locks_for_session};
 use crate::session::SessionStatement;
 
 /// A statement that can be executed any number of times, with different parameters, while the catalog stays as it is.
@@ -120,6 +120,14 @@ impl PlannedStatement {
             StatementPlan::Query(plan) if !self.is_read_only => {
                 changes_cluster(plan) || self.ctes.iter().any(changes_cluster)
             }
+            _ => false,
+        }
+    }
+
+    /// Whether running it takes or gives up advisory locks that belong to the session, whatever becomes of the transaction.
+    pub fn locks_for_session(&self) -> bool {
+        match &self.plan {
+            StatementPlan::Query(plan) => locks_for_session(plan) || self.ctes.iter().any(locks_for_session),
             _ => false,
         }
     }

@@ -170,6 +170,10 @@ impl Session {
 
     /// Commits the store's read-write transaction within the bounds of what it was planned on.
     pub(crate) async fn commit_planned(&mut self, kv: &dyn KvTxn) -> Result<Option<Timestamp>, SqlError> {
+        // Nothing takes effect under a lock that somebody else may have by then.
+        if let Some(until) = self.locks.bound()? {
+            kv.limit_commit_timestamp(until);
+        }
         let t = self.transaction.as_ref().expect("the transaction is open");
         let Some(lease) = &t.lease else { return self.cancel.commit(kv).await };
         // What takes long comes before the permit, which lasts no longer than the schema lease.

@@ -117,7 +117,13 @@ impl Session {
                 self.prepare(name, types.clone(), statement.clone())?
             }
             SessionStatement::Deallocate(name) => self.deallocate(name.as_deref())?,
-            SessionStatement::Discard(what) => self.discard(*what)?,
+            SessionStatement::Discard(what) => {
+                let tag = self.discard(*what)?;
+                if *what == Discard::All {
+                    self.locks.unlock_all().await;
+                }
+                tag
+            }
             SessionStatement::LockTable { tables, exclusive, nowait } => {
                 self.lock_tables(tables, *exclusive, *nowait).await?
             }

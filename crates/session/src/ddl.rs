@@ -135,6 +135,8 @@ impl Session {
         if t.modes.read_only {
             return Err(read_only_violation(name));
         }
+        // Nothing begins under a lock that somebody else may have.
+        self.locks.bound()?;
         let outcome = if t.is_explicit
             || t.has_run
             || matches!(ddl, Ddl::CreateTableAs { .. } | Ddl::Truncate { .. })

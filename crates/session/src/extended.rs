@@ -14,6 +14,7 @@ use crate::block::in_failed_transaction;
 use crate::cache::CachedPlan;
 use crate::control::{duplicate_statement, unknown_statement};
 use crate::execute::{command_tag, drain};
+use crate::journal::Kind;
 use crate::session::Session;
 
 /// A prepared statement.
@@ -150,6 +151,11 @@ impl Portal {
     /// Whether what it answers may still depend on its transaction. A portal at its end answers that it is.
     pub(crate) fn reads(&self) -> bool {
         !self.outlives() && !matches!(self.state, PortalState::Done(_))
+    }
+
+    /// What its statement means for the journal.
+    pub(crate) fn kind(&self) -> Kind {
+        Kind::of(&self.plan.planned)
     }
 
     /// Whether it has begun to run in its transaction and is not at its end.
@@ -532,6 +538,7 @@ impl Session {
             plan.note_retry();
             let id = self.attempt_id();
             self.roll_back().await;
+            self.locks.run_again();
             self.cancel.guard(tokio::time::sleep(crate::transaction::backoff(attempt))).await?;
             self.begin(false);
             if let Some(t) = &mut self.transaction {

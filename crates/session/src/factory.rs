@@ -10,6 +10,7 @@ use meridian_exec::sql_error;
 use meridian_kv_api::{Cluster, Kv};
 use parking_lot::Mutex;
 
+use crate::advisory::NodeLocks;
 use crate::api::SessionParams;
 use crate::cluster_settings::ClusterSettings;
 use crate::replay::RetryCounters;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) catalog: Arc<CatalogCache>,
     pub(crate) server: ServerSettings,
+    pub(crate) locks: Arc<NodeLocks>,
     pub(crate) sessions: Mutex<BTreeMap<u64, Arc<Mutex<SessionInfo>>>>,
     pub(crate) retries: RetryCounters,
     pub(crate) statistics: Statistics,
@@ -90,6 +92,7 @@ impl SessionFactory {
     ) -> Self {
         SessionFactory {
             shared: Arc::new(Shared {
+                locks: NodeLocks::new(kv.clone(), cluster.local_node()),
                 kv,
                 cluster,
                 catalog,

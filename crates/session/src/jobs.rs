@@ -13,6 +13,7 @@ use meridian_plan::session::JobAction;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::advisory::SessionLocks;
 use crate::api::{CommandTag, CopyHeader, ResultSink, RowDescription, SessionParams, Severity, SinkClosed};
 use crate::factory::{SessionFactory, SessionInfo};
 use crate::session::{Session, now_micros};
@@ -145,6 +146,7 @@ impl SessionFactory {
             database,
             Arc::new(Mutex::new(settings)),
             Arc::new(Mutex::new(info)),
+            SessionLocks::new(shared.locks.clone(), 0, 0),
         );
         Ok(DdlServices {
             kv: shared.kv.clone(),

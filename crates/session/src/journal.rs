@@ -106,6 +106,8 @@ pub(crate) enum Lost {
     SchemaChange,
     /// It changes the cluster, which its end does not undo.
     ClusterChange,
+    /// It takes or gives up advisory locks of the session, which its end does not undo.
+    SessionLock,
     /// It takes data by COPY, of which nothing is kept.
     Copy,
     /// A statement of it was refused before it ran, and a savepoint brought the block back.
@@ -127,6 +129,9 @@ impl Lost {
             Lost::Snapshot => "It is read-only and therefore not run again unnoticed.",
             Lost::SchemaChange => "It changes the schema and is therefore not run again unnoticed.",
             Lost::ClusterChange => "It changes the cluster and is therefore not run again unnoticed.",
+            Lost::SessionLock => {
+                "It has changed advisory locks of the session and is therefore not run again unnoticed."
+            }
             Lost::Copy => "It copies data in and is therefore not run again unnoticed.",
             Lost::Refused => "A statement was refused in it; it is therefore not run again unnoticed.",
             Lost::Sent => "A part of the statement's answer had been sent.",
@@ -234,6 +239,7 @@ impl Kind {
     pub(crate) fn of(planned: &PlannedStatement) -> Kind {
         match &planned.plan {
             StatementPlan::Query(_) if planned.changes_cluster() => Kind::Once(Lost::ClusterChange),
+            StatementPlan::Query(_) if planned.locks_for_session() => Kind::Once(Lost::SessionLock),
             StatementPlan::Query(_)
             | StatementPlan::PointSelect(_)
             | StatementPlan::PointUpdate(_)
@@ -247,6 +253,9 @@ impl Kind {
 
     fn of_control(statement: &SessionStatement) -> Kind {
         match statement {
+            SessionStatement::Declare { query, .. } if query.locks_for_session() => {
+                Kind::Once(Lost::SessionLock)
+            }
             SessionStatement::Savepoint(_)
             | SessionStatement::Release(_)
             | SessionStatement::RollbackTo(_)

@@ -34,6 +34,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod advisory;
 pub mod api;
 mod block;
 mod cache;

@@ -241,6 +241,9 @@ impl Session {
         max_rows: u32,
         sink: &mut dyn ResultSink,
     ) -> Result<(), SqlError> {
+        if let Kind::Once(why) = portal.kind() {
+            self.lose_journal(why);
+        }
         if !portal.reads() || !self.is_journaled() {
             let result = self.fetch(&mut portal, max_rows, sink).await;
             self.portals.insert(name, portal);

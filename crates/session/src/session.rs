@@ -13,6 +13,7 @@ use meridian_plan::{ParsedStatement, PlanContext, PlannedStatement, StatementPla
 use meridian_types::Timestamp;
 use parking_lot::Mutex;
 
+use crate::advisory::SessionLocks;
 use crate::api::{Flow, ResultSink, SessionParams, Severity, TransactionStatus};
 use crate::block::{Transaction, in_failed_transaction};
 use crate::cache::{CachedPlan, PlanCache};
@@ -37,6 +38,7 @@ pub struct Session {
     pub(crate) settings_generation: u64,
     pub(crate) view: Arc<View>,
     pub(crate) info: Arc<Mutex<SessionInfo>>,
+    pub(crate) locks: Arc<SessionLocks>,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) statements: HashMap<String, Arc<Prepared>>,
     pub(crate) portals: Portals,
@@ -93,12 +95,14 @@ impl Session {
         let settings = Arc::new(Mutex::new(settings));
         let user: Arc<str> = params.user.into();
         let database: Arc<str> = params.database.into();
+        let locks = SessionLocks::new(shared.locks.clone(), id, params.backend_pid);
         let view = Arc::new(View::new(
             shared.clone(),
             user.clone(),
             database.clone(),
             settings.clone(),
             info.clone(),
+            locks.clone(),
         ));
         Session {
             shared,
@@ -109,6 +113,7 @@ impl Session {
             settings_generation: 0,
             view,
             info,
+            locks,
             transaction: None,
             statements: HashMap::new(),
             portals: Portals::default(),
@@ -149,11 +154,12 @@ impl Session {
         self.transaction.as_ref().map_or(TransactionStatus::Idle, Transaction::status)
     }
 
-    /// Ends the session: an open transaction is rolled back.
+    /// Ends the session: an open transaction is rolled back, and advisory locks are given up.
     pub async fn terminate(&mut self) {
         self.copy = None;
         self.portals.clear();
         self.roll_back().await;
+        self.locks.unlock_all().await;
     }
 
     /// Runs a query string. After an error the edge sends it and ReadyForQuery.
@@ -372,6 +378,7 @@ impl Session {
         self.cancel.reset();
         self.start_timeout();
         self.last_tag = None;
+        self.locks.begin_statement();
         let mut info = self.info.lock();
         info.state = "active";
         info.query = text;

@@ -3,6 +3,7 @@
 //! A script is blocks separated by blank lines: SQL, a line `----`, what the client sees. A first line `-- b` runs the
 //! block in another session of that name. `UPDATE=1` rewrites the scripts; the difference is then reviewed.
 
+mod advisory;
 mod jobs;
 mod protocol;
 mod replay;

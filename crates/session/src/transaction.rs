@@ -124,6 +124,7 @@ impl Session {
             statement.plan.note_retry();
             retry_of = self.attempt_id().or(retry_of);
             self.roll_back().await;
+            self.locks.run_again();
             self.cancel.guard(tokio::time::sleep(backoff(attempt))).await?;
         }
         unreachable!("the loop returns")
@@ -155,6 +156,12 @@ impl Session {
 
     /// Commits. On an error the transaction is gone.
     pub(crate) async fn commit(&mut self) -> Result<(), SqlError> {
+        self.commit_store().await?;
+        self.locks.end_transaction().await;
+        Ok(())
+    }
+
+    async fn commit_store(&mut self) -> Result<(), SqlError> {
         // The implicit transaction of a retried statement must still be known when its commit fails.
         let Some(t) = &self.transaction else { return Ok(()) };
         if let Some(kv) = t.kv.clone() {
@@ -181,6 +188,7 @@ impl Session {
         if let Some(kv) = t.kv {
             kv.rollback().await;
         }
+        self.locks.end_transaction().await;
         let mut settings = self.settings.lock();
         settings.restore(&t.settings);
         settings.end_transaction();
@@ -206,10 +214,14 @@ impl Session {
                 }
                 t.is_failed = true;
                 // Nothing can bring the block back without a savepoint, so its locks need not wait for ROLLBACK.
-                let kv = if t.savepoints.is_empty() { t.kv.take() } else { None };
+                let is_over = t.savepoints.is_empty();
+                let kv = if is_over { t.kv.take() } else { None };
                 self.close_portals(false);
                 if let Some(kv) = kv {
                     kv.rollback().await;
+                }
+                if is_over {
+                    self.locks.end_transaction().await;
                 }
             }
             Some(_) => self.roll_back().await,

@@ -4,11 +4,15 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use meridian_catalog::{CatalogSnapshot, ClusterTable, Relation, SessionTable, VirtualTable};
 use meridian_datum::{Datum, SqlError};
-use meridian_exec::{Rows, SessionView};
+use meridian_exec::{CancelHandle, Rows, SessionView};
+use meridian_keys::AdvisoryKey;
+use meridian_plan::physical::{AdvisoryAction, AdvisoryCall};
 use parking_lot::Mutex;
 
+use crate::advisory::{SessionLocks, Wanted};
 use crate::factory::{SessionInfo, Shared};
 use crate::settings::Settings;
 
@@ -19,6 +23,7 @@ pub(crate) struct View {
     database: Arc<str>,
     settings: Arc<Mutex<Settings>>,
     info: Arc<Mutex<SessionInfo>>,
+    locks: Arc<SessionLocks>,
 }
 
 impl View {
@@ -28,8 +33,9 @@ impl View {
         database: Arc<str>,
         settings: Arc<Mutex<Settings>>,
         info: Arc<Mutex<SessionInfo>>,
+        locks: Arc<SessionLocks>,
     ) -> Self {
-        View { shared, user, database, settings, info }
+        View { shared, user, database, settings, info, locks }
     }
 }
 
@@ -104,7 +110,29 @@ impl meridian_catalog::SessionInfo for View {
     }
 }
 
+#[async_trait]
 impl SessionView for View {
+    async fn advisory(
+        &self,
+        call: AdvisoryCall,
+        key: Option<AdvisoryKey>,
+        cancel: &CancelHandle,
+    ) -> Result<bool, SqlError> {
+        let is_exclusive = !call.is_shared;
+        let (waits, key) = match (call.action, key) {
+            (AdvisoryAction::UnlockAll, _) | (_, None) => {
+                self.locks.unlock_all().await;
+                return Ok(true);
+            }
+            (AdvisoryAction::Unlock, Some(key)) => return self.locks.unlock(key, is_exclusive).await,
+            (AdvisoryAction::Lock, Some(key)) => (true, key),
+            (AdvisoryAction::TryLock, Some(key)) => (false, key),
+        };
+        let patience = self.settings.lock().effective().lock_timeout;
+        let wanted = Wanted { key, is_exclusive, is_of_transaction: call.is_of_transaction };
+        self.locks.lock(wanted, waits, patience, cancel).await
+    }
+
     fn resolve(&self, catalog: &CatalogSnapshot, schema: Option<&str>, name: &str) -> Option<Relation> {
         let effective = self.settings.lock().effective().clone();
         catalog.resolve(&self.database, &effective.search_path, &self.user, schema, name)

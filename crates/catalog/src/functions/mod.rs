@@ -88,7 +88,6 @@ enum R {
     RegType,
     RegProc,
     RegNamespace,
-    Void,
 }
 
 impl R {
@@ -108,7 +107,6 @@ impl R {
             R::RegType => DataType::RegType,
             R::RegProc => DataType::RegProc,
             R::RegNamespace => DataType::RegNamespace,
-            R::Void => DataType::Void,
         }
     }
 }
@@ -180,9 +178,6 @@ catalog_functions! {
     Zero -> Int4: "pg_trigger_depth"();
     /// No object.
     NoOid -> Oid: "pg_my_temp_schema"();
-    /// There are no advisory locks, so that none is left when all are given back: connection pools ask for it whenever a
-    /// connection returns to them.
-    AdvisoryUnlockAll -> Void: "pg_advisory_unlock_all"();
     /// Nobody blocks by process: `meridian.locks` shows who waits for whom.
     NoPids -> Int4Array: "pg_blocking_pids"(Int4), "pg_safe_snapshot_blocking_pids"(Int4);
     /// About objects that do not exist here.
@@ -378,7 +373,7 @@ pub fn evaluate(
         F::False => Ok(Datum::Bool(false)),
         F::IsVisible | F::AnyPrivilege => Ok(Datum::Bool(true)),
         F::Zero | F::NoOid => Ok(Datum::Int(0)),
-        F::NullText | F::NullAcl | F::AdvisoryUnlockAll => Ok(Datum::Null),
+        F::NullText | F::NullAcl => Ok(Datum::Null),
         F::NoPids => Ok(describe::array(DataType::Int4, Vec::new())),
         F::TablespaceLocation => Ok(Datum::from("")),
         F::GetExpr => Ok(args[0].clone()),

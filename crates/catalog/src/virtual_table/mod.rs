@@ -57,6 +57,8 @@ pub enum ClusterTable {
     Settings,
     /// `meridian.truetime()`
     TrueTime,
+    /// `pg_catalog.pg_locks`, as far as it shows advisory locks
+    AdvisoryLocks,
 }
 
 /// Tables that show the session.
@@ -172,6 +174,7 @@ fn source(schema: &str, name: &str) -> VirtualSource {
         ("pg_catalog", "pg_settings") => Session(SessionTable::Settings),
         ("pg_catalog", "pg_stat_activity") => Session(SessionTable::Activity),
         ("pg_catalog", "pg_prepared_statements") => Session(SessionTable::PreparedStatements),
+        ("pg_catalog", "pg_locks") => Cluster(C::AdvisoryLocks),
         ("meridian", "nodes") => Cluster(C::Nodes),
         ("meridian", "shards") => Cluster(C::Shards),
         ("meridian", "leases") => Cluster(C::Leases),

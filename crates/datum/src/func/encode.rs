@@ -4,9 +4,9 @@ use crate::context::EvalContext;
 use crate::datum::Datum;
 use crate::error::{Result, SqlError};
 use crate::format::{decode_escape, decode_hex};
-use crate::func::access::{bytes, text};
+use crate::func::access::{bytes, int, text};
 use crate::func::md5::md5;
-use crate::func::registry::Ty::{Bytea, Text, Uuid};
+use crate::func::registry::Ty::{Bytea, Int4, Int8, Text, Uuid};
 use crate::func::registry::{FunctionDef, def};
 
 fn hex(bytes: &[u8]) -> String {
@@ -112,6 +112,48 @@ fn decode(_: &EvalContext, a: &[Datum]) -> Result<Datum> {
     }))
 }
 
+/// Bob Jenkins' lookup3 as PostgreSQL's hash functions use it: clients name advisory locks by it.
+fn hash_bytes(bytes: &[u8], seed: u64) -> (u32, u32) {
+    let start = 0x9e37_79b9_u32.wrapping_add(bytes.len() as u32).wrapping_add(3_923_095);
+    let mut v = [start; 3];
+    if seed != 0 {
+        v[0] = v[0].wrapping_add((seed >> 32) as u32);
+        v[1] = v[1].wrapping_add(seed as u32);
+        mix(&mut v);
+    }
+    let mut words = bytes.chunks_exact(12);
+    for twelve in &mut words {
+        for (value, word) in v.iter_mut().zip(twelve.chunks_exact(4)) {
+            *value = value.wrapping_add(u32::from_le_bytes(word.try_into().expect("four bytes")));
+        }
+        mix(&mut v);
+    }
+    // The lowest byte of the last word is left out: the length stands there.
+    let rest = words.remainder();
+    for (i, byte) in rest.iter().enumerate() {
+        let shift = if i < 8 { i % 4 * 8 } else { (i % 4 + 1) * 8 };
+        v[i / 4] = v[i / 4].wrapping_add(u32::from(*byte) << shift);
+    }
+    let [mut a, mut b, mut c] = v;
+    let step = |x: &mut u32, y: u32, bits: u32| *x = (*x ^ y).wrapping_sub(y.rotate_left(bits));
+    step(&mut c, b, 14);
+    step(&mut a, c, 11);
+    step(&mut b, a, 25);
+    step(&mut c, b, 16);
+    step(&mut a, c, 4);
+    step(&mut b, a, 14);
+    step(&mut c, b, 24);
+    (b, c)
+}
+
+fn mix(v: &mut [u32; 3]) {
+    for (at, bits) in [4, 6, 8, 16, 19, 4].into_iter().enumerate() {
+        let (x, y, z) = (at % 3, (at + 2) % 3, (at + 1) % 3);
+        v[x] = v[x].wrapping_sub(v[y]) ^ v[y].rotate_left(bits);
+        v[y] = v[y].wrapping_add(v[z]);
+    }
+}
+
 /// A random UUID of version 4 (RFC 4122).
 fn random_uuid(ctx: &EvalContext, _: &[Datum]) -> Result<Datum> {
     let mut bytes = [0u8; 16];
@@ -125,6 +167,14 @@ fn random_uuid(ctx: &EvalContext, _: &[Datum]) -> Result<Datum> {
 pub(super) const FUNCTIONS: &[FunctionDef] = &[
     def("md5", &[Text], Text, |_, a| Ok(Datum::from(hex(&md5(text(&a[0]).as_bytes()))))),
     def("md5", &[Bytea], Text, |_, a| Ok(Datum::from(hex(&md5(bytes(&a[0])))))),
+    def("hashtext", &[Text], Int4, |_, a| {
+        let (_, low) = hash_bytes(text(&a[0]).as_bytes(), 0);
+        Ok(Datum::Int(i64::from(low as i32)))
+    }),
+    def("hashtextextended", &[Text, Int8], Int8, |_, a| {
+        let (high, low) = hash_bytes(text(&a[0]).as_bytes(), int(&a[1]) as u64);
+        Ok(Datum::Int((u64::from(high) << 32 | u64::from(low)) as i64))
+    }),
     def("encode", &[Bytea, Text], Text, encode),
     def("decode", &[Text, Text], Bytea, decode),
     def("convert_from", &[Bytea, Text], Text, |_, a| {

@@ -182,6 +182,7 @@ async fn cluster_rows(stmt: &Statement, table: ClusterTable) -> Result<Vec<Vec<D
         ClusterTable::Sessions => stmt.session.cluster_sessions(),
         ClusterTable::Jobs => super::jobs::job_rows(stmt).await?,
         ClusterTable::SchemaChanges => super::jobs::schema_change_rows(stmt).await?,
+        ClusterTable::AdvisoryLocks => super::advisory::rows(stmt).await?,
         ClusterTable::Statements | ClusterTable::Settings => stmt.session.cluster_table(table),
     })
 }
@@ -222,6 +223,7 @@ pub(super) async fn cluster_function(
     types: &[DataType],
 ) -> Result<Datum> {
     match function {
+        ClusterFunction::Advisory(call) => return super::advisory::call(stmt, call, args).await,
         ClusterFunction::SplitAt => {
             let table = find_table(stmt, args.first().unwrap_or(&Datum::Null))?;
             let writer = IndexWriter::new(&stmt.catalog, &table, &table.primary)?;

@@ -3,6 +3,7 @@
 //! Operators borrow their plan and never copy it; the whole tree lives inside one future that borrows the statement
 //! (see [`crate::run`]). Batches have at most a few thousand rows and are never empty, so that `None` alone means the end.
 
+mod advisory;
 mod aggregate;
 mod apply;
 mod cluster;

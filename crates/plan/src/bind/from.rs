@@ -14,7 +14,7 @@ use super::scope::{CteSource, FromScope, Scope, ScopeColumn, ScopeTable};
 use super::{At, Binder, name_of, names_of, pos, position_of, undefined_table};
 use crate::expr::Expr;
 use crate::logical::{ColId, Get, Rel};
-use crate::physical::{ClusterFunction, JoinKind, SetFunction};
+use crate::physical::{AdvisoryAction, AdvisoryCall, ClusterFunction, JoinKind, SetFunction};
 
 /// A FROM item: its rows and its names.
 pub(crate) struct FromItem {
@@ -44,7 +44,7 @@ pub(super) fn is_set_returning(name: &str) -> bool {
             | "meridian.promote_replica"
             | "meridian.demote_replica"
             | "meridian.remove_replica"
-    )
+    ) || AdvisoryCall::named(name).is_some()
 }
 
 impl Binder<'_> {
@@ -522,6 +522,9 @@ impl Binder<'_> {
                 )
                 .at(at)
         };
+        if let Some(call) = AdvisoryCall::named(name) {
+            return self.advisory_function(name, call, args, at);
+        }
         match name {
             "generate_series" => {
                 if !(2..=3).contains(&args.len()) {
@@ -624,6 +627,37 @@ impl Binder<'_> {
             out.push(self.coerce(one, &step_ty, CastContext::Implicit, at)?);
         }
         Ok((SetFunction::GenerateSeries(ty.clone()), out, ty))
+    }
+
+    fn advisory_function(
+        &mut self,
+        name: &str,
+        call: AdvisoryCall,
+        args: Vec<(Expr, u32)>,
+        at: u32,
+    ) -> Result<(SetFunction, Vec<Expr>, Vec<(Arc<str>, DataType)>)> {
+        let given: Vec<String> = args.iter().map(|(a, _)| a.ty().to_string()).collect();
+        let undefined = || {
+            let message = format!("function {name}({}) does not exist", given.join(", "));
+            SqlError::new(SqlState::UNDEFINED_FUNCTION, message).at(at)
+        };
+        let types: &[DataType] = match (args.len(), call.action) {
+            (0, AdvisoryAction::UnlockAll) => &[],
+            (1, AdvisoryAction::Lock | AdvisoryAction::TryLock | AdvisoryAction::Unlock) => &[DataType::Int8],
+            (2, AdvisoryAction::Lock | AdvisoryAction::TryLock | AdvisoryAction::Unlock) => {
+                &[DataType::Int4, DataType::Int4]
+            }
+            _ => return Err(undefined()),
+        };
+        let mut out = Vec::with_capacity(args.len());
+        for ((a, p), ty) in args.into_iter().zip(types) {
+            // A literal that is no number says so itself.
+            let is_untyped = a.ty() == DataType::Unknown;
+            let taken = self.coerce(a, ty, CastContext::Implicit, p);
+            out.push(taken.map_err(|e| if is_untyped { e } else { undefined() })?);
+        }
+        let function = ClusterFunction::Advisory(call);
+        Ok((SetFunction::Cluster(function), out, vec![(name.into(), function.result_type())]))
     }
 
     fn cluster_function(
