@@ -15,7 +15,7 @@ use meridian_types::{Key, Span, limits};
 
 use crate::{KvError, KvWrite, Savepoint, ScanPage};
 
-/// Bytes of keys and values that one transaction may write. The gateway holds them in memory until commit, and every
+/// Bytes of keys and values that one transaction may write unless it is told otherwise. The gateway holds them in memory until commit, and every
 /// written shard's leader holds its part until it is applied; beyond this a load should be cut into transactions.
 pub const TXN_BYTES_MAX: usize = 256 << 20;
 
@@ -28,19 +28,37 @@ pub fn write_bytes(key: &Key, value: Option<&Bytes>) -> usize {
 }
 
 /// Buffered writes with undo marks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WriteBuffer {
     map: BTreeMap<Key, Option<Bytes>>,
     /// What each write replaced: `None` where the key was not in the buffer.
     undo: Vec<(Key, Option<Option<Bytes>>)>,
     has_marks: bool,
     bytes: usize,
+    bytes_max: usize,
+}
+
+impl Default for WriteBuffer {
+    fn default() -> Self {
+        WriteBuffer {
+            map: BTreeMap::new(),
+            undo: Vec::new(),
+            has_marks: false,
+            bytes: 0,
+            bytes_max: TXN_BYTES_MAX,
+        }
+    }
 }
 
 impl WriteBuffer {
     /// An empty buffer.
     pub fn new() -> Self {
         WriteBuffer::default()
+    }
+
+    /// Refuses writes beyond this size from now on; what was taken stays.
+    pub fn limit_bytes(&mut self, max: usize) {
+        self.bytes_max = max;
     }
 
     /// True when nothing is written.
@@ -66,7 +84,7 @@ impl WriteBuffer {
             check("value", w.value.as_ref().map_or(0, Bytes::len), limits::VALUE_BYTES_MAX)?;
             added += write_bytes(&w.key, w.value.as_ref());
         }
-        check("transaction", self.bytes + added, TXN_BYTES_MAX)?;
+        check("transaction", self.bytes + added, self.bytes_max)?;
         for KvWrite { key, value } in writes {
             self.put(key, value);
         }

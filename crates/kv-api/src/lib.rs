@@ -186,6 +186,13 @@ pub trait KvTxn: Send + Sync {
     /// from the moment at which a shard is asked.
     fn set_lock_timeout(&self, _timeout: Option<std::time::Duration>) {}
 
+    /// Whether a read-only transaction may send a read that waits to a second replica, as it does unless told otherwise.
+    fn set_hedging(&self, _on: bool) {}
+
+    /// What the transaction writes may take at most this many bytes, as [`write_bytes`] counts them;
+    /// [`TXN_BYTES_MAX`] unless told otherwise.
+    fn limit_bytes(&self, _max: usize) {}
+
     /// The transaction may not commit above this timestamp (the end of the schema lease that it was planned under).
     /// The lowest bound given wins.
     fn limit_commit_timestamp(&self, max: Timestamp);

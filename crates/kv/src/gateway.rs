@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::admin::NodeAdmin;
 use crate::heartbeat::Live;
+use crate::hedge::Hedging;
 use crate::ids::IdSource;
 use crate::router::Router;
 use crate::snapshot::Snapshot;
@@ -46,6 +47,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) router: Router,
     pub(crate) live: Live,
+    pub(crate) hedging: Hedging,
     pub(crate) admin: OnceLock<Arc<dyn NodeAdmin>>,
     ids: IdSource,
     /// The last upper bound of now that was seen, in nanoseconds.
@@ -67,6 +69,7 @@ impl Gateway {
             clock,
             router: Router::new(&config.bootstrap),
             live: Live::default(),
+            hedging: Hedging::default(),
             admin: OnceLock::new(),
             ids: IdSource::new(node),
             last_latest: AtomicU64::new(0),
@@ -87,6 +90,12 @@ impl Gateway {
     /// Tells which nodes there are, so that the root shard is found wherever it is.
     pub fn set_nodes(&self, nodes: Vec<NodeId>) {
         self.core.router.set_nodes(nodes);
+    }
+
+    /// What the gateway has counted since its start, by name.
+    pub fn counters(&self) -> [(&'static str, u64); 2] {
+        let (sent, won) = self.core.hedging.counts();
+        [("hedged_reads", sent), ("hedged_reads_won", won)]
     }
 
     /// The read-write transactions that are open on this gateway, with the bytes that each has buffered.

@@ -40,6 +40,7 @@ mod departure;
 mod fill;
 mod gateway;
 mod heartbeat;
+mod hedge;
 mod ids;
 mod limits;
 mod membership;

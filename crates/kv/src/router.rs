@@ -62,9 +62,18 @@ impl Shard {
         self.descriptor.replicas.iter().filter(|(_, kind)| *kind == MemberKind::Voter).map(|(node, _)| *node)
     }
 
+    /// Where a replica with data lives.
+    pub(crate) fn nodes_with_data(&self) -> impl Iterator<Item = NodeId> {
+        self.descriptor
+            .replicas
+            .iter()
+            .filter(|(_, kind)| *kind != MemberKind::Witness)
+            .map(|(node, _)| *node)
+    }
+
     /// True when a replica with data lives on `node`.
     pub(crate) fn has_data_on(&self, node: NodeId) -> bool {
-        self.descriptor.replicas.iter().any(|(n, kind)| *n == node && *kind != MemberKind::Witness)
+        self.nodes_with_data().any(|n| n == node)
     }
 }
 

@@ -8,10 +8,14 @@
 //!   AtLeast(t)          max(t, now - closed lag)        the same
 //! ```
 //! Points at fresh timestamps go to the leader, who answers without waiting. Scans, and everything that is older than
-//! what leaders close continuously, goes to the replica on this node if there is one; where that cannot serve in time,
-//! to the leader.
+//! what leaders close continuously, goes to the replica on this node if there is one, what is that old to the quickest
+//! replica otherwise; where that cannot serve in time, to the leader. A replica that keeps a read waiting is not waited for
+//! alone ([`crate::hedge`]).
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,9 +26,11 @@ use meridian_rpc::CallError;
 use meridian_shard::{ReadMode, ReadOp, ReadResult, Request, Response};
 use meridian_types::{Key, NodeId, Timestamp, TxnId};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::call::{Failure, Resend, Tries, error_of, is_final, unexpected};
 use crate::gateway::Core;
+use crate::hedge::Kind;
 use crate::limits::{CLOSED_LAG, FOLLOWER_TIMEOUT};
 use crate::read::{self, Reader, value_of};
 use crate::router::Shard;
@@ -36,6 +42,7 @@ pub(crate) struct Snapshot {
     core: Arc<Core>,
     options: ReadOnlyOptions,
     chosen: Mutex<Option<Chosen>>,
+    hedges: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +54,7 @@ struct Chosen {
 
 impl Snapshot {
     pub(crate) fn new(core: Arc<Core>, options: ReadOnlyOptions) -> Self {
-        Snapshot { core, options, chosen: Mutex::new(None) }
+        Snapshot { core, options, chosen: Mutex::new(None), hedges: AtomicBool::new(true) }
     }
 
     /// The timestamp; `None` where the shard's leader is to choose it.
@@ -93,10 +100,90 @@ impl Snapshot {
     }
 
     /// A replica to ask before the leader is.
-    fn follower(&self, shard: &Shard, chosen: Option<Chosen>, is_point: bool) -> Option<NodeId> {
+    fn follower(&self, shard: &Shard, chosen: Option<Chosen>, kind: Kind) -> Option<NodeId> {
         let local = self.core.node;
-        let is_worth_it = chosen.is_some_and(|chosen| chosen.is_closed || !is_point);
-        (is_worth_it && shard.leader() != Some(local) && shard.has_data_on(local)).then_some(local)
+        let chosen = chosen.filter(|chosen| chosen.is_closed || kind == Kind::Scan)?;
+        if shard.leader() == Some(local) {
+            return None;
+        }
+        let usual = if shard.has_data_on(local) { Some(local) } else { shard.leader() };
+        if !chosen.is_closed || !self.hedges.load(Ordering::Relaxed) {
+            return usual.filter(|node| *node == local);
+        }
+        let usual = usual?;
+        let others = self.live_replicas(shard).filter(|node| *node != usual);
+        let nearest = self.core.hedging.nearest(kind, usual, others, Instant::now());
+        (Some(nearest) != shard.leader()).then_some(nearest)
+    }
+
+    /// Nodes with a replica of the shard that has data, as far as they are heard from.
+    fn live_replicas<'a>(&'a self, shard: &'a Shard) -> impl Iterator<Item = NodeId> + 'a {
+        shard.nodes_with_data().filter(|node| *node == self.core.node || self.core.client.is_live(*node))
+    }
+
+    /// Who else can answer a read at a timestamp that `first` was asked for: the leader, and what is closed everybody.
+    fn others<'a>(
+        &'a self,
+        shard: &'a Shard,
+        chosen: Chosen,
+        first: NodeId,
+    ) -> impl Iterator<Item = NodeId> + 'a {
+        self.live_replicas(shard)
+            .filter(move |node| *node != first && (chosen.is_closed || shard.leader() == Some(*node)))
+    }
+
+    /// Awaits the answer of `first`, and asks a second replica where that takes long.
+    async fn hedged(
+        &self,
+        shard: &Shard,
+        first: NodeId,
+        kind: Kind,
+        make: &(dyn Fn() -> Request + Sync),
+        answer: impl Future<Output = Result<Response, Failure>>,
+    ) -> Result<Response, Failure> {
+        let mut answer = pin!(answer);
+        let began = Instant::now();
+        if let Poll::Ready(answer) = futures::poll!(&mut answer) {
+            return answer;
+        }
+        let hedging = &self.core.hedging;
+        let chosen = self.chosen().filter(|_| self.hedges.load(Ordering::Relaxed));
+        let hedge = chosen.and_then(|c| hedging.plan(kind, first, self.others(shard, c, first), began));
+        let done = |node, asked: Instant| hedging.note(kind, node, asked.elapsed(), Instant::now());
+        if let Some(hedge) = hedge {
+            tokio::select! {
+                biased;
+                answer = &mut answer => {
+                    done(first, began);
+                    return answer;
+                }
+                () = tokio::time::sleep(hedge.after) => {}
+            }
+            if hedging.take() {
+                let asked = Instant::now();
+                let mut second = pin!(self.core.call_patiently(hedge.node, shard.group(), make()));
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => {
+                        done(first, began);
+                        done(hedge.node, asked);
+                        return answer;
+                    }
+                    answer = &mut second => {
+                        // What it cannot answer, the first one may.
+                        if let Ok(response) = answer {
+                            done(first, began);
+                            done(hedge.node, asked);
+                            hedging.note_won();
+                            return Ok(response);
+                        }
+                    }
+                }
+            }
+        }
+        let answer = answer.await;
+        done(first, began);
+        answer
     }
 
     /// Asks a follower once. `None` where the leader has to be asked after all.
@@ -124,10 +211,11 @@ impl Snapshot {
             }
             chosen = self.chosen();
         }
-        let node = match self.follower(&shard, chosen, true) {
-            Some(_) => return None,
-            None => shard.leader()?,
-        };
+        let node = shard.leader()?;
+        // What others can answer, too, may be hedged.
+        if node != self.core.node && chosen.is_some_and(|chosen| chosen.is_closed) {
+            return None;
+        }
         let mode = chosen.map_or(ReadMode::Strong, |chosen| ReadMode::At(chosen.at));
         let request = Request::Read { mode, ops: vec![ReadOp::Get(key.clone())] };
         match self.core.call_patiently(node, shard.group(), request).await {
@@ -159,15 +247,19 @@ impl Reader for Snapshot {
     ) -> Result<Vec<ReadResult>, Failure> {
         let chosen = self.chosen();
         let mode = chosen.map_or(ReadMode::Strong, |chosen| ReadMode::At(chosen.at));
+        let kind = if is_point { Kind::Points } else { Kind::Scan };
         let make = || Request::Read { mode, ops: ops.clone() };
-        let mut answer = None;
-        if let Some(node) = self.follower(shard, chosen, is_point) {
-            answer = self.ask_follower(node, shard, make()).await;
-        }
-        let answer = match answer {
-            Some(answer) => answer,
-            None => self.core.ask(shard, tries, Resend::Always, &make).await,
+        let follower = self.follower(shard, chosen, kind);
+        let first = follower.unwrap_or_else(|| self.core.leader_or_guess(shard));
+        let answer = async {
+            if let Some(node) = follower
+                && let Some(answer) = self.ask_follower(node, shard, make()).await
+            {
+                return answer;
+            }
+            self.core.ask(shard, tries, Resend::Always, &make).await
         };
+        let answer = self.hedged(shard, first, kind, &make, answer).await;
         self.accept(mode, answer?).map_err(Failure::GaveUp)
     }
 }
@@ -209,6 +301,10 @@ impl KvTxn for Snapshot {
 
     async fn rollback_to(&self, _savepoint: Savepoint) -> Result<(), KvError> {
         Ok(())
+    }
+
+    fn set_hedging(&self, on: bool) {
+        self.hedges.store(on, Ordering::Relaxed);
     }
 
     fn limit_commit_timestamp(&self, _max: Timestamp) {}

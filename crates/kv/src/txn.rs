@@ -410,6 +410,10 @@ impl KvTxn for Txn {
         self.live.state.lock().lock_timeout = timeout;
     }
 
+    fn limit_bytes(&self, max: usize) {
+        self.live.state.lock().buffer.limit_bytes(max);
+    }
+
     fn stop_commit(&self) {
         self.live.stop.say();
     }

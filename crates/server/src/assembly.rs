@@ -158,6 +158,7 @@ impl Running for RunningMember {
         status.disk_failed = node.is_disk_failed();
         status.uptime_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         status.counters = node.counters().list();
+        status.counters.extend(gateway.counters().map(|(name, value)| (name.to_owned(), value)));
         if let Some(sessions) = self.sessions.get() {
             status.counters.extend(sessions.counters());
         }

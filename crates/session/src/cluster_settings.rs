@@ -4,46 +4,69 @@
 //! nearest replica, so that a change reaches every node within moments and costs nobody a wait.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use meridian_datum::{SqlError, SqlState};
 use meridian_exec::ddl::Pace;
 use meridian_keys::SystemKey;
-use meridian_kv_api::{Kv, KvError};
+use meridian_kv_api::{Kv, KvError, TXN_BYTES_MAX};
 use meridian_types::Duration;
 use parking_lot::RwLock;
 
 use crate::settings::staleness::parse_duration;
+use crate::settings::value::{Unit, parse_int};
 use crate::system_rows::{self, Change};
 
 /// A setting that there is.
 struct Known {
     name: &'static str,
     default: &'static str,
-    least: Duration,
-    most: Duration,
+    range: Range,
     description: &'static str,
+}
+
+/// What values a setting has, with the least and the most of them.
+#[derive(Clone, Copy)]
+enum Range {
+    Durations(Duration, Duration),
+    /// In kilobytes.
+    Sizes(i64, i64),
+}
+
+/// A value of a setting.
+#[derive(Clone, Copy)]
+enum Value {
+    Duration(Duration),
+    Kilobytes(i64),
 }
 
 const GC_TTL: &str = "gc.ttl";
 
 const REST: &str = "schema_changes.rest";
 
+const TRANSACTION_BYTES_MAX: &str = "transactions.bytes_max";
+
 const KNOWN: &[Known] = &[
     Known {
         name: GC_TTL,
         default: "25h",
         // Well above the schema lease: plans read the catalog as of its start.
-        least: Duration::from_secs(10),
-        most: Duration::from_secs(10 * 366 * 86_400),
+        range: Range::Durations(Duration::from_secs(10), Duration::from_secs(10 * 366 * 86_400)),
         description: "For how long versions that were overwritten or deleted can be read AS OF SYSTEM TIME.",
     },
     Known {
         name: REST,
         default: "0s",
-        least: Duration::from_nanos(0),
-        most: Duration::from_secs(10),
+        range: Range::Durations(Duration::from_nanos(0), Duration::from_secs(10)),
         description: "How long jobs of schema changes rest after each page of rows, in favour of other work.",
+    },
+    Known {
+        name: TRANSACTION_BYTES_MAX,
+        default: "256MB",
+        // More than a row may have, and what a gateway of some gigabytes can hold.
+        range: Range::Sizes(16 << 10, 16 << 20),
+        description: "How much one transaction may write, keys, values and 64 bytes for each row and index entry.",
     },
 ];
 
@@ -57,27 +80,50 @@ fn known(name: &str) -> Result<&'static Known, SqlError> {
 }
 
 impl Known {
-    fn parse(&self, value: &str) -> Result<Duration, SqlError> {
-        let parsed = parse_duration(value).ok_or_else(|| {
+    fn parse(&self, value: &str) -> Result<Value, SqlError> {
+        let parsed = match self.range {
+            Range::Durations(..) => parse_duration(value).map(Value::Duration),
+            Range::Sizes(..) => parse_int(value, Unit::Kilobytes).map(Value::Kilobytes),
+        };
+        let parsed = parsed.ok_or_else(|| {
             let message = format!("invalid value for cluster setting \"{}\": \"{value}\"", self.name);
-            SqlError::invalid_parameter(message).with_hint("Use a duration such as 90s, 15m, 25h or 7d.")
+            SqlError::invalid_parameter(message).with_hint(match self.range {
+                Range::Durations(..) => "Use a duration such as 90s, 15m, 25h or 7d.",
+                Range::Sizes(..) => "Use a size such as 65536kB, 256MB or 1GB.",
+            })
         })?;
-        if parsed < self.least || parsed > self.most {
-            let (least, most) = (self.least.as_nanos() / 1_000_000_000, self.most.as_nanos() / 1_000_000_000);
-            let message =
-                format!("{value} is outside the range of \"{}\" ({least} s to {most} s)", self.name);
-            return Err(SqlError::invalid_parameter(message));
-        }
-        Ok(parsed)
+        let range = match (self.range, parsed) {
+            (Range::Durations(least, most), Value::Duration(d)) if d < least || d > most => {
+                let seconds = |d: Duration| d.as_nanos() / 1_000_000_000;
+                format!("{} s to {} s", seconds(least), seconds(most))
+            }
+            (Range::Sizes(least, most), Value::Kilobytes(n)) if n < least || n > most => {
+                format!("{least}kB to {most}kB")
+            }
+            _ => return Ok(parsed),
+        };
+        let message = format!("{value} is outside the range of \"{}\" ({range})", self.name);
+        Err(SqlError::invalid_parameter(message))
     }
 }
 
 /// The settings as this node knows them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ClusterSettings {
     /// Those that were set.
     values: RwLock<BTreeMap<String, String>>,
     pace: Pace,
+    transaction_bytes_max: AtomicUsize,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        ClusterSettings {
+            values: RwLock::default(),
+            pace: Pace::default(),
+            transaction_bytes_max: AtomicUsize::new(TXN_BYTES_MAX),
+        }
+    }
 }
 
 impl ClusterSettings {
@@ -86,14 +132,35 @@ impl ClusterSettings {
         self.duration(GC_TTL)
     }
 
+    /// How much one transaction may write.
+    pub(crate) fn transaction_bytes_max(&self) -> usize {
+        self.transaction_bytes_max.load(Ordering::Relaxed)
+    }
+
     /// How fast schema changes go; follows the setting.
     pub(crate) fn pace(&self) -> Pace {
         self.pace.clone()
     }
 
     fn duration(&self, name: &str) -> Duration {
+        match self.parsed(name) {
+            Value::Duration(duration) => duration,
+            Value::Kilobytes(_) => panic!("{name} is no duration"),
+        }
+    }
+
+    fn parsed(&self, name: &str) -> Value {
         let known = known(name).expect("it is a setting");
         known.parse(&self.value(known)).expect("only values that can be parsed are kept")
+    }
+
+    /// Hands on what others look at without a lock.
+    fn hand_on(&self) {
+        self.pace.set(self.duration(REST));
+        if let Value::Kilobytes(n) = self.parsed(TRANSACTION_BYTES_MAX) {
+            let bytes = usize::try_from(n).unwrap_or(usize::MAX).saturating_mul(1024);
+            self.transaction_bytes_max.store(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Reads them from the system keyspace.
@@ -112,7 +179,7 @@ impl ClusterSettings {
             }
         }
         *self.values.write() = found;
-        self.pace.set(self.duration(REST));
+        self.hand_on();
         Ok(())
     }
 
@@ -144,7 +211,7 @@ impl ClusterSettings {
             Some(value) => self.values.write().insert(name.to_owned(), value.to_owned()),
             None => self.values.write().remove(name),
         };
-        self.pace.set(self.duration(REST));
+        self.hand_on();
         Ok(())
     }
 }

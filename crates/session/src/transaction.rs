@@ -50,7 +50,8 @@ impl Session {
     /// Begins the store's transaction, if the session's has none.
     pub(crate) fn begin_kv(&mut self, planned: &PlannedStatement) -> Result<(), SqlError> {
         let shared = self.shared.clone();
-        let staleness = self.settings.lock().effective().staleness;
+        let effective = self.settings.lock().effective().clone();
+        let staleness = effective.staleness;
         let t = self.transaction.as_mut().expect("a transaction of the session is open");
         if t.kv.is_some() {
             if planned.as_of.is_some() {
@@ -82,9 +83,15 @@ impl Session {
             };
             let single_operation = !t.is_explicit && planned.single_operation;
             t.kv_is_spent = !t.is_explicit;
-            shared.kv.begin_read_only(ReadOnlyOptions { bound, single_operation })
+            let kv = shared.kv.begin_read_only(ReadOnlyOptions { bound, single_operation });
+            if !effective.hedged_reads {
+                kv.set_hedging(false);
+            }
+            kv
         } else {
-            shared.kv.begin(ReadWriteOptions { retry_of: t.retry_of })
+            let kv = shared.kv.begin(ReadWriteOptions { retry_of: t.retry_of });
+            kv.limit_bytes(shared.server.cluster.transaction_bytes_max());
+            kv
         };
         t.kv_read_only = only_reads;
         t.lock_timeout = None;

@@ -266,6 +266,10 @@ impl KvTxn for MemoryTxn {
         self.local.lock().lock_timeout = timeout;
     }
 
+    fn limit_bytes(&self, max: usize) {
+        self.local.lock().buffer.limit_bytes(max);
+    }
+
     fn stop_commit(&self) {
         self.local.lock().is_stopped = true;
         self.inner.released.notify_waiters();

@@ -101,3 +101,51 @@ async fn bounds_are_checked() {
     assert_eq!(txn.get(k("i"), Locking::SHARED).await, Err(KvError::SnapshotTooOld { at, horizon }));
     assert_eq!(txn.write(put("b", "1")).await, Err(KvError::ReadOnly));
 }
+
+/// A read of a shard led by node 2, at a timestamp that every replica has closed, in a transaction of its own.
+async fn read_closed(gateway: &Gateway, hedges: bool) -> Result<Option<bytes::Bytes>, KvError> {
+    let at = gateway.now().unwrap().earliest().saturating_sub(meridian_types::Duration::from_secs(1));
+    let txn = read_only(gateway, ReadBound::At(at), false);
+    txn.set_hedging(hedges);
+    txn.get(k("i"), Locking::SHARED).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_its_replica_keeps_waiting_is_answered_by_a_second_one() {
+    let (fake, gateway) = warm_cluster().await;
+    let txn = begin(&gateway);
+    txn.write(put("i", "1")).await.unwrap();
+    txn.commit().await.unwrap();
+    fake.clock.advance(std::time::Duration::from_secs(10));
+    fake.trace();
+    // Reads that wait add to the budget; the first ones get no hedge, and go to the leader in the end.
+    let mut hedged = 0;
+    for _ in 0..100 {
+        fake.state.lock().slow_answers.push("n1 g3 Read at");
+        let began = tokio::time::Instant::now();
+        assert_eq!(read_closed(&gateway, true).await, Ok(Some(v("1"))));
+        let took = began.elapsed();
+        let trace = fake.trace();
+        let asked: Vec<&str> = trace.lines().map(|line| &line[..5]).collect();
+        match &asked[..] {
+            ["n1 g3", "n2 g3"] if took < crate::limits::FOLLOWER_TIMEOUT => hedged += 1,
+            ["n1 g3", "n3 g3"] if took < crate::limits::FOLLOWER_TIMEOUT => hedged += 1,
+            ["n1 g3", "n2 g3"] => assert_eq!(took, crate::limits::FOLLOWER_TIMEOUT),
+            // What is slow all the time is not asked first any more, and the answer is there at once.
+            ["n2 g3"] | ["n3 g3"] => fake.state.lock().slow_answers.clear(),
+            other => panic!("{other:?} after {took:?}"),
+        }
+    }
+    assert_eq!(gateway.counters(), [("hedged_reads", hedged), ("hedged_reads_won", hedged)]);
+    assert!((1..=2).contains(&hedged), "{hedged}: two of a hundred");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_no_hedges_gets_none() {
+    let (fake, gateway) = warm_cluster().await;
+    for _ in 0..100 {
+        fake.state.lock().slow_answers.push("n1 g3 Read at");
+        assert_eq!(read_closed(&gateway, false).await, Ok(None));
+    }
+    assert_eq!(gateway.counters()[0].1, 0);
+}

@@ -9,7 +9,7 @@
 
 pub(crate) mod staleness;
 mod table;
-mod value;
+pub(crate) mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +66,8 @@ pub(crate) struct Effective {
     pub(crate) idle_session_timeout: Option<std::time::Duration>,
     /// `statement_memory_limit` in bytes.
     pub(crate) memory_limit: usize,
+    /// `hedged_reads`
+    pub(crate) hedged_reads: bool,
     /// `transparent_retries`
     pub(crate) transparent_retries: bool,
     /// `transparent_retry_limit` in bytes.
@@ -309,6 +311,7 @@ impl Settings {
             idle_in_transaction_timeout: timeout("idle_in_transaction_session_timeout"),
             idle_session_timeout: timeout("idle_session_timeout"),
             memory_limit: bytes("statement_memory_limit"),
+            hedged_reads: &*self.value("hedged_reads") == "on",
             transparent_retries: &*self.value("transparent_retries") == "on",
             transparent_retry_limit: bytes("transparent_retry_limit"),
             default_read_only: &*self.value("default_transaction_read_only") == "on",
@@ -333,6 +336,7 @@ impl Effective {
             idle_in_transaction_timeout: None,
             idle_session_timeout: None,
             memory_limit: 0,
+            hedged_reads: true,
             transparent_retries: true,
             transparent_retry_limit: 0,
             default_read_only: false,

@@ -139,6 +139,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     user("geqo_threshold", "12", N),
     user("gin_fuzzy_search_limit", "0", N),
     user("hash_mem_multiplier", "2", R),
+    user("hedged_reads", "on", B),
     user("idle_in_transaction_session_timeout", "0", MS),
     user("idle_session_timeout", "0", MS),
     internal_reported("in_hot_standby", "off"),
