@@ -3,12 +3,14 @@
 //! ```text
 //! latency commits URL [ROUNDS]     commits over 1 to 50 shards, as in the Spanner paper's table 4
 //! latency reads ROUNDS URL...      reads of one row at each of these nodes: strong, and of the past
+//! latency hedges SECONDS URL HTTP PID   reads of the past at this node, while the process PID stands still again and again
 //! ```
-//! Both make a table `latency` of fifty shards, one row in each, led where they were made. A commit is timed alone: the
+//! All make a table `latency` of fifty shards, one row in each, led where they were made. A commit is timed alone: the
 //! transaction has read and locked its rows before.
 
 #![allow(clippy::unwrap_used, reason = "a developer's tool")]
 
+use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -31,9 +33,13 @@ async fn main() -> ExitCode {
     match args[..] {
         ["commits", url] => commits(url, 500).await,
         ["commits", url, rounds] => commits(url, rounds.parse().unwrap()).await,
+        ["hedges", seconds, url, http, pid] => hedges(seconds.parse().unwrap(), url, http, pid).await,
         ["reads", rounds, ref urls @ ..] if !urls.is_empty() => reads(urls, rounds.parse().unwrap()).await,
         _ => {
-            eprintln!("usage: latency commits URL [ROUNDS] | latency reads ROUNDS URL...");
+            eprintln!(
+                "usage: latency commits URL [ROUNDS] | latency reads ROUNDS URL...
+             \x20      | latency hedges SECONDS URL HTTP PID"
+            );
             return ExitCode::from(2);
         }
     }
@@ -136,4 +142,74 @@ async fn reads(urls: &[&str], rounds: usize) {
             println!("| {url} | {name} | {} |", times.cells());
         }
     }
+}
+
+/// Connections that read, each as often as this, beginning one after another: reads come whether or not others wait.
+const READERS: u64 = 8;
+const EVERY: Duration = Duration::from_millis(20);
+/// So often, for so long, the process stands still: about 2 % of the reads meet it.
+const STANDSTILL_EVERY: Duration = Duration::from_secs(1);
+const STANDSTILL: Duration = Duration::from_millis(20);
+
+/// Reads at a node without a replica, of what any replica can answer, while one replica stands still now and then.
+async fn hedges(seconds: u64, url: &str, http: &str, pid: &str) {
+    let first = connect(url).await.unwrap();
+    make_table(&first).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    println!(
+        "| hedged_reads | reads | mean, ms | median | p99 | p99.9 | hedged |\n|---|---|---|---|---|---|---|"
+    );
+    for setting in ["off", "on", "off", "on"] {
+        let before = hedged(http);
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let readers: Vec<_> =
+            (0..READERS).map(|n| tokio::spawn(reader(url.to_owned(), setting, n, end))).collect();
+        while Instant::now() + STANDSTILL_EVERY < end {
+            tokio::time::sleep(STANDSTILL_EVERY - STANDSTILL).await;
+            signal(pid, "-STOP");
+            tokio::time::sleep(STANDSTILL).await;
+            signal(pid, "-CONT");
+        }
+        let mut times = Times::default();
+        for reader in readers {
+            times.0.extend(reader.await.unwrap());
+        }
+        let (reads, cells) = (times.0.len(), times.cells());
+        let worst = times.0[reads * 999 / 1000].as_secs_f64() * 1e3;
+        let share = (hedged(http) - before) as f64 / reads as f64 * 100.0;
+        println!("| {setting} | {reads} | {cells} | {worst:.2} | {share:.1} % |");
+    }
+}
+
+async fn reader(url: String, setting: &'static str, number: u64, end: Instant) -> Vec<Duration> {
+    let client = connect(&url).await.unwrap();
+    let settings = format!("SET read_staleness = 'exact 1s'; SET hedged_reads = {setting}");
+    client.batch_execute(&settings).await.unwrap();
+    let read = client.prepare("SELECT v FROM latency WHERE k = 0").await.unwrap();
+    let mut due = Instant::now() + EVERY * u32::try_from(number).unwrap() / READERS as u32;
+    let mut times = Vec::new();
+    while due < end {
+        tokio::time::sleep_until(due.into()).await;
+        let row = client.query_one(&read, &[]).await.unwrap();
+        // From when it was due: a read that could not be sent in time has waited, too.
+        times.push(due.elapsed());
+        assert_eq!(row.get::<_, i32>(0), 0);
+        due += EVERY;
+    }
+    times
+}
+
+/// Hedges that the node with this HTTP address has sent so far.
+fn hedged(http: &str) -> u64 {
+    let mut connection = std::net::TcpStream::connect(http).unwrap();
+    connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut metrics = String::new();
+    connection.read_to_string(&mut metrics).unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("meridian_hedged_reads_total "));
+    line.expect("the node counts hedges").trim().parse().unwrap()
+}
+
+fn signal(pid: &str, signal: &str) {
+    let done = std::process::Command::new("kill").args([signal, pid]).status().unwrap();
+    assert!(done.success(), "kill {signal} {pid}");
 }

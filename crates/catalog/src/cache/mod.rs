@@ -100,11 +100,37 @@ struct State {
     /// Older versions that transactions still use.
     retired: Vec<Arc<Version>>,
     history: VecDeque<Arc<CatalogSnapshot>>,
+    /// The version that was in force at two moments and so at all between them.
+    confirmed: Option<Confirmed>,
     /// The licence was withdrawn.
     has_left: bool,
 }
 
+/// A version that was in force from one moment through another, as reads of the store at both of them have shown. It may
+/// have been in force before and after.
+#[derive(Debug)]
+struct Confirmed {
+    snapshot: Arc<CatalogSnapshot>,
+    from: Timestamp,
+    through: Timestamp,
+}
+
 impl State {
+    /// The store's newest version, as of `read_at`, is the newest one known.
+    fn confirm(&mut self, read_at: Timestamp) {
+        let newest = self.newest();
+        if newest.valid_from > read_at {
+            return;
+        }
+        let snapshot = Arc::clone(&newest.snapshot);
+        match &mut self.confirmed {
+            Some(known) if Arc::ptr_eq(&known.snapshot, &snapshot) => {
+                known.through = known.through.max(read_at)
+            }
+            known => *known = Some(Confirmed { snapshot, from: read_at, through: read_at }),
+        }
+    }
+
     /// The newest version known.
     fn newest(&self) -> &Arc<Version> {
         self.pending.as_ref().unwrap_or(&self.current)
@@ -156,6 +182,7 @@ impl CatalogCache {
             pending: None,
             retired: Vec::new(),
             history: VecDeque::new(),
+            confirmed: None,
             has_left: false,
         };
         CatalogCache {
@@ -348,6 +375,7 @@ impl CatalogCache {
             }
             Some(snapshot) => install(&mut state, snapshot, found, lease_end),
         }
+        state.confirm(read_at);
         apply_fence(&mut state, found, read_at);
         self.activate(&mut state, now);
         state.retired.retain(|v| Arc::strong_count(v) > 1);
@@ -382,6 +410,11 @@ impl CatalogCache {
 
     /// The catalog that transactions at a timestamp use.
     pub async fn at(&self, timestamp: Timestamp) -> Result<Arc<CatalogSnapshot>, CatalogError> {
+        if let Some(known) = &self.state.lock().confirmed
+            && (known.from..=known.through).contains(&timestamp)
+        {
+            return Ok(Arc::clone(&known.snapshot));
+        }
         let begin = |at| {
             let options = ReadOnlyOptions { bound: ReadBound::At(at), single_operation: false };
             self.kv.begin_read_only(options)

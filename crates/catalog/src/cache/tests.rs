@@ -306,6 +306,38 @@ async fn the_past_has_its_own_snapshots() {
 }
 
 #[tokio::test]
+async fn between_two_looks_at_the_same_version_nothing_else_was_in_force() {
+    let (kv, cache) = booted().await;
+    cache.refresh().await.unwrap();
+    let (version, made) = commit(&kv, create(log())).await;
+    cache.refresh().await.unwrap();
+    kv.advance(Duration::from_secs(1));
+    let between = kv.now().unwrap().latest();
+    kv.advance(Duration::from_secs(1));
+    cache.refresh().await.unwrap();
+    let confirmed =
+        |state: &State| state.confirmed.as_ref().map(|c| (c.snapshot.version(), c.from, c.through));
+    let (known, from, through) = confirmed(&cache.state.lock()).unwrap();
+    assert_eq!(known, version);
+    assert!(made <= from && from < between && between < through, "{made} {from} {between} {through}");
+    assert!(Arc::ptr_eq(&cache.at(between).await.unwrap(), &cache.latest()));
+    assert_eq!(cache.at(made.prev()).await.unwrap().version(), version - 1);
+    let (next, _) = commit(
+        &kv,
+        create({
+            let mut parentless = orders();
+            parentless.interleave = None;
+            parentless
+        }),
+    )
+    .await;
+    cache.refresh().await.unwrap();
+    let (known, from, _) = confirmed(&cache.state.lock()).unwrap();
+    assert!(known == next && from > through, "what it is known of begins anew");
+    assert_eq!(cache.at(between).await.unwrap().version(), version);
+}
+
+#[tokio::test]
 async fn the_background_task_ends_when_told() {
     let (_, cache) = booted().await;
     Arc::new(cache).run(std::future::ready(())).await;
