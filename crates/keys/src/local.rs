@@ -17,6 +17,7 @@
 //! | State | `group 06` | [`statistics`]: the shard's size, as applied | when applied |
 //! | State | `group 07` | [`snapshot_state`]: a snapshot is being received | when it starts and ends |
 //! | State | `group 08 table` | [`schema_barrier`]: a table's schema version change | when applied |
+//! | State | `group 09` | [`dataless`]: the replica applies no data: a witness | when it is created |
 //! | State | `group 10 txn` | [`prepared`]: a prepare record | when applied |
 //! | State | `group 11 txn` | [`outcome`]: how a transaction ended | when applied |
 //! | Staged | `group txn chunk` | [`staged`]: writes of an undecided transaction | when applied |
@@ -49,6 +50,7 @@ const STATE_GC_HORIZON: u8 = 0x05;
 const STATE_STATISTICS: u8 = 0x06;
 const STATE_SNAPSHOT: u8 = 0x07;
 const STATE_SCHEMA_BARRIER: u8 = 0x08;
+const STATE_DATALESS: u8 = 0x09;
 const STATE_PREPARED: u8 = 0x10;
 const STATE_OUTCOME: u8 = 0x11;
 
@@ -192,6 +194,11 @@ pub fn statistics(group: GroupId) -> Bytes {
 /// State: a snapshot is being received.
 pub fn snapshot_state(group: GroupId) -> Bytes {
     group_kind(group, STATE_SNAPSHOT, 0).into()
+}
+
+/// State: the mark of a replica without data.
+pub fn dataless(group: GroupId) -> Bytes {
+    group_kind(group, STATE_DATALESS, 0).into()
 }
 
 /// State: a table's schema barrier.
@@ -376,6 +383,7 @@ mod tests {
             (statistics(GROUP), b"\x06".to_vec()),
             (snapshot_state(GROUP), b"\x07".to_vec()),
             (schema_barrier(GROUP, TableId::new(6)), b"\x08\0\0\0\0\0\0\0\x06".to_vec()),
+            (dataless(GROUP), b"\x09".to_vec()),
             (prepared(GROUP, &txn()), [b"\x10", &txn_bytes[..]].concat()),
             (outcome(GROUP, &txn()), [b"\x11", &txn_bytes[..]].concat()),
             (staged(GROUP, &txn(), 7), [&txn_bytes[..], b"\0\0\0\x07"].concat()),

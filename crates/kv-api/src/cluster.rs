@@ -39,6 +39,8 @@ pub struct ShardInfo {
     pub generation: u64,
     /// Where its replicas are.
     pub replicas: Vec<NodeId>,
+    /// Of what kind each of them is: voter, read-only, witness, observer.
+    pub kinds: Vec<&'static str>,
     /// Who leads, as far as is known.
     pub leader: Option<NodeId>,
 }
@@ -148,6 +150,8 @@ pub struct ClockInfo {
 pub enum ReplicaChange {
     /// A new one, which holds the data, serves reads, and does not vote.
     Add,
+    /// A new one that votes and keeps the log, without data: a witness.
+    AddWitness,
     /// It votes, and may lead.
     Promote,
     /// It votes no more.

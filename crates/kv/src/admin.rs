@@ -209,6 +209,7 @@ impl Cluster for ClusterAdmin {
             end: d.span.end,
             generation: d.generation,
             replicas: d.replicas.iter().map(|(node, _)| *node).collect(),
+            kinds: d.replicas.iter().map(|(_, kind)| kind.name()).collect(),
             leader: leaders.get(&d.group).copied(),
         };
         Ok(descriptors?.into_iter().map(info).collect())

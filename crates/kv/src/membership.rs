@@ -4,6 +4,8 @@
 //!   move_replica:  add the new node read-only -> it catches up -> promote it -> hand over, if the old one leads
 //!                  -> remove the old one
 //! ```
+//! A witness is added as an observer first, and moved as one.
+//!
 //! Every step is one change in the shard's own log, followed by the shard map. Steps that are done already are passed
 //! over, so a move that was interrupted is finished by asking for it again.
 
@@ -52,7 +54,8 @@ impl ClusterAdmin {
             return Ok(());
         }
         if kind_of(&shard.descriptor, to).is_none() {
-            self.change(group, to, Some(MemberKind::ReadOnly)).await?;
+            let first = if kind.holds_data() { MemberKind::ReadOnly } else { MemberKind::Observer };
+            self.change(group, to, Some(first)).await?;
         }
         self.change(group, to, Some(kind)).await?;
         self.change(group, from, None).await
@@ -66,8 +69,26 @@ impl ClusterAdmin {
     ) -> Result<(), KvError> {
         let shard = self.shard_of(group).await?;
         let kind = match (change, kind_of(&shard.descriptor, node)) {
-            (ReplicaChange::Add, Some(MemberKind::Voter | MemberKind::Witness)) => {
+            (ReplicaChange::Add, Some(MemberKind::Voter)) => {
                 return refuse(format!("group {group} has a voter on node {node} already"));
+            }
+            (ReplicaChange::AddWitness, Some(kind)) if kind.holds_data() => {
+                let kind = kind.name();
+                return refuse(format!("group {group} has a {kind} replica on node {node}: remove it first"));
+            }
+            (
+                ReplicaChange::Add | ReplicaChange::Promote | ReplicaChange::Demote,
+                Some(MemberKind::Witness | MemberKind::Observer),
+            ) => {
+                return refuse(format!(
+                    "group {group} has a witness on node {node}, which has no data: remove it first"
+                ));
+            }
+            (ReplicaChange::AddWitness, found) => {
+                if found.is_none() {
+                    self.change(group, node, Some(MemberKind::Observer)).await?;
+                }
+                Some(MemberKind::Witness)
             }
             (ReplicaChange::Promote | ReplicaChange::Demote, None) => {
                 return refuse(format!("group {group} has no replica on node {node}"));

@@ -80,6 +80,7 @@ fn kind_code(kind: MemberKind) -> u8 {
         MemberKind::Voter => 1,
         MemberKind::ReadOnly => 2,
         MemberKind::Witness => 3,
+        MemberKind::Observer => 4,
     }
 }
 
@@ -88,6 +89,7 @@ fn kind_of(code: u8) -> Option<MemberKind> {
         1 => Some(MemberKind::Voter),
         2 => Some(MemberKind::ReadOnly),
         3 => Some(MemberKind::Witness),
+        4 => Some(MemberKind::Observer),
         _ => None,
     }
 }

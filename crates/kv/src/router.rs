@@ -64,11 +64,7 @@ impl Shard {
 
     /// Where a replica with data lives.
     pub(crate) fn nodes_with_data(&self) -> impl Iterator<Item = NodeId> {
-        self.descriptor
-            .replicas
-            .iter()
-            .filter(|(_, kind)| *kind != MemberKind::Witness)
-            .map(|(node, _)| *node)
+        self.descriptor.replicas.iter().filter(|(_, kind)| kind.holds_data()).map(|(node, _)| *node)
     }
 
     /// True when a replica with data lives on `node`.

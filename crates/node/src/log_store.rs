@@ -94,6 +94,7 @@ fn put_entry(b: &mut Vec<u8>, entry: &LogEntry) {
                     MemberKind::Voter => 0,
                     MemberKind::ReadOnly => 1,
                     MemberKind::Witness => 2,
+                    MemberKind::Observer => 3,
                 });
             }
         }
@@ -165,6 +166,7 @@ impl Body {
                         0 => MemberKind::Voter,
                         1 => MemberKind::ReadOnly,
                         2 => MemberKind::Witness,
+                        3 => MemberKind::Observer,
                         _ => return None,
                     };
                     members.push((node, kind));

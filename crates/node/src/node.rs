@@ -129,7 +129,7 @@ impl Node {
     pub fn bootstrap_group(&self, descriptor: &ShardDescriptor, campaign: bool) -> Result<(), StorageError> {
         let is_new = log_store::load(&*self.inner.log, descriptor.group)? == LogState::default();
         if self.inner.cell(descriptor.group).is_none() && is_new {
-            let state = meridian_shard::initial_state(descriptor, Timestamp::ZERO);
+            let state = meridian_shard::initial_state(descriptor, Timestamp::ZERO, true);
             self.inner.data.write(state, Durability::Synced)?;
             let cell = self.inner.load(descriptor.group)?.expect("its state was just written");
             self.inner.insert(&cell);

@@ -35,18 +35,34 @@ pub(crate) struct Place {
     from: Option<Vec<u8>>,
 }
 
+/// What a snapshot has of a group.
+pub(crate) enum Contents {
+    /// All its rows.
+    Rows(GroupId, Span),
+    /// These.
+    Given(Vec<SnapshotRow>),
+}
+
 /// All rows of some groups, in chunks.
 pub(crate) struct Chunks<'a> {
     reader: &'a dyn Reader,
     parts: Vec<(Family, Span)>,
+    /// They come last.
+    given: Vec<SnapshotRow>,
     /// Where the next one begins. The same place gives the same chunk.
     pub(crate) at: Place,
 }
 
 impl<'a> Chunks<'a> {
-    pub(crate) fn new(reader: &'a dyn Reader, groups: &[(GroupId, Span)]) -> Self {
-        let parts = groups.iter().flat_map(|(group, span)| parts(*group, span)).collect();
-        Chunks { reader, parts, at: Place::default() }
+    pub(crate) fn new(reader: &'a dyn Reader, contents: Vec<Contents>) -> Self {
+        let mut chunks = Chunks { reader, parts: Vec::new(), given: Vec::new(), at: Place::default() };
+        for group in contents {
+            match group {
+                Contents::Rows(group, span) => chunks.parts.extend(parts(group, &span)),
+                Contents::Given(rows) => chunks.given.extend(rows),
+            }
+        }
+        chunks
     }
 
     /// The next one, and whether it is the last, which may be empty; `None` after that.
@@ -76,6 +92,7 @@ impl<'a> Chunks<'a> {
             self.at.part += 1;
         }
         self.at.part += 1;
+        rows.extend(self.given.iter().cloned());
         Ok(Some((rows, true)))
     }
 }
@@ -264,7 +281,7 @@ mod tests {
     fn copy(from: &MemoryEngine, to: &MemoryEngine) -> u32 {
         let mut sequence = 0;
         let groups = [(GROUP, span())];
-        let mut chunks = Chunks::new(from, &groups);
+        let mut chunks = Chunks::new(from, vec![Contents::Rows(GROUP, span())]);
         while let Some((rows, last)) = chunks.next().unwrap() {
             assert!(are_sound(&rows, &groups));
             keep_chunk(to, GROUP, sequence, &rows).unwrap();

@@ -22,6 +22,9 @@
 //!     offer(left half) ----------------------------->  narrows(span)
 //!     offer(left half, beside: right half) --------->  received(0), and on as above
 //! ```
+//! A witness has no data: its snapshot is where the log stands and who the members are. It drops no entry for it that a
+//! voter may lack, so the sender waits until what the snapshot covers is settled.
+//!
 //! Invariant: a replica gives up a part of its span only together with the creation of the replicas that have it now,
 //! except for those of which the sender has none. Those have a quorum without the receiver: the sender left them by
 //! a change of members, and the receiver, which is behind the split, never took part in them. For that reason its
@@ -32,9 +35,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use meridian_paxos::MemberKind;
 use meridian_rpc::peer::{PeerMessage, SnapshotBeside, SnapshotPart, SnapshotRow, SnapshotVerdict};
 use meridian_shard::Input;
-use meridian_storage::{Durability, Reader, StorageError, WriteBatch};
+use meridian_storage::{Durability, Family, Reader, StorageError, WriteBatch};
 use meridian_types::{GroupId, NodeId, Slot, Span, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -42,7 +46,7 @@ use tokio::sync::mpsc;
 use crate::cell::{Cell, Core, Phase};
 use crate::inner::Inner;
 use crate::node::groups;
-use crate::snapshot_rows::{Chunks, Place};
+use crate::snapshot_rows::{Chunks, Contents, Place};
 use crate::{log_store, snapshot_rows};
 
 /// Chunks under way that the receiver has not answered: 4 MiB, which fills a link of 100 ms at 40 MB/s.
@@ -56,6 +60,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a sender whose connection broke looks whether there is one again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a sender looks whether what a witness's snapshot covers is settled.
+const SETTLED_PAUSE: Duration = Duration::from_millis(5);
 
 /// A node tells that it does not know a group at most this often.
 const REPORT_INTERVAL_NS: u64 = 1_000_000_000;
@@ -141,6 +148,10 @@ enum StreamError {
     NoReplica,
     #[error("other snapshots are being put in place here")]
     Busy,
+    #[error("the replica here has no data")]
+    NoData,
+    #[error("voters lack what the witness would drop")]
+    Unsettled,
 }
 
 impl Inner {
@@ -229,7 +240,8 @@ impl Inner {
             (self.data.snapshot(), installing.is_empty())
         };
         let main = part_of(&*snapshot, group)?.ok_or(StreamError::NoReplica)?;
-        let mut places = vec![place_of(&main)];
+        let mut parts = vec![Contents::of(&*snapshot, &main, to)?];
+        self.until_settled(&main, to).await?;
         let mut beside = None;
         self.offer(to, id, main.clone(), None);
         // Where each chunk begins that the receiver may ask for again: those that it has not answered, and the first.
@@ -238,16 +250,18 @@ impl Inner {
             Heard::Reply(SnapshotVerdict::Received(next)) => next,
             Heard::Reply(SnapshotVerdict::Narrows(_)) if !is_quiet => return Err(StreamError::Busy),
             Heard::Reply(SnapshotVerdict::Narrows(span)) => {
-                let parts = heirs(&*snapshot, group, &span, to)?;
-                places.extend(parts.iter().map(place_of));
-                beside = Some(SnapshotBeside { span, parts });
+                let heirs = heirs(&*snapshot, group, &span, to)?;
+                for heir in &heirs {
+                    parts.push(Contents::of(&*snapshot, heir, to)?);
+                }
+                beside = Some(SnapshotBeside { span, parts: heirs });
                 self.offer(to, id, main.clone(), beside.clone());
                 0
             }
             Heard::Reply(SnapshotVerdict::Refused) => return Err(StreamError::Refused),
             Heard::Reply(SnapshotVerdict::Installed) | Heard::PeerLost => return Err(StreamError::Lost),
         };
-        let mut chunks = Chunks::new(&*snapshot, &places);
+        let mut chunks = Chunks::new(&*snapshot, parts);
         let mut sequence = 0;
         let mut is_waiting = beside.is_some();
         loop {
@@ -282,6 +296,29 @@ impl Inner {
                     self.offer(to, id, main.clone(), beside.clone());
                 }
             }
+        }
+    }
+
+    /// A witness that is there already drops nothing that a voter may lack. It refuses the snapshot until it has heard so; this
+    /// is for as long as the answer is sure to be no.
+    async fn until_settled(&self, main: &SnapshotPart, to: NodeId) -> Result<(), StreamError> {
+        if !main.descriptor.replicas.contains(&(to, MemberKind::Witness)) {
+            return Ok(());
+        }
+        let begun = self.clock.mono();
+        loop {
+            let cell = self.cell(main.descriptor.group).ok_or(StreamError::NoReplica)?;
+            let (settled, leads) = {
+                let core = cell.core.lock();
+                (core.replica.settled(), core.is_leading)
+            };
+            if settled >= main.applied || !leads {
+                return Ok(());
+            }
+            if self.is_stopped() || self.clock.mono().since(begun) > PATIENCE.into() {
+                return Err(StreamError::Unsettled);
+            }
+            tokio::time::sleep(SETTLED_PAUSE).await;
         }
     }
 
@@ -370,7 +407,7 @@ impl Inner {
     fn wants(self: &Arc<Self>, main: &SnapshotPart) -> bool {
         let group = main.descriptor.group;
         let is_installing = self.snapshots.installing.lock().contains(&group);
-        let is_behind = |core: &Core| core.replica.status(self.clock.now()).committed < main.applied;
+        let is_behind = |core: &Core| core.replica.wants_snapshot(main.applied);
         !is_installing
             && !self.is_disk_failed()
             && self.covers_log(main)
@@ -501,7 +538,7 @@ impl Inner {
     /// so far, or does not serve already.
     fn close_for(&self, cell: &Cell, snapshot: &Receiving) -> Option<Span> {
         let mut core = cell.core.lock();
-        let has_it = core.replica.status(self.clock.now()).committed >= snapshot.main.applied;
+        let has_it = !core.replica.wants_snapshot(snapshot.main.applied);
         let span = core.replica.descriptor().span.clone();
         // A split that it has come to since has created what the offer was to bring.
         let has_split = snapshot.had.as_ref() != Some(&span);
@@ -534,6 +571,25 @@ type Hearing = mpsc::UnboundedReceiver<Heard>;
 async fn hear(heard: &mut Hearing) -> Result<Heard, StreamError> {
     let next = tokio::time::timeout(PATIENCE, heard.recv()).await;
     next.ok().flatten().ok_or(StreamError::Lost)
+}
+
+impl Contents {
+    /// What `to` is sent of a group: its rows, or, where it has no data, its position. Whoever has no data here gives none.
+    fn of(reader: &dyn Reader, part: &SnapshotPart, to: NodeId) -> Result<Contents, StreamError> {
+        let (group, span) = place_of(part);
+        let has_data = |(node, kind): &(NodeId, MemberKind)| *node == to && kind.holds_data();
+        let recovered = meridian_shard::recover(reader, group)?;
+        match (part.descriptor.replicas.iter().any(has_data), recovered.is_some_and(|r| r.holds_data)) {
+            (_, false) => Err(StreamError::NoData),
+            (true, true) => Ok(Contents::Rows(group, span)),
+            (false, true) => {
+                let row =
+                    |(family, key, value): (Family, _, _)| SnapshotRow { family: family as u32, key, value };
+                let rows = meridian_shard::dataless_rows(reader, group)?;
+                Ok(Contents::Given(rows.into_iter().map(row).collect()))
+            }
+        }
+    }
 }
 
 fn part_of(reader: &dyn Reader, group: GroupId) -> Result<Option<SnapshotPart>, StorageError> {

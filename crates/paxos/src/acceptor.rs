@@ -45,6 +45,9 @@ impl Core {
     /// Stores the entries of an accept and writes those that are new.
     fn store(&mut self, mut entries: Vec<LogEntry>, out: &mut Outputs) {
         entries.retain(|entry| self.log.accept(entry));
+        if self.is_witness() && self.planted(Planted::WitnessKeepsNothing) {
+            return;
+        }
         if !entries.is_empty() {
             out.persist.push(Persist::Entries(entries));
         }
@@ -150,7 +153,11 @@ impl Replica {
             core.await_leader(now);
         }
         core.heard(now);
-        let chosen = core.log.chosen();
+        if slots.is_none() {
+            core.write_commit();
+        }
+        core.tell_known(from, ballot, out);
+        let chosen = core.learned();
         core.send_durable(from, Message::Accepted { ballot, slots, chosen, lease }, out);
     }
 

@@ -12,8 +12,8 @@ use crate::lease::LeaseVoter;
 use crate::log::Log;
 use crate::planted::Planted;
 use crate::{
-    Command, Config, Envelope, HardState, LogEntry, Membership, Message, Now, Outputs, Persist, PersistToken,
-    Recovered,
+    Command, Config, Envelope, HardState, LogEntry, MemberKind, Membership, Message, Now, Outputs, Persist,
+    PersistToken, Recovered,
 };
 
 /// The hard state is written along with other writes when its commit index lags this many slots, so that a restarted
@@ -44,6 +44,10 @@ pub(crate) struct Core {
     pub(crate) catch_up: Option<CatchUp>,
     /// A hand-over received and not yet used: the old leader's ballot and its floor.
     pub(crate) handed_over: Option<(Ballot, Timestamp)>,
+    /// What a leader has told this witness to be settled.
+    pub(crate) settled: Slot,
+    /// Data is applied here.
+    pub(crate) holds_data: bool,
     /// The end of the latest lease of this replica, by whichever ballot.
     pub(crate) own_lease_end: Timestamp,
     token: PersistToken,
@@ -51,6 +55,12 @@ pub(crate) struct Core {
     /// Writes of entries that are not durable: the token that covers them and their lowest slot.
     unwritten: VecDeque<(PersistToken, Slot)>,
     written_commit: Slot,
+    /// Writes of the commit index that are not durable.
+    commit_writes: VecDeque<(PersistToken, Slot)>,
+    /// A restart finds at least this as chosen.
+    pub(crate) known: Slot,
+    /// What was reported of that, and under which ballot.
+    known_told: (Ballot, Slot),
     hard_dirty: bool,
 }
 
@@ -78,14 +88,20 @@ impl Core {
             known_commit: (Ballot::ZERO, Slot::ZERO),
             catch_up: None,
             handed_over: None,
+            settled: Slot::ZERO,
+            holds_data: true,
             own_lease_end: Timestamp::ZERO,
             token: PersistToken::default(),
             durable: PersistToken::default(),
             unwritten: VecDeque::new(),
             written_commit: hard.commit,
+            commit_writes: VecDeque::new(),
+            known: hard.commit,
+            known_told: (Ballot::ZERO, Slot::ZERO),
             hard_dirty: false,
             config,
         };
+        core.known = core.known.min(core.log.chosen());
         core.adopt_membership_of_chosen();
         core.voter.observe(now.tt);
         core.await_leader(now);
@@ -110,8 +126,29 @@ impl Core {
         self.config.node
     }
 
+    /// True when this replica may lead.
     pub(crate) fn is_voter(&self) -> bool {
-        self.membership.is_voter(self.config.node)
+        self.membership.is_voter(self.config.node) && self.holds_data
+    }
+
+    fn kind(&self) -> Option<MemberKind> {
+        self.membership.kind(self.config.node)
+    }
+
+    pub(crate) fn is_witness(&self) -> bool {
+        self.kind() == Some(MemberKind::Witness)
+    }
+
+    /// True when somebody who needs what the log does not hold any more can be given a snapshot.
+    pub(crate) fn has_snapshots(&self) -> bool {
+        self.kind().is_none_or(MemberKind::holds_data) && self.holds_data
+    }
+
+    /// What a leader may count on as learned here. A member that should have data and has none yet has learned nothing: what
+    /// it has cut off is in no data engine either.
+    pub(crate) fn learned(&self) -> Slot {
+        let lacks_data = !self.holds_data && self.kind().is_some_and(MemberKind::holds_data);
+        if lacks_data { Slot::ZERO } else { self.log.chosen() }
     }
 
     pub(crate) fn planted(&self, bug: Planted) -> bool {
@@ -168,6 +205,29 @@ impl Core {
         while self.unwritten.front().is_some_and(|(write, _)| *write <= token) {
             self.unwritten.pop_front();
         }
+        while let Some((write, commit)) = self.commit_writes.front()
+            && *write <= token
+        {
+            self.known = self.known.max(*commit);
+            self.commit_writes.pop_front();
+        }
+    }
+
+    /// A witness may have to rely on what this replica knows of the log after a restart.
+    pub(crate) fn write_commit(&mut self) {
+        if self.membership.has_dataless() && self.log.chosen() > self.written_commit {
+            self.touch_hard_state();
+        }
+    }
+
+    /// Reports what is known durably to the leader with this ballot, where it may let go of something for that.
+    pub(crate) fn tell_known(&mut self, leader: NodeId, ballot: Ballot, out: &mut Outputs) {
+        let tells =
+            self.membership.has_dataless() && self.holds_data && self.known_told < (ballot, self.known);
+        if tells {
+            self.known_told = (ballot, self.known);
+            self.send(leader, Message::Known { through: self.known }, out);
+        }
     }
 
     /// What may be given to the shard: chosen, and durable in the own log. Otherwise the data engine could survive a
@@ -222,13 +282,15 @@ impl Core {
     /// Completes the outputs of a step.
     pub(crate) fn finish(&mut self, out: &mut Outputs) {
         let chosen = self.log.chosen();
-        if !out.persist.is_empty() && chosen.get() - self.written_commit.get() >= COMMIT_LAG_SLOTS {
+        let lag = if self.membership.has_dataless() { 1 } else { COMMIT_LAG_SLOTS };
+        if !out.persist.is_empty() && chosen.get() - self.written_commit.get() >= lag {
             self.hard_dirty = true;
         }
         if std::mem::take(&mut self.hard_dirty) {
             self.written_commit = chosen;
             let hard = HardState { promised: self.promised, vote: self.voter.durable(), commit: chosen };
             out.persist.push(Persist::HardState(hard));
+            self.commit_writes.push_back((self.next_token(), chosen));
         }
         if !out.persist.is_empty() {
             self.token = self.next_token();

@@ -15,8 +15,8 @@ use crate::log::{entry_bytes, message_len};
 use crate::planted::Planted;
 use crate::progress::Progress;
 use crate::{
-    Command, LeaderBeats, Leadership, LeaseGrant, LeaseRequest, LogEntry, Membership, Message, Now, Outputs,
-    Persist, PersistToken, RoleChange,
+    Command, LeaderBeats, Leadership, LeaseGrant, LeaseRequest, LogEntry, MemberKind, Membership, Message,
+    Now, Outputs, Persist, PersistToken, RoleChange,
 };
 
 /// Bytes proposed and not chosen. A promise reports at most about this much, so it also bounds the largest message.
@@ -45,6 +45,8 @@ pub(crate) struct Leader {
     notify_at: Option<Timestamp>,
     /// A membership that is proposed and not yet chosen.
     reconfiguring: Option<Slot>,
+    /// No witness has dropped more than this.
+    settled_max: Slot,
     in_flight_bytes: usize,
 }
 
@@ -79,6 +81,7 @@ impl Leader {
             asked_at: now.mono,
             notify_at: None,
             reconfiguring: None,
+            settled_max: chosen,
             in_flight_bytes: 0,
         };
         for (node, _) in core.membership.members.iter().filter(|(n, _)| *n != core.node()) {
@@ -89,6 +92,7 @@ impl Leader {
         leader.update_lease(core, now);
         let entries = candidate.into_proposals(chosen);
         leader.ready_at = entries.last().map_or(chosen, |e| e.slot);
+        leader.settled_max = leader.ready_at;
         out.role_change =
             Some(RoleChange::Leading { ballot: leader.ballot, ready_at: leader.ready_at, floor });
         core.leader_hint = None;
@@ -139,8 +143,55 @@ impl Leader {
     /// A change of membership may begin when the last one has a lease quorum of its own: then every later quorum
     /// meets the votes on which the running lease rests. A leader does not remove itself; it hands over first.
     fn may_reconfigure(&self, core: &Core, next: &Membership) -> bool {
-        let may = core.membership.may_become(next) && self.quorum_lease_end >= self.lease_end;
+        let may = core.membership.may_become(next)
+            && self.quorum_lease_end >= self.lease_end
+            && self.is_found_by_next_leader(core, next);
         next.is_voter(core.node()) && (may || core.planted(Planted::ManyMembersAtOnce))
+    }
+
+    /// True when in `next`, too, everything is settled that a witness of it may have dropped; so it is where the same members
+    /// vote.
+    fn is_found_by_next_leader(&self, core: &Core, next: &Membership) -> bool {
+        let becomes =
+            |node: NodeId| next.kind(node) == Some(MemberKind::Witness) && !core.membership.is_voting(node);
+        let new = self.peers.iter().filter(|(node, _)| becomes(**node)).map(|(_, peer)| peer.chosen);
+        let dropped = new.fold(self.settled_max, Slot::max);
+        let votes = |membership: &Membership| {
+            let voting = membership.members.iter().filter(|(_, kind)| kind.votes());
+            voting.copied().collect::<Vec<_>>()
+        };
+        !next.has_witness() || votes(next) == votes(&core.membership) || self.settled(core, next) >= dropped
+    }
+
+    /// How far the log is settled in a membership.
+    pub(crate) fn settled(&self, core: &Core, membership: &Membership) -> Slot {
+        membership.settled(|node| match self.peers.get(&node) {
+            _ if node == core.node() => core.known,
+            Some(peer) => peer.known,
+            None => Slot::ZERO,
+        })
+    }
+
+    /// A voter has told what it knows durably.
+    pub(crate) fn on_known(&mut self, from: NodeId, through: Slot) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.known = peer.known.max(through);
+        }
+    }
+
+    /// Tells the witnesses what they need not keep.
+    fn tell_settled(&mut self, core: &Core, out: &mut Outputs) {
+        if !core.membership.has_witness() {
+            return;
+        }
+        let through = self.settled(core, &core.membership);
+        self.settled_max = self.settled_max.max(through);
+        for (node, peer) in &mut self.peers {
+            if core.membership.kind(*node) == Some(MemberKind::Witness) && peer.settled_told < through {
+                peer.settled_told = through;
+                core.send(*node, Message::Settled { through }, out);
+            }
+        }
     }
 
     /// Accepts own proposals, and sends them to everybody at once: the own fsync overlaps the network.
@@ -292,12 +343,15 @@ impl Leader {
         if now.mono >= self.renew_at {
             let lease = self.lease_if_due(core, now);
             self.heartbeat(core, lease, now, out);
+            core.write_commit();
+            self.tell_settled(core, out);
         }
         let chosen = core.log.chosen();
         if self.notify_at.take_if(|at| now.mono >= *at).is_some() {
             for (node, peer) in self.peers.iter_mut().filter(|(_, p)| p.streaming && p.commit_told < chosen) {
                 send_accept(core, self.ballot, *node, peer, &[], None, now, out);
             }
+            self.tell_settled(core, out);
         }
         for (node, peer) in &mut self.peers {
             if peer.resend_at.take_if(|at| now.mono >= *at).is_some() && peer.streaming {

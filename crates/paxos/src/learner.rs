@@ -88,6 +88,9 @@ impl Core {
     pub(crate) fn on_catch_up(&self, from: NodeId, from_slot: Slot, out: &mut Outputs) {
         let truncated = self.log.truncated();
         if from_slot <= truncated {
+            if !self.has_snapshots() {
+                return;
+            }
             self.send(from, Message::NeedSnapshot { truncated }, out);
             out.snapshot_to.push(from);
             return;
@@ -147,8 +150,9 @@ impl Core {
 
     pub(crate) fn snapshot_installed(&mut self, applied: Slot, membership: Membership, out: &mut Outputs) {
         if applied <= self.log.chosen() {
-            self.emitted = self.emitted.max(applied);
+            // The shard goes on from there, whatever it was given before.
             self.applied = self.applied.max(applied);
+            self.emitted = self.applied;
             return;
         }
         self.log.restart_after(applied);

@@ -29,8 +29,10 @@ pub enum MemberKind {
     Voter,
     /// Learns and holds data, never votes.
     ReadOnly,
-    /// Promises, accepts and votes; holds no data and never leads.
+    /// Promises, accepts and votes, and keeps the log; holds no data and never leads.
     Witness,
+    /// Learns, and holds no data: what a witness is before it votes.
+    Observer,
 }
 
 /// Who belongs to the group. Changed one member at a time by [`Command::Membership`].
@@ -167,6 +169,17 @@ pub enum Message {
     NeedSnapshot {
         /// The sender's log starts after this slot.
         truncated: Slot,
+    },
+    /// Leader to witness: so many voters know everything up to here as chosen, durably, that whichever voter leads next finds
+    /// it with itself or with another voter. The witness need not keep it any more.
+    Settled {
+        /// That slot.
+        through: Slot,
+    },
+    /// Voter to leader, in a group with witnesses: after a restart, too, the sender knows everything up to here as chosen.
+    Known {
+        /// That slot.
+        through: Slot,
     },
     /// Leader to the member that shall lead: graceful hand-over (DESIGN section 3). The receiver campaigns at once
     /// with a ballot above `ballot`; the sender has stopped assigning.

@@ -22,4 +22,8 @@ pub enum Planted {
     /// A leader changes any number of members at once, and a candidate counts the members that it knows before it has
     /// looked into the log (breaks I-2: quorums that do not meet).
     ManyMembersAtOnce,
+    /// A witness acknowledges entries that it does not write (breaks I-3).
+    WitnessKeepsNothing,
+    /// A witness cuts its log like any other member, whatever the voters have (breaks I-9, once a voter is lost).
+    WitnessCutsLog,
 }

@@ -28,6 +28,10 @@ pub(crate) struct Progress {
     pub(crate) sent: Slot,
     /// The commit index in the last message.
     pub(crate) commit_told: Slot,
+    /// What this voter has reported to know durably.
+    pub(crate) known: Slot,
+    /// What this witness was told to be settled.
+    pub(crate) settled_told: Slot,
     /// Its lease vote carries the lease to here.
     pub(crate) lease_end: Timestamp,
     /// False while probing.
@@ -44,6 +48,8 @@ impl Progress {
             chosen: Slot::ZERO,
             sent: commit,
             commit_told: Slot::ZERO,
+            known: Slot::ZERO,
+            settled_told: Slot::ZERO,
             lease_end: Timestamp::ZERO,
             streaming: true,
             resend_at: None,

@@ -6,6 +6,7 @@ use crate::candidate::Candidate;
 use crate::core::Core;
 use crate::follower::Follower;
 use crate::leader::Leader;
+use crate::planted::Planted;
 use crate::{Config, Input, Leadership, Membership, Message, Now, Outputs, Persist, Recovered, RoleChange};
 
 #[derive(Debug)]
@@ -176,7 +177,14 @@ impl Replica {
                     leader.on_accepted(&mut self.core, from, slots, chosen, lease, now, out);
                 }
             }
-            Message::CatchUp { from_slot } => self.core.on_catch_up(from, from_slot, out),
+            Message::CatchUp { from_slot } => {
+                // Who asks for more than is known here knows more. It may be a witness, which never leads, and so would tell
+                // nobody of a change of members that it alone still has.
+                if !matches!(self.role, Role::Leader(_)) && from_slot > self.core.log.chosen().next() {
+                    self.core.want(from, from_slot.prev(), now, out);
+                }
+                self.core.on_catch_up(from, from_slot, out);
+            }
             Message::Learn { entries, chosen } => {
                 // A leader has learned before it led, and counts for itself since.
                 if !matches!(self.role, Role::Leader(_)) {
@@ -185,6 +193,12 @@ impl Replica {
                 }
             }
             Message::NeedSnapshot { truncated } => self.core.on_need_snapshot(from, truncated, now),
+            Message::Known { through } => {
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.on_known(from, through);
+                }
+            }
+            Message::Settled { through } => self.core.settled = self.core.settled.max(through),
             Message::HandOver { ballot, floor, commit } => {
                 self.on_hand_over(from, ballot, floor, commit, now, out)
             }
@@ -265,6 +279,29 @@ impl Replica {
         &self.core.membership
     }
 
+    /// How far the log is settled, as this leader knows, or as this witness has been told.
+    pub fn settled(&self) -> Slot {
+        match &self.role {
+            Role::Leader(leader) => leader.settled(&self.core, &self.core.membership),
+            Role::Follower(_) | Role::Candidate(_) | Role::Failed => self.core.settled,
+        }
+    }
+
+    /// True when a snapshot may take the place of the log up to `slot`: a witness keeps what is not settled.
+    pub fn may_skip_to(&self, slot: Slot) -> bool {
+        !self.core.is_witness() || slot <= self.core.settled
+    }
+
+    /// Tells whether data is applied here. A replica without any neither leads nor gives snapshots, whatever its kind.
+    pub fn set_holds_data(&mut self, holds_data: bool) {
+        self.core.holds_data = holds_data;
+    }
+
+    /// Whoever has learned this slot knows that it is a member, and as what.
+    pub fn membership_since(&self) -> Slot {
+        self.core.membership_since
+    }
+
     /// Slots that this leader has proposed and not yet seen chosen.
     pub fn in_flight(&self) -> u64 {
         match &self.role {
@@ -318,6 +355,8 @@ impl Outputs {
 impl Core {
     fn truncate(&mut self, slot: Slot, out: &mut Outputs) {
         let slot = slot.min(self.applied);
+        let keeps = self.is_witness() && !self.planted(Planted::WitnessCutsLog);
+        let slot = if keeps { slot.min(self.settled) } else { slot };
         if slot > self.log.truncated() {
             self.log.truncate(slot);
             out.persist.push(Persist::Truncate(slot));

@@ -570,7 +570,7 @@ pub enum ClusterFunction {
     MoveReplica,
     /// `transfer_leader(shard bigint, node bigint)`
     TransferLeader,
-    /// `add_replica`, `promote_replica`, `demote_replica`, `remove_replica`, all of `(shard bigint, node bigint)`
+    /// `add_replica`, `add_witness`, `promote_replica`, `demote_replica`, `remove_replica`, all of `(shard bigint, node bigint)`
     ChangeReplica(meridian_kv_api::ReplicaChange),
     /// `pg_advisory_lock` and its kin, of `(bigint)` or `(integer, integer)`
     Advisory(AdvisoryCall),

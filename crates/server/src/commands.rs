@@ -89,7 +89,12 @@ pub async fn status(target: &Target, as_json: bool) -> Result<(), ServerError> {
         "shard", "keys from", "leader", "replicas", "committed", "applied"
     );
     for shard in rows(&view, "shards") {
-        let replicas: Vec<String> = rows(shard, "replicas").map(|n| format!("n{n}")).collect();
+        let kinds = rows(shard, "kinds").map(|kind| kind.as_str().unwrap_or_default());
+        let replica = |(n, kind): (&Value, &str)| match kind {
+            "" | "voter" => format!("n{n}"),
+            kind => format!("n{n}:{kind}"),
+        };
+        let replicas: Vec<String> = rows(shard, "replicas").zip(kinds).map(replica).collect();
         let leader = shard["leader"].as_u64().map_or("none".to_string(), |n| format!("n{n}"));
         println!(
             "{:<7} {:<24} {:<7} {:<12} {:>10} {:>10}",

@@ -10,6 +10,9 @@
 //!                      [barrier: needs to read what earlier entries wrote -> waits for their confirmation]
 //! ```
 //! The effect of an entry depends on earlier entries alone, never on the clock, on leadership or on timing (I-6).
+//!
+//! A replica without data (a witness) passes over whatever concerns data. It waits for no gate, since it shows nothing; it
+//! follows members, splits and leaders, so that it knows of what it is a member.
 
 use meridian_keys::local;
 use meridian_paxos as paxos;
@@ -79,7 +82,9 @@ impl State {
     /// The commit timestamp that the first waiting entry waits for.
     pub(crate) fn gated(&self) -> Option<Timestamp> {
         match &self.queue.front()?.content {
-            Content::Command { origin, command } if *origin >= self.epoch => command.gate(),
+            Content::Command { origin, command } if *origin >= self.epoch && self.holds_data => {
+                command.gate()
+            }
             Content::Command { .. } | Content::Noop | Content::Membership(_) => None,
         }
     }
@@ -93,8 +98,15 @@ impl State {
         out: &mut Emitted,
     ) {
         while let Some(front) = self.queue.front() {
+            if let Content::Membership(membership) = &front.content
+                && self.needs_data_for(membership)
+            {
+                self.lacks_data = true;
+                return;
+            }
             if let Content::Command { origin, command } = &front.content
                 && *origin >= self.epoch
+                && self.holds_data
             {
                 let closed = command.gate().is_some_and(|s| !tt.is_some_and(|tt| tt.after(s)));
                 if closed && !skip_gate {
@@ -113,6 +125,9 @@ impl State {
                 Content::Command { origin, .. } if origin < self.epoch => Effect::None,
                 Content::Command { command: Command::Lead, origin } => {
                     self.epoch = origin;
+                    Effect::None
+                }
+                Content::Command { command, .. } if !self.holds_data && command.concerns_data() => {
                     Effect::None
                 }
                 Content::Command { command, .. } => self.apply_command(command, reader, &mut batch, out),
@@ -334,7 +349,7 @@ impl State {
         batch.put(Family::State, local::descriptor(self.group), left.encode());
         // The right half's ballots start anew.
         let position = state::Position { epoch: Ballot::ZERO, ..self.position(Slot::ZERO) };
-        state::write_initial(batch, &right, position);
+        state::write_initial(batch, &right, position, self.holds_data);
         self.write_horizon(new_group, batch);
         let outcomes =
             state::for_each(reader, Family::State, &local::all_outcomes(self.group), |key, value| {

@@ -229,6 +229,7 @@ fn kind_tag(kind: MemberKind) -> u8 {
         MemberKind::Voter => 1,
         MemberKind::ReadOnly => 2,
         MemberKind::Witness => 3,
+        MemberKind::Observer => 4,
     }
 }
 
@@ -259,6 +260,7 @@ impl ShardDescriptor {
                 1 => MemberKind::Voter,
                 2 => MemberKind::ReadOnly,
                 3 => MemberKind::Witness,
+                4 => MemberKind::Observer,
                 other => return Err(CodecError::Tag(other)),
             };
             replicas.push((node, kind));

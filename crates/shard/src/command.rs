@@ -174,6 +174,22 @@ impl Command {
         d.finish((origin, command))
     }
 
+    /// True for what a replica without data passes over.
+    pub(crate) fn concerns_data(&self) -> bool {
+        match self {
+            Command::Commit { .. }
+            | Command::Decide { .. }
+            | Command::Resolve { .. }
+            | Command::Fill { .. }
+            | Command::Stage { .. }
+            | Command::Prepare(_)
+            | Command::AbortRecord { .. }
+            | Command::Forget { .. }
+            | Command::Rollback { .. } => true,
+            Command::Split { .. } | Command::Lead | Command::Collect { .. } => false,
+        }
+    }
+
     /// Applied only once TrueTime is after this (commit wait).
     pub(crate) fn gate(&self) -> Option<Timestamp> {
         match self {

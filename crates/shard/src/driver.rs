@@ -186,6 +186,8 @@ pub struct Recovered {
     pub applied: Slot,
     /// From the data engine.
     pub descriptor: ShardDescriptor,
+    /// From the data engine: whether data is applied here. It is not by a witness.
+    pub holds_data: bool,
     /// From the data engine: the greatest commit timestamp applied.
     pub last_commit: Timestamp,
     /// From the data engine: no leader assigns a timestamp at or below this one.

@@ -67,4 +67,4 @@ pub use message::*;
 pub use planted::Planted;
 pub use reads::serve;
 pub use replica::Replica;
-pub use state::{initial_state, recover};
+pub use state::{dataless_rows, initial_state, recover};

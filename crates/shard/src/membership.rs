@@ -5,16 +5,34 @@
 //!     stranger -> read-only -> voter       a new voter has been a read-only replica and has the log
 //!     voter -> read-only -> stranger       or at once; a leader hands over first
 //! ```
+//! Whether a member has data does not change while it is one:
+//! ```text
+//!     stranger -> observer -> witness      an observer has the log's position and members, and learns
+//!     witness -> stranger
+//! ```
+//! A *witness* promises, accepts, votes for leases and keeps the log, but applies no data, serves no reads and never leads.
+//! Two voters and a witness survive the loss of any one of them. What is chosen may then be with a witness and one voter only,
+//! so a witness keeps every entry until Paxos has told it that the voters have it (`meridian_paxos`' `membership`), and a
+//! snapshot, which for a witness is the position and the members alone, comes for what is settled only. In every
+//! quorum there is a voter: witnesses are fewer than a quorum.
+//!
+//! A witness that left and came back as another kind before it applied its leaving has no data for what it is now. It stops
+//! in front of the entry by which it came back, neither leads nor serves, and asks for a snapshot, its log and votes
+//! being what they were.
+//!
 //! Paxos lets at most one change be under way, and refuses those whose quorums need not meet (I-2, I-4). Asking for
 //! what is so already is answered at once, so an interrupted change is asked for again.
 
 use meridian_paxos as paxos;
 use meridian_paxos::MemberKind;
-use meridian_types::{NodeId, Slot, limits};
+use meridian_types::{Duration, NodeId, Slot, limits};
 
 use crate::leader::{Changing, InFlight};
 use crate::replica::{Replica, Step};
 use crate::{RequestId, Response, ShardError};
+
+/// How often a member without data asks for it.
+const DATA_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a replica hears that it is no member any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,18 +69,24 @@ impl Replica {
         }
         let others = current.members.iter().filter(|(n, _)| *n != node).copied();
         let next = paxos::Membership::new(others.chain(kind.map(|kind| (node, kind))));
-        // A witness would have to apply without data, which no replica can.
+        let keeps_data = match (current.kind(node), kind) {
+            (Some(before), Some(after)) => before.holds_data() == after.holds_data(),
+            (None, _) | (_, None) => true,
+        };
+        let witnesses = next.members.iter().filter(|(_, kind)| *kind == MemberKind::Witness).count();
         let is_sound = current.may_become(&next)
             && next.is_voter(self.config.paxos.node)
-            && kind != Some(MemberKind::Witness);
+            && keeps_data
+            && witnesses < next.quorum();
         if !is_sound {
             return cx.reply(id, Err(ShardError::UnsoundChange));
         }
-        if kind == Some(MemberKind::Voter) && !self.is_caught_up(node) || !self.can_propose() {
+        if kind.is_some_and(MemberKind::votes) && !self.is_caught_up(node) || !self.can_propose() {
             return cx.reply(id, Err(ShardError::Overloaded));
         }
         self.paxos(paxos::Input::Propose(vec![paxos::Command::Membership(next)]), cx);
-        // Paxos also waits until the lease rests on a quorum of the last membership.
+        // Paxos also waits until the lease rests on a quorum of the last membership, and until the voters have what
+        // witnesses may have dropped.
         let Some(slot) = self.proposed_first() else { return cx.reply(id, Err(ShardError::Overloaded)) };
         let leader = self.leader_mut();
         assert!(slot > leader.last_slot, "slot {slot} was given twice");
@@ -71,10 +95,11 @@ impl Replica {
         leader.changing = Some(Changing { id, slot });
     }
 
-    /// True when `node` has learned all but what may be under way.
+    /// True when `node` has learned all but what may be under way, and as what it is a member.
     fn is_caught_up(&self, node: NodeId) -> bool {
         let has = self.paxos.progress().into_iter().find(|(n, _)| *n == node).map_or(Slot::ZERO, |(_, s)| s);
         has.get() + limits::PIPELINE_SLOTS_MAX >= self.paxos.commit().get()
+            && has >= self.paxos.membership_since()
             && (has > Slot::ZERO || self.paxos.commit() == Slot::ZERO)
     }
 
@@ -96,6 +121,8 @@ impl Replica {
             | paxos::Message::Accepted { .. }
             | paxos::Message::Learn { .. }
             | paxos::Message::NeedSnapshot { .. }
+            | paxos::Message::Settled { .. }
+            | paxos::Message::Known { .. }
             | paxos::Message::HandOver { .. }
             | paxos::Message::ReleaseVote { .. } => return None,
         };
@@ -107,6 +134,39 @@ impl Replica {
             Some(Stranger::Taught { from_slot })
         } else {
             Some(Stranger::Told { generation: descriptor.generation })
+        }
+    }
+
+    /// True when data is applied here; a witness has none.
+    pub fn holds_data(&self) -> bool {
+        self.state.holds_data
+    }
+
+    /// How far the log is settled, as this replica knows.
+    pub fn settled(&self) -> Slot {
+        self.paxos.settled()
+    }
+
+    /// True when a snapshot at `applied` brings this replica forward, and takes nothing from it that others may need.
+    pub fn wants_snapshot(&self, applied: Slot) -> bool {
+        if self.state.lacks_data {
+            return applied > self.state.emitted;
+        }
+        applied > self.paxos.commit() && self.paxos.may_skip_to(applied)
+    }
+
+    /// A member that should have data and has none asks for a snapshot: nothing of the log would help.
+    pub(crate) fn ask_for_data(&mut self, cx: &mut Step<'_>) {
+        let me = self.config.paxos.node;
+        if !self.state.lacks_data || cx.now.mono < self.ask_data_at {
+            return;
+        }
+        self.ask_data_at = cx.now.mono + DATA_PAUSE;
+        let membership = self.paxos.membership();
+        let voters = membership.members.iter().filter(|(n, kind)| *kind == MemberKind::Voter && *n != me);
+        for (to, _) in voters {
+            let message = paxos::Message::CatchUp { from_slot: Slot::ZERO };
+            cx.out.send.push(paxos::Envelope { group: self.state.group, from: me, to: *to, message });
         }
     }
 

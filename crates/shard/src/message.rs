@@ -397,7 +397,7 @@ pub enum ShardError {
     #[error("outcome is not known")]
     OutcomeUnknown,
     /// The group can't go from its members to those asked for: a voter that was no read-only replica before, the leader
-    /// itself, the last voter, or a witness.
+    /// itself, the last voter, a member with data that becomes one without, or as many witnesses as make a quorum.
     #[error("members can't be changed so")]
     UnsoundChange,
     /// The timestamp is below the garbage-collection horizon.

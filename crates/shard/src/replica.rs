@@ -67,6 +67,8 @@ pub struct Replica {
     pub(crate) closed: Timestamp,
     pub(crate) asked: Option<Asked>,
     data_durable: Slot,
+    /// When a replica that lacks its data asks for it again.
+    pub(crate) ask_data_at: Timestamp,
     /// The last step's moment, to translate waits for TrueTime into moments of the oscillator.
     last_now: Now,
 }
@@ -74,9 +76,10 @@ pub struct Replica {
 impl Replica {
     /// A replica as it stands after a start of its process, or at its creation by a split.
     pub fn new(config: Config, recovered: Recovered, now: Now) -> Self {
-        let paxos = paxos::Replica::new(config.paxos.clone(), recovered.paxos(), now);
+        let mut paxos = paxos::Replica::new(config.paxos.clone(), recovered.paxos(), now);
+        paxos.set_holds_data(recovered.holds_data);
         let applied = recovered.applied;
-        let state = State::new(recovered);
+        let state = State::new(recovered, config.paxos.node);
         Replica {
             config,
             paxos,
@@ -90,6 +93,7 @@ impl Replica {
             closed: Timestamp::ZERO,
             asked: None,
             data_durable: applied,
+            ask_data_at: Timestamp::ZERO,
             last_now: now,
         }
     }
@@ -344,6 +348,10 @@ impl Replica {
             return cx.reply(id, Err(ShardError::Unfit { reason: UnfitReason::Disk }));
         }
         if let Request::Read { mode: crate::ReadMode::At(at), ops } = request {
+            if !self.state.holds_data {
+                let leader = self.paxos.leader_hint();
+                return cx.reply(id, Err(ShardError::NotLeader { group: self.state.group, leader }));
+            }
             return self.read(id, Some(at), ops, cx);
         }
         if cx.now.tt.is_none() {
@@ -436,6 +444,7 @@ impl Replica {
 
     fn tick(&mut self, cx: &mut Step<'_>) {
         self.paxos(paxos::Input::Tick, cx);
+        self.ask_for_data(cx);
         let group = self.state.group;
         let Some(leader) = self.leader.as_mut() else { return };
         let now = cx.now.mono;
@@ -459,7 +468,8 @@ impl Replica {
         let recovered = recovered.expect("a snapshot brings a descriptor");
         assert!(recovered.applied == applied, "the snapshot is at {}, not at {applied}", recovered.applied);
         let membership = paxos::Membership { members: recovered.descriptor.replicas.clone() };
-        self.state = State::new(recovered);
+        self.state = State::new(recovered, self.config.paxos.node);
+        self.paxos.set_holds_data(self.state.holds_data);
         self.paxos(paxos::Input::SnapshotInstalled { applied, membership }, cx);
         self.ripen_closings();
     }
@@ -487,7 +497,8 @@ impl Replica {
             let scan = (leader.serving && watches).then_some(leader.next_scan);
             [stalled, retry, scan].into_iter().flatten().min()
         });
-        [self.paxos.next_wake(), gate, reads, poll, leader].into_iter().flatten().min()
+        let data = self.state.lacks_data.then_some(self.ask_data_at);
+        [self.paxos.next_wake(), gate, reads, poll, leader, data].into_iter().flatten().min()
     }
 
     /// The shard as of the emitted entries.

@@ -4,6 +4,7 @@
 //!   family State   applied(group)      slot, greatest commit timestamp, floor, greatest decision, epoch: with
 //!                                      every entry
 //!                  descriptor(group)   when it changes
+//!                  dataless(group)     there, for ever, where the replica has no data (see `membership`)
 //!                  prepared(group, t)  prepare record, until resolved
 //!                  outcome(group, t')  outcome record; t' is the transaction with a retention class in the place of
 //!                                      its first start, see [`outcome_key`]
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use meridian_keys::local;
-use meridian_paxos::{HardState, Membership};
+use meridian_paxos::{HardState, MemberKind, Membership};
 use meridian_storage::{Family, Reader, StorageError, WriteBatch};
 use meridian_types::{Ballot, Duration, GroupId, Key, NodeId, Slot, Span, Timestamp, TxnId};
 use smallvec::SmallVec;
@@ -47,6 +48,12 @@ pub(crate) struct Prepared {
 pub(crate) struct State {
     pub(crate) group: GroupId,
     pub(crate) descriptor: ShardDescriptor,
+    /// Whose state it is.
+    me: NodeId,
+    /// Data is applied here.
+    pub(crate) holds_data: bool,
+    /// The next entry makes this a member with data, which it has not: only a snapshot helps.
+    pub(crate) lacks_data: bool,
     pub(crate) emitted: Slot,
     pub(crate) confirmed: Slot,
     /// Greatest commit timestamp emitted.
@@ -148,7 +155,7 @@ pub(crate) fn expired_outcomes(group: GroupId, before: Timestamp, after: Timesta
 
 /// What a group's data engine part must hold before its first entry. For a split-off group the split's own entry
 /// writes it.
-pub fn initial_state(descriptor: &ShardDescriptor, floor: Timestamp) -> WriteBatch {
+pub fn initial_state(descriptor: &ShardDescriptor, floor: Timestamp, holds_data: bool) -> WriteBatch {
     let mut batch = WriteBatch::new();
     let position = Position {
         slot: Slot::ZERO,
@@ -157,13 +164,35 @@ pub fn initial_state(descriptor: &ShardDescriptor, floor: Timestamp) -> WriteBat
         decided: Timestamp::ZERO,
         epoch: Ballot::ZERO,
     };
-    write_initial(&mut batch, descriptor, position);
+    write_initial(&mut batch, descriptor, position, holds_data);
     batch
 }
 
-pub(crate) fn write_initial(batch: &mut WriteBatch, descriptor: &ShardDescriptor, position: Position) {
+pub(crate) fn write_initial(
+    batch: &mut WriteBatch,
+    descriptor: &ShardDescriptor,
+    position: Position,
+    holds_data: bool,
+) {
+    if !holds_data {
+        batch.put(Family::State, local::dataless(descriptor.group), Bytes::new());
+    }
     batch.put(Family::State, local::applied(descriptor.group), position.encode());
     batch.put(Family::State, local::descriptor(descriptor.group), descriptor.encode());
+}
+
+/// All that a replica without data begins with: where the log stands, and who its members are. As rows of a snapshot.
+pub fn dataless_rows(
+    reader: &dyn Reader,
+    group: GroupId,
+) -> Result<Vec<(Family, Bytes, Bytes)>, StorageError> {
+    let mut rows = vec![(Family::State, local::dataless(group), Bytes::new())];
+    for key in [local::applied(group), local::descriptor(group), local::gc_horizon(group)] {
+        if let Some(value) = reader.get(Family::State, &key)? {
+            rows.push((Family::State, key, value));
+        }
+    }
+    Ok(rows)
 }
 
 /// Loads the part of [`Recovered`] that lives in the data engine; `None` where the group has no replica here. The log
@@ -183,6 +212,7 @@ pub fn recover(reader: &dyn Reader, group: GroupId) -> Result<Option<Recovered>,
         entries: Vec::new(),
         applied: position.slot,
         descriptor,
+        holds_data: reader.get(Family::State, &local::dataless(group))?.is_none(),
         last_commit: position.last_commit,
         floor: position.floor,
         decided: position.decided,
@@ -248,10 +278,13 @@ impl Recovered {
 impl State {
     /// # Panics
     /// When a record is damaged: a replica must not go on without knowing what it promised.
-    pub(crate) fn new(recovered: Recovered) -> Self {
+    pub(crate) fn new(recovered: Recovered, me: NodeId) -> Self {
         let mut state = State {
             group: recovered.descriptor.group,
             descriptor: recovered.descriptor,
+            me,
+            holds_data: recovered.holds_data,
+            lacks_data: false,
             emitted: recovered.applied,
             confirmed: recovered.applied,
             last_commit: recovered.last_commit,
@@ -357,6 +390,12 @@ impl State {
             decided: self.decided,
             epoch: self.epoch,
         }
+    }
+
+    /// True for a membership in which this node's replica has data, where it has none here: it was a witness, left, and came
+    /// back as another kind before it applied that it had left.
+    pub(crate) fn needs_data_for(&self, membership: &Membership) -> bool {
+        !self.holds_data && membership.kind(self.me).is_some_and(MemberKind::holds_data)
     }
 
     /// True when everything emitted is confirmed and nothing is undecided.

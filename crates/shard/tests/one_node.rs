@@ -56,7 +56,7 @@ fn descriptor() -> ShardDescriptor {
 impl Shard {
     fn new() -> Self {
         let engine = MemoryEngine::new();
-        engine.write(initial_state(&descriptor(), Timestamp::ZERO), Durability::Synced).unwrap();
+        engine.write(initial_state(&descriptor(), Timestamp::ZERO, true), Durability::Synced).unwrap();
         let time = Timestamp::from_nanos(1_000_000_000_000);
         let recovered = recover(&engine, GROUP).unwrap().unwrap();
         let replica = Replica::new(Config::new(GROUP, NODE, 1), recovered, Self::now_at(time));

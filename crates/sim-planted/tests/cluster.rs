@@ -1,14 +1,16 @@
 //! Every planted bug of the shard, the clock and the driver must be found within a stated number of seeds, and by the
 //! checker that it is for.
 
+use meridian_paxos::Planted as Paxos;
 use meridian_shard::Planted as Shard;
 use meridian_sim::cluster::{Broken, DriverBug, Fault, Faults, Load, Options, Planted, Violation, run};
 use meridian_truetime::Planted as Clock;
 use meridian_types::Duration;
 
-/// Bugs that concern neither members nor garbage are hunted without these: seeds were counted before there were any.
+/// Bugs that concern neither members nor garbage are hunted without these: seeds were counted before there were any, and
+/// before there were witnesses.
 fn hunt(bug: Planted, load: Option<Load>, seeds: u64) -> Box<Violation> {
-    let faults = Faults::all().without(Fault::Members).without(Fault::Collect);
+    let faults = Faults::all().without(Fault::Members).without(Fault::Collect).without(Fault::Witness);
     hunt_under(faults, bug, load, seeds)
 }
 
@@ -129,7 +131,8 @@ fn a_closed_timestamp_without_its_slot_is_found_within_20_seeds() {
 
 #[test]
 fn a_sweep_above_the_horizon_is_found_within_20_seeds() {
-    let found = hunt_under(Faults::all(), Planted::Driver(DriverBug::SweepTooMuch), None, 20);
+    let faults = Faults::all().without(Fault::Witness);
+    let found = hunt_under(faults, Planted::Driver(DriverBug::SweepTooMuch), None, 20);
     assert!(is_anomaly(&found) || breaks_replicas(&found), "{found}");
 }
 
@@ -167,4 +170,31 @@ fn a_snapshot_in_a_span_that_is_being_erased_is_found_within_400_seeds() {
 fn a_snapshot_from_before_a_removal_is_found_within_1000_seeds() {
     let found = moving(DriverBug::SnapshotFromBefore, 1_000);
     assert!(breaks_replicas(&found) || is_anomaly(&found), "{found}");
+}
+
+/// Witnesses, nodes that are away, and logs that are cut.
+fn with_witnesses(bug: Paxos, seeds: u64) -> Box<Violation> {
+    let faults = [
+        Fault::Witness,
+        Fault::Crash,
+        Fault::Partition,
+        Fault::Pause,
+        Fault::HandOver,
+        Fault::Snapshot,
+        Fault::Loss,
+    ];
+    let faults = faults.into_iter().fold(Faults::NONE, Faults::with);
+    hunt_under(faults, Planted::Paxos(bug), None, seeds)
+}
+
+#[test]
+fn a_witness_that_keeps_nothing_is_found_within_200_seeds() {
+    let found = with_witnesses(Paxos::WitnessKeepsNothing, 200);
+    assert!(breaks_replicas(&found) || is_anomaly(&found) || asserts(&found, ""), "{found}");
+}
+
+#[test]
+fn a_witness_that_cuts_off_what_a_voter_lacks_is_found_within_40_seeds() {
+    let found = with_witnesses(Paxos::WitnessCutsLog, 40);
+    assert!(matches!(found.broken, Broken::WitnessForgot { .. }), "{found}");
 }

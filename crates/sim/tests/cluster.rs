@@ -7,9 +7,9 @@ fn runs(seeds: std::ops::Range<u64>, options: &Options) -> Vec<Stats> {
     seeds.map(|seed| run(seed, options).unwrap_or_else(|violation| panic!("{violation}")).stats).collect()
 }
 
-/// What seeds were recorded with before members changed and garbage was collected.
+/// What seeds were recorded with before members changed, garbage was collected, and members were witnesses.
 fn without_late_faults() -> Options {
-    let faults = Faults::all().without(Fault::Members).without(Fault::Collect);
+    let faults = Faults::all().without(Fault::Members).without(Fault::Collect).without(Fault::Witness);
     Options { faults, ..Options::default() }
 }
 
@@ -39,6 +39,8 @@ fn clusters_under_every_fault_reach_every_mechanism() {
     assert!(sum(|s| s.members_demoted) > 20);
     assert!(sum(|s| s.members_removed) > 20);
     assert!(sum(|s| s.replicas_removed) > 20);
+    assert!(sum(|s| s.witnesses_added) > 2);
+    assert!(sum(|s| s.witnesses_cut) > 500);
     assert!(sum(|s| s.swept) > 1_000);
     assert!(stats.iter().any(|s| s.clocks_are_void), "no clock was disturbed enough");
     assert!(stats.iter().any(|s| !s.clocks_are_void), "every clock was disturbed too much");

@@ -37,6 +37,8 @@ pub enum ClusterTable {
     Nodes,
     /// `meridian.shards`
     Shards,
+    /// `meridian.replicas`
+    Replicas,
     /// `meridian.leases`
     Leases,
     /// `meridian.locks`
@@ -177,6 +179,7 @@ fn source(schema: &str, name: &str) -> VirtualSource {
         ("pg_catalog", "pg_locks") => Cluster(C::AdvisoryLocks),
         ("meridian", "nodes") => Cluster(C::Nodes),
         ("meridian", "shards") => Cluster(C::Shards),
+        ("meridian", "replicas") => Cluster(C::Replicas),
         ("meridian", "leases") => Cluster(C::Leases),
         ("meridian", "locks") => Cluster(C::Locks),
         ("meridian", "transactions") => Cluster(C::Transactions),

@@ -76,6 +76,13 @@ fn shard_row(stmt: &Statement, s: ShardInfo) -> Vec<Datum> {
     ]
 }
 
+fn replica_rows(s: &ShardInfo) -> Vec<Vec<Datum>> {
+    let row = |(node, kind): (&meridian_types::NodeId, &&'static str)| {
+        vec![int(s.group), Datum::Int(i64::from(node.get())), text(kind), (s.leader == Some(*node)).into()]
+    };
+    s.replicas.iter().zip(&s.kinds).map(row).collect()
+}
+
 fn clock_rows(c: ClockInfo) -> Vec<Vec<Datum>> {
     let mut head = vec![Datum::Int(i64::from(c.node.get()))];
     match c.interval {
@@ -143,6 +150,7 @@ async fn cluster_rows(stmt: &Statement, table: ClusterTable) -> Result<Vec<Vec<D
         ClusterTable::Shards => {
             stmt.wait(cluster.shards()).await?.into_iter().map(|s| shard_row(stmt, s)).collect()
         }
+        ClusterTable::Replicas => stmt.wait(cluster.shards()).await?.iter().flat_map(replica_rows).collect(),
         ClusterTable::Leases => stmt
             .wait(cluster.leases())
             .await?

@@ -38,6 +38,7 @@ impl Cluster for MemoryKv {
             end,
             generation: state.splits.len() as u64,
             replicas: vec![NODE],
+            kinds: vec!["voter"],
             leader: Some(NODE),
         });
         Ok(shards.collect())

@@ -59,7 +59,7 @@ impl Node {
     fn create(&self, state: &mut NodeState, descriptor: &ShardDescriptor, floor: Timestamp) {
         let group = descriptor.group;
         if recover(&self.engine, group).unwrap().is_none() {
-            self.engine.write(initial_state(descriptor, floor), Durability::Synced).unwrap();
+            self.engine.write(initial_state(descriptor, floor, true), Durability::Synced).unwrap();
         }
         let recovered = recover(&self.engine, group).unwrap().unwrap();
         let replica = Replica::new(Config::new(group, node(1), group.get()), recovered, self.moment());

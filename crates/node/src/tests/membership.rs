@@ -12,7 +12,7 @@ use meridian_storage::{Family, MemoryEngine, Reader};
 use meridian_types::{GroupId, Key, NodeId};
 
 use super::cluster::*;
-use crate::NodeOptions;
+use crate::{NodeOptions, log_store};
 
 fn text(s: &'static str) -> Option<Bytes> {
     Some(Bytes::from_static(s.as_bytes()))
@@ -175,11 +175,79 @@ fn changes_that_are_not_sound_are_refused() {
     let unsound = Err(CallError::Shard(ShardError::UnsoundChange));
     assert_eq!(ask(3, Some(MemberKind::Voter)), unsound, "a stranger joins read-only");
     assert_eq!(ask(0, None), unsound, "a leader does not remove itself");
-    assert_eq!(ask(3, Some(MemberKind::Witness)), unsound);
+    assert_eq!(ask(3, Some(MemberKind::Witness)), unsound, "a stranger joins as an observer");
+    assert_eq!(ask(2, Some(MemberKind::Observer)), unsound, "who has data goes on having it");
     let Ok(Response::Changed { descriptor }) = ask(1, Some(MemberKind::Voter)) else {
         panic!("what is so already is answered");
     };
     assert_eq!(descriptor.generation, 1);
+}
+
+fn has_rows(engine: &Arc<MemoryEngine>) -> bool {
+    let all = meridian_types::Span::new(Key::MIN, None);
+    engine.cursor(Family::Data, &all).first().unwrap()
+}
+
+/// Two voters and a witness. What only the leader and the witness have reaches the other voter when the leader is gone.
+#[test]
+fn a_witness_votes_keeps_the_log_and_has_no_data() {
+    let mut cluster = Cluster::empty(4, NodeOptions { log_retain: 0, ..NodeOptions::default() });
+    cluster.bootstrap(&[0, 1], GROUP);
+    let ts = cluster.commit(0, GROUP, &[write("k", "1")]);
+    cluster.truncate_log(0, GROUP);
+    change(&cluster, 2, Some(MemberKind::Observer));
+    let descriptor = change(&cluster, 2, Some(MemberKind::Witness));
+    assert_eq!(voters(&descriptor), [node_id(0), node_id(1)]);
+    assert!(!has_rows(&cluster.engines[2].data), "a snapshot for a witness brings no rows");
+    let refused = cluster.read(2, 2, GROUP, ReadMode::At(ts), "k");
+    assert!(matches!(refused, Err(CallError::Shard(ShardError::NotLeader { .. }))), "{refused:?}");
+    // With one voter away it makes the quorum.
+    cluster.await_caught_up(1, GROUP);
+    cluster.stop(1);
+    cluster.commit(0, GROUP, &[write("k", "2")]);
+    cluster.await_caught_up(2, GROUP);
+    let truncated = |c: &Cluster, i: usize| log_store::truncated(&*c.engines[i].log, GROUP).unwrap();
+    cluster.truncate_log(0, GROUP);
+    cluster.node(2).truncate_logs();
+    // The other comes back after the first is lost, with a log from which the leader had cut off what it lacks.
+    cluster.stop(0);
+    cluster.start(1);
+    cluster.await_leader(1, GROUP);
+    let kept = truncated(&cluster, 2);
+    assert_eq!(cluster.read(1, 1, GROUP, ReadMode::Strong, "k"), Ok(text("2")), "kept after {kept}");
+    assert!(!has_rows(&cluster.engines[2].data));
+    // With the first one back both have all, and the witness need not keep it.
+    cluster.start(0);
+    eventually("the witness cuts its log", || {
+        cluster.commit(1, GROUP, &[write("k", "3")]);
+        cluster.node(2).truncate_logs();
+        (truncated(&cluster, 2) > kept).then_some(())
+    });
+    // Another one takes its place, after a restart of all.
+    change(&cluster, 3, Some(MemberKind::Observer));
+    change(&cluster, 3, Some(MemberKind::Witness));
+    change(&cluster, 2, None);
+    (0..4).for_each(|i| cluster.stop(i));
+    [0, 3].into_iter().for_each(|i| cluster.start(i));
+    cluster.await_leader(0, GROUP);
+    assert_eq!(cluster.read(0, 0, GROUP, ReadMode::Strong, "k"), Ok(text("3")));
+}
+
+/// A witness that was away while it was removed, and came back as a replica with data, gets the data.
+#[test]
+fn a_witness_that_comes_back_as_another_kind_gets_the_data() {
+    let mut cluster = on_three_of(4);
+    change(&cluster, 3, Some(MemberKind::Observer));
+    change(&cluster, 3, Some(MemberKind::Witness));
+    cluster.commit(0, GROUP, &[write("k", "1")]);
+    cluster.await_caught_up(3, GROUP);
+    cluster.stop(3);
+    change(&cluster, 3, None);
+    change(&cluster, 3, Some(MemberKind::ReadOnly));
+    let ts = cluster.commit(0, GROUP, &[write("k", "2")]);
+    cluster.start(3);
+    assert_eq!(cluster.read_at(3, GROUP, ts, "k"), text("2"));
+    assert_eq!(voters(&change(&cluster, 3, Some(MemberKind::Voter))).len(), 4);
 }
 
 #[test]

@@ -77,4 +77,5 @@ traces!(
     single_voter,
     snapshot,
     storage_failed,
+    witness,
 );

@@ -12,6 +12,7 @@ pub(crate) fn membership(m: &Membership) -> String {
         MemberKind::Voter => format!("n{node}"),
         MemberKind::ReadOnly => format!("n{node}:readonly"),
         MemberKind::Witness => format!("n{node}:witness"),
+        MemberKind::Observer => format!("n{node}:observer"),
     });
     members.collect::<Vec<_>>().join(" ")
 }
@@ -62,6 +63,8 @@ pub(crate) fn message(m: &Message) -> String {
         }
         Message::CatchUp { from_slot } => format!("CatchUp from {from_slot}"),
         Message::Learn { entries: e, chosen } => format!("Learn {} chosen {chosen}", entries(e)),
+        Message::Known { through } => format!("Known through {through}"),
+        Message::Settled { through } => format!("Settled through {through}"),
         Message::NeedSnapshot { truncated } => format!("NeedSnapshot truncated {truncated}"),
         Message::HandOver { ballot, floor, commit } => {
             format!("HandOver {ballot} floor {} commit {commit}", ms(*floor))

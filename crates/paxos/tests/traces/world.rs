@@ -47,6 +47,7 @@ fn members<'a>(words: impl Iterator<Item = &'a str>) -> Membership {
     Membership::new(words.map(|word| match word.split_once(':') {
         Some((id, "readonly")) => (node(id), MemberKind::ReadOnly),
         Some((id, "witness")) => (node(id), MemberKind::Witness),
+        Some((id, "observer")) => (node(id), MemberKind::Observer),
         Some((_, kind)) => panic!("unknown kind of member: {kind}"),
         None => (node(word), MemberKind::Voter),
     }))

@@ -678,6 +678,7 @@ impl Binder<'_> {
             "merge_at" => (ClusterFunction::MergeAt, None),
             "move_replica" => (ClusterFunction::MoveReplica, Some(3)),
             "add_replica" => (ClusterFunction::ChangeReplica(ReplicaChange::Add), Some(2)),
+            "add_witness" => (ClusterFunction::ChangeReplica(ReplicaChange::AddWitness), Some(2)),
             "promote_replica" => (ClusterFunction::ChangeReplica(ReplicaChange::Promote), Some(2)),
             "demote_replica" => (ClusterFunction::ChangeReplica(ReplicaChange::Demote), Some(2)),
             "remove_replica" => (ClusterFunction::ChangeReplica(ReplicaChange::Remove), Some(2)),

@@ -101,6 +101,8 @@ impl From<Message> for proto::PaxosMessage {
             Message::NeedSnapshot { truncated } => {
                 K::NeedSnapshot(p::NeedSnapshot { truncated: truncated.get() })
             }
+            Message::Known { through } => K::Known(p::Known { through: through.get() }),
+            Message::Settled { through } => K::Settled(p::Settled { through: through.get() }),
             Message::HandOver { ballot, floor, commit } => K::HandOver(p::HandOver {
                 ballot: Some(ballot.into()),
                 floor: floor.as_nanos(),
@@ -157,6 +159,8 @@ impl TryFrom<proto::PaxosMessage> for Message {
             K::CatchUp(m) => Message::CatchUp { from_slot: Slot::new(m.from_slot) },
             K::Learn(m) => Message::Learn { entries: all(m.entries)?, chosen: Slot::new(m.chosen) },
             K::NeedSnapshot(m) => Message::NeedSnapshot { truncated: Slot::new(m.truncated) },
+            K::Known(m) => Message::Known { through: Slot::new(m.through) },
+            K::Settled(m) => Message::Settled { through: Slot::new(m.through) },
             K::HandOver(m) => Message::HandOver {
                 ballot: need(m.ballot, "hand_over.ballot")?.into(),
                 floor: Timestamp::from_nanos(m.floor),

@@ -81,6 +81,8 @@ fn paxos_messages() -> Vec<Message> {
         Message::CatchUp { from_slot: s(u64::MAX) },
         Message::Learn { entries: entries(), chosen: s(3) },
         Message::NeedSnapshot { truncated: s(12) },
+        Message::Settled { through: s(12) },
+        Message::Known { through: s(12) },
         Message::HandOver { ballot: ballot(), floor: ts(8), commit: s(3) },
         Message::ReleaseVote { ballot: ballot(), successor: NodeId::new(2) },
     ]

@@ -60,6 +60,7 @@ impl From<(NodeId, MemberKind)> for proto::Member {
             MemberKind::Voter => proto::MemberKind::Voter,
             MemberKind::ReadOnly => proto::MemberKind::ReadOnly,
             MemberKind::Witness => proto::MemberKind::Witness,
+            MemberKind::Observer => proto::MemberKind::Observer,
         };
         proto::Member { node: node.get(), kind: kind.into() }
     }
@@ -72,6 +73,7 @@ impl TryFrom<proto::Member> for (NodeId, MemberKind) {
             proto::MemberKind::Voter => MemberKind::Voter,
             proto::MemberKind::ReadOnly => MemberKind::ReadOnly,
             proto::MemberKind::Witness => MemberKind::Witness,
+            proto::MemberKind::Observer => MemberKind::Observer,
             proto::MemberKind::Unspecified => return Err(WireError::Missing { field: "member.kind" }),
         };
         Ok((NodeId::new(m.node), kind))

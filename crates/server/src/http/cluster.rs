@@ -102,6 +102,7 @@ fn shard_row(replica: &ReplicaStatus) -> Value {
         "start": Pretty(span.start.as_bytes()).to_string(),
         "end": span.end.as_ref().map(|end| Pretty(end.as_bytes()).to_string()),
         "replicas": replica.descriptor.replicas.iter().map(|(node, _)| node.get()).collect::<Vec<_>>(),
+        "kinds": replica.descriptor.replicas.iter().map(|(_, kind)| kind.name()).collect::<Vec<_>>(),
         "leader": replica.leader.map(|n| n.get()),
         "lease_end": replica.lease_end.map(|t| t.as_nanos()),
         "ballot": replica.ballot.to_string(),

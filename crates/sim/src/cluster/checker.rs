@@ -81,6 +81,15 @@ pub enum Broken {
         /// Assigned.
         own: Timestamp,
     },
+    /// A witness drops an entry that too few voters have.
+    WitnessForgot {
+        /// The group.
+        group: GroupId,
+        /// The witness.
+        node: NodeId,
+        /// Which entry.
+        slot: Slot,
+    },
     /// I-5: a timestamp is outside of its lease.
     OutsideOfLease {
         /// The group.

@@ -81,6 +81,8 @@ fn message_name(message: &Message) -> &'static str {
         Message::Accepted { .. } => "accepted",
         Message::CatchUp { .. } => "catch-up",
         Message::Learn { .. } => "learn",
+        Message::Known { .. } => "known",
+        Message::Settled { .. } => "settled",
         Message::NeedSnapshot { .. } => "need-snapshot",
         Message::HandOver { .. } => "hand-over",
         Message::ReleaseVote { .. } => "release-vote",

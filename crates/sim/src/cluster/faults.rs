@@ -96,7 +96,12 @@ impl Cluster {
             Fault::Collect => self.node_ids().for_each(|node| self.collect(node)),
             Fault::Clocks => self.disturb_within_bounds(victim),
             Fault::ClocksBeyond => self.disturb_beyond_bounds(victim),
-            Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Snapshot | Fault::Vanish => {
+            Fault::Loss
+            | Fault::Duplication
+            | Fault::Reordering
+            | Fault::Snapshot
+            | Fault::Vanish
+            | Fault::Witness => {
                 unreachable!("these happen all the time")
             }
         }

@@ -1,5 +1,7 @@
 //! Members that come and go, and replicas that are no members any more.
 //!
+//! Where there are witnesses, strangers join as observers, too, and become witnesses; those never become anything else.
+//!
 //! A stranger joins as a read-only replica, is promoted, demoted and removed, one step at a time; together these replace
 //! voters. A removed replica erases its rows and forgets its log, but not its promise; one that was away meanwhile is
 //! taught or told when it asks for votes or for the log.
@@ -12,7 +14,7 @@ use meridian_types::{Duration, GroupId, Key, NodeId, Span};
 use super::calls::NodeCall;
 use super::client::key;
 use super::delivery::{Address, Packet};
-use super::options::Weather;
+use super::options::{Fault, Weather};
 use super::planted::DriverBug;
 use super::snapshots::places;
 use super::world::{Cluster, Event};
@@ -27,12 +29,15 @@ impl Cluster {
         let replicas = &self.members[&group].replicas;
         let voters = replicas.iter().filter(|(_, kind)| *kind == MemberKind::Voter).count();
         let kind = match replicas.iter().find(|(n, _)| *n == node).map(|(_, kind)| *kind) {
+            None if self.weather().faults.has(Fault::Witness) && self.rng.chance(1, 3) => {
+                Some(MemberKind::Observer)
+            }
             None => Some(MemberKind::ReadOnly),
+            Some(MemberKind::Witness) => None,
+            Some(MemberKind::Observer) => self.rng.chance(4, 5).then_some(MemberKind::Witness),
             Some(MemberKind::Voter) if voters <= 2 => return,
             Some(MemberKind::Voter) => self.rng.chance(1, 2).then_some(MemberKind::ReadOnly),
-            Some(MemberKind::ReadOnly | MemberKind::Witness) => {
-                self.rng.chance(4, 5).then_some(MemberKind::Voter)
-            }
+            Some(MemberKind::ReadOnly) => self.rng.chance(4, 5).then_some(MemberKind::Voter),
         };
         let from = self.leader_guess(group).unwrap_or(node);
         self.node_call(from, group, Request::ChangeReplica { node, kind }, NodeCall::Ignore);
@@ -52,6 +57,7 @@ impl Cluster {
                 (Some(_), None) => self.stats.members_removed += 1,
                 (Some(MemberKind::ReadOnly), Some(MemberKind::Voter)) => self.stats.members_promoted += 1,
                 (Some(MemberKind::Voter), Some(MemberKind::ReadOnly)) => self.stats.members_demoted += 1,
+                (Some(MemberKind::Observer), Some(MemberKind::Witness)) => self.stats.witnesses_added += 1,
                 _ => {}
             }
         }
@@ -130,7 +136,11 @@ pub(super) fn descriptors(weather: &Weather) -> Vec<ShardDescriptor> {
         (0..SHARDS).map(|i| if i == 0 { Key::MIN } else { key(i * weather.load.keys / SHARDS) }).collect();
     let describe = |i: usize| {
         let node = |r: u32| NodeId::new((i as u32 + r) % weather.nodes + 1);
-        let mut replicas: Vec<_> = (0..weather.replicas).map(|r| (node(r), MemberKind::Voter)).collect();
+        let kind = |r| match r >= weather.replicas - weather.witnesses {
+            true => MemberKind::Witness,
+            false => MemberKind::Voter,
+        };
+        let mut replicas: Vec<_> = (0..weather.replicas).map(|r| (node(r), kind(r))).collect();
         replicas.sort_unstable();
         let span = Span::new(borders[i].clone(), borders.get(i + 1).cloned());
         ShardDescriptor { group: GroupId::new(i as u64 + 1), span, generation: 1, replicas }

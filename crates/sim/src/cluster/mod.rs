@@ -32,6 +32,7 @@ mod polls;
 mod snapshots;
 mod trace;
 mod verdict;
+mod witness;
 mod world;
 
 pub use checker::Broken;
@@ -83,6 +84,10 @@ pub struct Stats {
     pub members_promoted: u64,
     /// Voters that became read-only replicas.
     pub members_demoted: u64,
+    /// Observers that became witnesses.
+    pub witnesses_added: u64,
+    /// Entries that witnesses have dropped.
+    pub witnesses_cut: u64,
     /// Members that were removed.
     pub members_removed: u64,
     /// Replicas that found out that they were removed, and went.

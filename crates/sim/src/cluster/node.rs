@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meridian_paxos::{HardState, LogEntry, Persist, PersistToken};
+use meridian_paxos::{HardState, LogEntry, MemberKind, Persist, PersistToken};
 use meridian_shard::{Config, Now, Outputs, Recovered, Replica, RequestId, ShardDescriptor};
 use meridian_storage::{CrashPoint, Durability, Engine, MemoryEngine};
 use meridian_types::{Duration, GroupId, NodeId, SeededRng, Slot, Span, Timestamp};
@@ -49,6 +49,18 @@ impl Log {
     pub(super) fn truncate(&mut self, slot: Slot) {
         self.entries = self.entries.split_off(&slot.next());
         self.truncated = self.truncated.max(slot);
+    }
+
+    /// What is durable of the entries up to a slot, where they were not cut off yet.
+    pub(super) fn through(&self, slot: Slot) -> impl Iterator<Item = &LogEntry> {
+        self.entries.range(..=slot).map(|(_, entry)| entry)
+    }
+
+    /// True when the entry is here, and known as chosen, after a restart, too; or was applied and cut off.
+    pub(super) fn knows(&self, entry: &LogEntry) -> bool {
+        let held = self.entries.get(&entry.slot);
+        entry.slot <= self.truncated
+            || entry.slot <= self.hard.commit && held.is_some_and(|held| held.command == entry.command)
     }
 
     /// Entries go; what was promised stays.
@@ -222,7 +234,9 @@ pub(super) fn new_node(
         out: Outputs::default(),
     };
     for descriptor in descriptors.iter().filter(|d| d.replicas.iter().any(|(member, _)| *member == id)) {
-        let batch = meridian_shard::initial_state(descriptor, Timestamp::ZERO);
+        let has_data = |(member, kind): &(NodeId, MemberKind)| *member == id && kind.holds_data();
+        let holds_data = descriptor.replicas.iter().any(has_data);
+        let batch = meridian_shard::initial_state(descriptor, Timestamp::ZERO, holds_data);
         node.engine.write(batch, Durability::Synced).expect("memory takes writes");
         node.open(descriptor.group, setup, START, rng);
     }

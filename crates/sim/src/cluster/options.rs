@@ -43,11 +43,13 @@ pub enum Fault {
     Members,
     /// The garbage-collection horizon rises, and old versions go.
     Collect,
+    /// Some of the voting members are witnesses.
+    Witness,
 }
 
 impl Fault {
     /// All of them, with the names that the command line knows.
-    pub const ALL: [(Fault, &'static str); 16] = [
+    pub const ALL: [(Fault, &'static str); 17] = [
         (Fault::Loss, "loss"),
         (Fault::Duplication, "duplication"),
         (Fault::Reordering, "reordering"),
@@ -64,6 +66,7 @@ impl Fault {
         (Fault::Vanish, "vanish"),
         (Fault::Members, "members"),
         (Fault::Collect, "collect"),
+        (Fault::Witness, "witness"),
     ];
 }
 
@@ -203,6 +206,8 @@ pub(super) struct Weather {
     pub(super) load: Load,
     pub(super) nodes: u32,
     pub(super) replicas: u32,
+    /// How many of these are witnesses at the start.
+    pub(super) witnesses: u32,
     pub(super) clocks: Clocks,
     pub(super) loss: u64,
     pub(super) duplication: u64,
@@ -237,7 +242,7 @@ impl Weather {
         for (fault, _) in Fault::ALL {
             let odds = if fault == Fault::ClocksBeyond { 1 } else { 7 };
             // Those that came later draw nothing where they are not wanted, so that older seeds keep their runs.
-            let is_late = matches!(fault, Fault::Members | Fault::Collect);
+            let is_late = matches!(fault, Fault::Members | Fault::Collect | Fault::Witness);
             if is_late && !options.faults.has(fault) {
                 continue;
             }
@@ -248,11 +253,15 @@ impl Weather {
         let wanted = |fault, value| if faults.has(fault) { value } else { 0 };
         // Clocks beyond their bounds are the real ones': an erratic clock knows no bound.
         let clocks = if faults.has(Fault::ClocksBeyond) { Clocks::Disciplined } else { clocks };
+        // As many as leave a voter in every quorum.
+        let most = (replicas - 1) / 2;
+        let witnesses = if faults.has(Fault::Witness) { 1 + rng.below(u64::from(most)) as u32 } else { 0 };
         Weather {
             faults,
             load: options.load.unwrap_or(load),
             nodes,
             replicas,
+            witnesses,
             clocks,
             loss: wanted(Fault::Loss, loss),
             duplication: wanted(Fault::Duplication, duplication),

@@ -11,6 +11,7 @@ use meridian_storage::{Durability, Engine, Family, Reader, WriteBatch};
 use meridian_types::{Duration, GroupId, NodeId, Slot, Span};
 
 use super::delivery::{Address, Packet};
+use super::node::Hosted;
 use super::planted::DriverBug;
 use super::world::{Cluster, Event};
 
@@ -40,11 +41,24 @@ pub(super) fn places(group: GroupId, span: &Span) -> [(Family, Span); 3] {
     [(Family::State, own.clone()), (Family::Staged, own), (Family::Data, version::versions_in(span))]
 }
 
+fn receiver_has_data(descriptor: &ShardDescriptor, to: NodeId) -> bool {
+    descriptor.replicas.iter().any(|(node, kind)| *node == to && kind.holds_data())
+}
+
 impl Cluster {
-    fn read_part(&self, from: NodeId, group: GroupId) -> Option<Part> {
+    /// Nothing where there is no data to give.
+    fn read_part(&self, from: NodeId, group: GroupId, to: NodeId) -> Option<Part> {
         let engine = &self.nodes[&from].engine;
         let recovered = meridian_shard::recover(engine, group).expect("memory can be read")?;
+        if !recovered.holds_data {
+            return None;
+        }
         let mut rows = WriteBatch::new();
+        if !receiver_has_data(&recovered.descriptor, to) {
+            let given = meridian_shard::dataless_rows(engine, group).expect("memory can be read");
+            given.into_iter().for_each(|(family, key, value)| rows.put(family, key, value));
+            return Some(Part { descriptor: recovered.descriptor, applied: recovered.applied, rows });
+        }
         for (family, span) in places(group, &recovered.descriptor.span) {
             let mut cursor = engine.cursor(family, &span);
             let mut more = cursor.first().expect("memory can be read");
@@ -61,17 +75,22 @@ impl Cluster {
 
     /// Sends what a group has, with all that lives within `beside`, where the receiver has told a span.
     pub(super) fn send_snapshot(&mut self, from: NodeId, group: GroupId, to: NodeId, beside: Option<Span>) {
-        let Some(main) = self.read_part(from, group) else { return };
-        let heirs = beside.map(|span| {
-            let others = self.nodes[&from].replicas.keys().filter(|other| **other != group);
-            let parts = others.filter_map(|other| self.read_part(from, *other));
-            let heirs = parts.filter(|part| {
-                let is_member = part.descriptor.replicas.iter().any(|(node, _)| *node == to);
-                is_member && span.contains_span(&part.descriptor.span)
-            });
-            let heirs = heirs.collect();
-            (span, heirs)
-        });
+        let Some(main) = self.read_part(from, group, to) else { return };
+        let heirs = match beside {
+            None => None,
+            Some(span) => {
+                let is_heir = |(other, hosted): &(&GroupId, &Hosted)| {
+                    let descriptor = hosted.replica.descriptor();
+                    let is_member = descriptor.replicas.iter().any(|(node, _)| *node == to);
+                    **other != group && is_member && span.contains_span(&descriptor.span)
+                };
+                let others = self.nodes[&from].replicas.iter().filter(is_heir).map(|(other, _)| *other);
+                // Where one of them has no data here, somebody else has to send.
+                let parts = others.map(|other| self.read_part(from, other, to)).collect::<Option<Vec<_>>>();
+                let Some(heirs) = parts else { return };
+                Some((span, heirs))
+            }
+        };
         // It takes its time, in which the log goes on.
         let delay = Duration::from_micros(5_000 + self.rng.below(400_000));
         if self.rng.chance(9, 10) {
@@ -100,7 +119,6 @@ impl Cluster {
     pub(super) fn install_snapshot(&mut self, id: NodeId, snapshot: Snapshot) {
         let Snapshot { from, main, heirs } = snapshot;
         let group = main.descriptor.group;
-        let now = self.nodes[&id].now(self.scheduler.now());
         let replicas = &self.nodes[&id].replicas;
         let is_free = |part: &Part| {
             let others = replicas.iter().filter(|(other, _)| **other != group);
@@ -113,7 +131,7 @@ impl Cluster {
         if existing.is_none() && !self.may_begin(id, &main.descriptor) {
             return;
         }
-        if !is_free(&main) || existing.is_some_and(|r| r.status(now).committed >= main.applied) {
+        if !is_free(&main) || existing.is_some_and(|r| !r.wants_snapshot(main.applied)) {
             return;
         }
         let old_span = existing.map(|r| r.descriptor().span.clone());

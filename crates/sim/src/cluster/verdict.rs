@@ -89,6 +89,9 @@ impl Cluster {
         let mut known: BTreeMap<Slot, (NodeId, Rows)> = BTreeMap::new();
         for node in self.nodes.values() {
             let Some(hosted) = node.replicas.get(&group) else { continue };
+            if !hosted.replica.holds_data() {
+                continue;
+            }
             // The engine may be ahead of what it has confirmed to the replica.
             let stored = meridian_shard::recover(&node.engine, group).expect("memory can be read");
             let slot = stored.expect("a replica has a state").applied;
@@ -124,6 +127,7 @@ impl Cluster {
             let key = key(n);
             let group = self.group_of(&key);
             let hosts = self.nodes.values().filter_map(|n| Some((n.replicas.get(&group)?, n)));
+            let hosts = hosts.filter(|(hosted, _)| hosted.replica.holds_data());
             let newest = hosts.max_by_key(|(hosted, _)| hosted.replica.applied_slot());
             let (_, node) = newest.expect("every group lives somewhere");
             let versions = meridian_keys::version::versions_from(key.as_bytes(), Timestamp::MAX);

@@ -399,6 +399,7 @@ impl Cluster {
         let at = self.scheduler.now();
         let life = self.life_of(id, group);
         self.send_all(std::mem::take(&mut out.send));
+        self.witness_cuts(id, group, &out.persist);
         let send = std::mem::take(&mut out.send_after_persist);
         if !out.persist.is_empty() || !send.is_empty() {
             let token = (!out.persist.is_empty()).then_some(out.token);
@@ -413,8 +414,14 @@ impl Cluster {
             node.disk_busy_until = done;
             self.scheduler.at(done, Event::Synced { life, group, token, send });
         }
+        // What a witness applies is less than what others do.
+        let holds_data = self.nodes[&id].replicas[&group].replica.holds_data();
         for apply in std::mem::take(&mut out.apply) {
-            match self.monitor.applied(id, group, apply.slot, &apply.batch) {
+            let judged = match holds_data {
+                true => self.monitor.applied(id, group, apply.slot, &apply.batch),
+                false => Ok(0),
+            };
+            match judged {
                 Ok(effect) => {
                     self.trace.note(at, Note::Applied { node: id.get(), group, slot: apply.slot, effect });
                 }
