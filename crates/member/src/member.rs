@@ -69,6 +69,7 @@ pub struct Member {
     horizons: Arc<Horizons>,
     shards_per_table: u32,
     sql: Option<SocketAddr>,
+    seed: u64,
 }
 
 /// TrueTime of the node, for its gateway.
@@ -132,7 +133,7 @@ impl Member {
         let catalog = CatalogCache::new(Arc::new(gateway.clone()), SCHEMA_LEASE).under(licence);
         let catalog = Arc::new(catalog);
         let (shards_per_table, sql) = (config.shards_per_table, config.sql);
-        Ok(Member { node, gateway, cluster, catalog, me, horizons, shards_per_table, sql })
+        Ok(Member { node, gateway, cluster, catalog, me, horizons, shards_per_table, sql, seed })
     }
 
     /// Creates the replicas that a new cluster begins with, where they are not here yet.
@@ -172,6 +173,7 @@ impl Member {
             address: self.sql,
             cluster: settings,
             roles,
+            seed: self.seed.rotate_left(16),
         };
         let sessions = SessionFactory::new(Arc::new(gateway), cluster, catalog, settings);
         tokio::spawn(sessions.clone().run_jobs(shutdown.clone().cancelled_owned()));

@@ -7,7 +7,7 @@
 //! ```
 //! Invariant: the lock is never held across an fsync, an await, or a call into another node.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use meridian_rpc::CallError;
@@ -45,7 +45,7 @@ pub(crate) enum Phase {
 pub(crate) struct Core {
     pub(crate) replica: Replica,
     pub(crate) outputs: Outputs,
-    pub(crate) waiters: HashMap<RequestId, Waiter>,
+    pub(crate) waiters: BTreeMap<RequestId, Waiter>,
     pub(crate) phase: Phase,
     pub(crate) is_leading: bool,
     /// The data engine holds everything up to here.
@@ -83,7 +83,7 @@ impl Cell {
             core: Mutex::new(Core {
                 replica,
                 outputs: Outputs::default(),
-                waiters: HashMap::new(),
+                waiters: BTreeMap::new(),
                 phase: Phase::Serving,
                 is_leading: false,
                 applied,

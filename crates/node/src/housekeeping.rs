@@ -197,9 +197,8 @@ impl Inner {
 fn gone(cell: &Cell) -> Vec<RequestId> {
     let mut core = cell.core.lock();
     let is_gone = |waiter: &Waiter| matches!(waiter, Waiter::Local(sender) if sender.is_closed());
-    let mut gone: Vec<RequestId> =
+    let gone: Vec<RequestId> =
         core.waiters.iter().filter(|(_, waiter)| is_gone(waiter)).map(|(id, _)| *id).collect();
-    gone.sort_unstable();
     for id in &gone {
         core.waiters.remove(id);
     }

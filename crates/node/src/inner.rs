@@ -73,9 +73,9 @@ pub(crate) struct Inner {
     next_request: AtomicU64,
     pub(crate) next_call: AtomicU64,
     /// Calls to other nodes, by id.
-    pub(crate) outgoing: Mutex<HashMap<u64, Outgoing>>,
+    pub(crate) outgoing: Mutex<BTreeMap<u64, Outgoing>>,
     /// Calls of other nodes that wait, by caller and its id.
-    pub(crate) remote_calls: Mutex<HashMap<(NodeId, u64), (GroupId, RequestId)>>,
+    pub(crate) remote_calls: Mutex<BTreeMap<(NodeId, u64), (GroupId, RequestId)>>,
     pub(crate) log_writer: LogWriter,
     pub(crate) applier: Inbox<ApplyJob>,
     pub(crate) timer: Timer,

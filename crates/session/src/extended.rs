@@ -539,7 +539,7 @@ impl Session {
             let id = self.attempt_id();
             self.roll_back().await;
             self.locks.run_again();
-            self.cancel.guard(tokio::time::sleep(crate::transaction::backoff(attempt))).await?;
+            self.cancel.guard(tokio::time::sleep(self.backoff(attempt))).await?;
             self.begin(false);
             if let Some(t) = &mut self.transaction {
                 t.retry_of = id;

@@ -9,6 +9,8 @@ use meridian_datum::{SqlError, SqlState};
 use meridian_exec::sql_error;
 use meridian_kv_api::{Cluster, Kv};
 use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use crate::advisory::NodeLocks;
 use crate::api::SessionParams;
@@ -30,6 +32,8 @@ pub struct ServerSettings {
     pub cluster: Arc<ClusterSettings>,
     /// The cluster's roles, as this node knows them; kept fresh likewise.
     pub roles: Arc<Roles>,
+    /// Seed of all that is random in sessions: a run is the same again where all else is. Drawn anew at each start.
+    pub seed: u64,
 }
 
 /// Makes sessions. Cheap to clone.
@@ -49,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) retries: RetryCounters,
     pub(crate) statistics: Statistics,
     next_session: AtomicU64,
+    /// Seeds of sessions.
+    rng: Mutex<StdRng>,
     /// When the factory was made, in microseconds of the PostgreSQL epoch.
     pub(crate) started: i64,
 }
@@ -90,6 +96,7 @@ impl SessionFactory {
         catalog: Arc<CatalogCache>,
         server: ServerSettings,
     ) -> Self {
+        let rng = Mutex::new(StdRng::seed_from_u64(server.seed));
         SessionFactory {
             shared: Arc::new(Shared {
                 locks: NodeLocks::new(kv.clone(), cluster.local_node()),
@@ -101,6 +108,7 @@ impl SessionFactory {
                 retries: RetryCounters::default(),
                 statistics: Statistics::default(),
                 next_session: AtomicU64::new(1),
+                rng,
                 started: crate::session::now_micros(),
             }),
         }
@@ -118,7 +126,8 @@ impl SessionFactory {
         }
         let settings = Settings::new(&params.user, &self.shared.server.defaults, &params.settings)?;
         let id = self.shared.next_session.fetch_add(1, Ordering::Relaxed);
-        Ok(Session::new(self.shared.clone(), id, params, settings))
+        let seed = self.shared.rng.lock().random();
+        Ok(Session::new(self.shared.clone(), (id, seed), params, settings))
     }
 
     /// What is known of the role `name`; `None` where there is no such role.

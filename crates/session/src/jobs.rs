@@ -39,11 +39,13 @@ impl SessionFactory {
         let mut tasks: JoinSet<()> = JoinSet::new();
         loop {
             tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
             while tasks.try_join_next().is_some() {}
             let adopted = tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 adopted = services.adopt_jobs(CLEANS_MAX.saturating_sub(tasks.len())) => adopted,
             };
@@ -104,6 +106,7 @@ impl SessionFactory {
                 }
             };
             tokio::select! {
+                biased;
                 ran = &mut query => ran,
                 () = heed => unreachable!("nobody ends the loop"),
                 lost = running.keep() => if is_begun() { query.await } else { return Err(lost) },

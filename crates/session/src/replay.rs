@@ -33,6 +33,7 @@ use meridian_datum::{Datum, SqlError, SqlState};
 use meridian_exec::is_retry;
 use meridian_plan::session::SessionStatement;
 use meridian_plan::{PlannedStatement, StatementPlan};
+use rand::Rng;
 
 use crate::api::{Flow, ResultSink, RowDescription};
 use crate::cache::CachedPlan;
@@ -40,7 +41,7 @@ use crate::digest::Digesting;
 use crate::extended::{Portal, unknown_portal};
 use crate::journal::{Action, Call, Ending, Journal, Kind, Lost, Seed, Step};
 use crate::session::Session;
-use crate::transaction::{ATTEMPTS_MAX, backoff};
+use crate::transaction::ATTEMPTS_MAX;
 
 /// Counts hidden retries. Shared by the sessions of a node.
 #[derive(Debug, Default)]
@@ -86,7 +87,7 @@ impl Session {
     }
 
     pub(crate) fn new_seed(&self) -> Seed {
-        Seed { now: self.now(), random: rand::random() }
+        Seed { now: self.now(), random: self.rng.lock().random() }
     }
 
     fn lost(&self) -> Option<Lost> {
@@ -348,7 +349,7 @@ impl Session {
         // Those that are open now are those of the block's end; steps begin with none.
         let portals = self.portals.split_off(Portal::outlives);
         self.restart_block().await;
-        let outcome = match self.cancel.guard(tokio::time::sleep(backoff(attempts))).await {
+        let outcome = match self.cancel.guard(tokio::time::sleep(self.backoff(attempts))).await {
             Ok(()) => self.rehearse(&journal, sink).await,
             Err(e) => Err(e),
         };

@@ -12,6 +12,8 @@ use meridian_plan::session::SessionStatement;
 use meridian_plan::{ParsedStatement, PlanContext, PlannedStatement, StatementPlan};
 use meridian_types::Timestamp;
 use parking_lot::Mutex;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 
 use crate::advisory::SessionLocks;
 use crate::api::{Flow, ResultSink, SessionParams, Severity, TransactionStatus};
@@ -39,6 +41,8 @@ pub struct Session {
     pub(crate) view: Arc<View>,
     pub(crate) info: Arc<Mutex<SessionInfo>>,
     pub(crate) locks: Arc<SessionLocks>,
+    /// Of pauses, and of what volatile functions start from.
+    pub(crate) rng: Mutex<StdRng>,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) statements: HashMap<String, Arc<Prepared>>,
     pub(crate) portals: Portals,
@@ -74,7 +78,12 @@ pub(crate) struct CopyState {
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, id: u64, params: SessionParams, settings: Settings) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        (id, seed): (u64, u64),
+        params: SessionParams,
+        settings: Settings,
+    ) -> Self {
         let application = settings.show("application_name").map_or_else(|_| "".into(), |(_, v)| v);
         let now = now_micros();
         let info = Arc::new(Mutex::new(SessionInfo {
@@ -114,6 +123,7 @@ impl Session {
             view,
             info,
             locks,
+            rng: Mutex::new(StdRng::seed_from_u64(seed)),
             transaction: None,
             statements: HashMap::new(),
             portals: Portals::default(),

@@ -21,16 +21,16 @@ use crate::simple::Simple;
 /// bounds a store that does not recover.
 pub(crate) const ATTEMPTS_MAX: u32 = 1000;
 
-/// The pause before an attempt: none at first, then up to a tenth of a second, at random.
-pub(crate) fn backoff(attempt: u32) -> Duration {
-    if attempt <= 2 {
-        return Duration::ZERO;
-    }
-    let ceiling = 1u64 << attempt.min(10);
-    Duration::from_micros(rand::rng().random_range(0..=ceiling * 100))
-}
-
 impl Session {
+    /// The pause before an attempt: none at first, then up to a tenth of a second, at random.
+    pub(crate) fn backoff(&self, attempt: u32) -> Duration {
+        if attempt <= 2 {
+            return Duration::ZERO;
+        }
+        let ceiling = 1u64 << attempt.min(10);
+        Duration::from_micros(self.rng.lock().random_range(0..=ceiling * 100))
+    }
+
     /// Begins a transaction of the session; the store's begins with its first statement.
     pub(crate) fn begin(&mut self, is_explicit: bool) {
         let settings = self.settings.lock();
@@ -132,7 +132,7 @@ impl Session {
             retry_of = self.attempt_id().or(retry_of);
             self.roll_back().await;
             self.locks.run_again();
-            self.cancel.guard(tokio::time::sleep(backoff(attempt))).await?;
+            self.cancel.guard(tokio::time::sleep(self.backoff(attempt))).await?;
         }
         unreachable!("the loop returns")
     }

@@ -449,10 +449,12 @@ impl CatalogCache {
         let mut failed = false;
         loop {
             tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 () = tokio::time::sleep(pause) => {}
             }
             let outcome = tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 outcome = self.refresh() => outcome,
             };

@@ -23,7 +23,7 @@ use meridian_datum::{Datum, Result, SqlError, SqlState};
 use meridian_kv_api::{KvTxn, KvWrite, Locking, ReadBound, ReadOnlyOptions, ScanRequest};
 use meridian_types::{Span, Timestamp, limits};
 use parking_lot::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::jobs::{Directive, Running};
 use super::{DdlServices, next_version};
@@ -150,13 +150,13 @@ impl Filler<'_> {
     /// Fills one span; stops early where operators want that.
     async fn span(&self, place: usize, span: Span) -> Result<()> {
         let mut rest = Some(span);
-        let mut snapshot: Option<(Box<dyn KvTxn>, Instant)> = None;
+        let mut snapshot: Option<(Box<dyn KvTxn>, tokio::time::Instant)> = None;
         let mut writes = FuturesOrdered::new();
         let mut failure = None;
         while let Some(span) = rest.take().filter(|_| self.running.directive() == Directive::Go) {
             if snapshot.as_ref().is_none_or(|(_, since)| since.elapsed() > SNAPSHOT_AGE) {
                 let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: false };
-                snapshot = Some((self.services.kv.begin_read_only(options), Instant::now()));
+                snapshot = Some((self.services.kv.begin_read_only(options), tokio::time::Instant::now()));
             }
             let (txn, _) = snapshot.as_ref().expect("a snapshot was begun");
             match self.read(&**txn, span).await {
@@ -174,6 +174,7 @@ impl Filler<'_> {
             let mut has_rested = false;
             while failure.is_none() && (!has_rested || writes.len() >= PAGES_UNDER_WAY) {
                 tokio::select! {
+                    biased;
                     () = &mut rested, if !has_rested => has_rested = true,
                     Some(written) = writes.next(), if !writes.is_empty() => failure = written.err(),
                 }

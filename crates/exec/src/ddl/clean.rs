@@ -1,8 +1,6 @@
 //! Removing rows that nobody can reach any more: of dropped tables and indexes, of replaced storages, of changes that
 //! were undone.
 
-use std::time::Instant;
-
 use meridian_catalog::{CatalogChange, IndexId, JobPhase, TableId};
 use meridian_datum::Result;
 use meridian_keys as keys;
@@ -89,7 +87,7 @@ async fn remove_span(services: &DdlServices, running: &Running, span: Span) -> R
         if running.directive() == Directive::Pause {
             return Ok(Directive::Pause);
         }
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now();
         // At a timestamp of its own it sees whatever has committed below, in flight or not.
         let options = ReadOnlyOptions { bound: ReadBound::Strong, single_operation: false };
         let read = services.kv.begin_read_only(options);

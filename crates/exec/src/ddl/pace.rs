@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The least rest, which tells how busy the node is: a timer on an idle machine is late by less than [`LATE`].
 const REST_MIN: Duration = Duration::from_millis(1);

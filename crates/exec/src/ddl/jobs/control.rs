@@ -132,7 +132,7 @@ impl DdlServices {
         let mut task = Some(task);
         let mut failure = None;
         let mut interrupted = None;
-        let mut told = std::time::Instant::now();
+        let mut told = tokio::time::Instant::now();
         loop {
             let ended = async {
                 match &mut task {
@@ -177,7 +177,7 @@ impl DdlServices {
                 JobState::Queued | JobState::Running | JobState::Paused => {}
             }
             if is_time {
-                told = std::time::Instant::now();
+                told = tokio::time::Instant::now();
                 self.note(describe(&job));
             }
         }
@@ -367,6 +367,7 @@ impl Running {
         work: impl Future<Output = Result<Directive>>,
     ) -> Result<()> {
         let worked = tokio::select! {
+            biased;
             worked = work => worked,
             error = self.keep() => return Err(error),
         };
