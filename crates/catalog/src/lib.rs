@@ -28,7 +28,7 @@ mod snapshot;
 mod store;
 mod virtual_table;
 
-pub use cache::{CatalogCache, CatalogGuard, CommitPermit, Licence};
+pub use cache::{CatalogCache, CatalogGuard, CommitPermit, Licence, Look, SchemaLease};
 pub use descriptor::{
     CheckDesc, ColumnDesc, DatabaseDesc, Direction, Identity, IndexColumn, IndexDesc, IndexState, Interleave,
     SchemaDesc, TableDesc, TableRef,

@@ -1,35 +1,12 @@
-//! The catalog as one node plans on it: versions that are valid for spans of time, under a schema lease.
+//! The catalog as one node plans on it, kept fresh: what [`SchemaLease`] decides, with the reading and the waiting.
 //!
 //! ```text
-//!     announced T        next version is known          T has passed
-//!   current ------> current, fenced -------> current + pending ------> pending is current
-//!                       |  T has passed and there is no next version
-//!                       v
-//!                   current, fence lifted
+//!   refresh (every third of a lease, or when told) --store--> SchemaLease --guards, permits--> sessions
 //! ```
-//! A refresh notes the time `e = now().earliest`, reads version and fence at a timestamp that is not older, and may then
-//! plan on that version until `e + lease`, or until just below the fence. A change of what plans rely on goes
-//!
-//! ```text
-//!   fence T stored -> every node has set it, or its lease has run out -> version stored, committed below T -> T
-//! ```
-//! so that whatever is planned on the old version commits below `T`, and whatever is planned on the new one above: a node
-//! takes up the new version only when `T` has surely passed. Nobody waits: until `T` the old version is used, afterwards
-//! the new one, which is loaded by then. Transactions whose tables a change does not touch are not concerned at all
-//! ([`CatalogCache::advance`], [`CatalogCache::commit_permit`]). A change whose version is not stored by `T` has failed,
-//! which every node finds out by itself.
-//!
-//! Changes that no plan can conflict with (a new table) take effect with their commit and need no fence.
-//!
-//! A node that has left the cluster plans nothing new: its refreshes read its [`Licence`] in the same snapshot as the version,
-//! and extend nothing once it is withdrawn. Fences are heeded as before.
-//!
-//! Invariants: what was planned on a version commits at or below [`CatalogGuard::limit`]; the lease of a version grows
-//! only while it is the stored one and the node has its licence; a fence that was set is lifted only by a read at or above it that finds no change.
-//!
 //! The cache does not know who changes the catalog, nor how nodes hear of it. Source: docs/decisions/0014, Spanner
 //! (OSDI 2012) section 4.2.3, and "Online, Asynchronous Schema Change in F1" (VLDB 2013), section 3.
 
+mod lease;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -44,9 +21,9 @@ use parking_lot::Mutex;
 
 use crate::ids::TableId;
 use crate::snapshot::CatalogSnapshot;
-use crate::store::{CatalogError, CatalogState, CatalogStore};
+use crate::store::{CatalogError, CatalogStore};
+pub use lease::{CatalogGuard, Look, SchemaLease};
 pub use version::CommitPermit;
-use version::Version;
 
 /// How long [`CatalogCache::acquire`] waits for a refresh. Longer than a change of leadership of the catalog's shard
 /// takes (one lease of 3 s and a round trip), shorter than clients' usual patience.
@@ -59,30 +36,6 @@ const HISTORY: usize = 4;
 /// lease, where that can be had.
 const REFRESHES_PER_LEASE: u64 = 3;
 
-/// The use of a version by one transaction.
-#[derive(Clone, Debug)]
-pub struct CatalogGuard {
-    version: Arc<Version>,
-}
-
-impl CatalogGuard {
-    /// The snapshot to plan on.
-    pub fn snapshot(&self) -> &Arc<CatalogSnapshot> {
-        &self.version.snapshot
-    }
-
-    /// When the version took effect.
-    pub fn valid_from(&self) -> Timestamp {
-        self.version.valid_from
-    }
-
-    /// The greatest timestamp at which a transaction that was planned on this snapshot may read or commit. It grows for
-    /// as long as the version stays current, and shrinks when the next one is announced.
-    pub fn limit(&self) -> Timestamp {
-        self.version.limit()
-    }
-}
-
 /// What a node may plan by: a record in the store, which is written before the first lease.
 #[derive(Clone, Debug)]
 pub struct Licence {
@@ -92,75 +45,14 @@ pub struct Licence {
     pub allows: fn(Option<&[u8]>) -> bool,
 }
 
-#[derive(Debug)]
-struct State {
-    current: Arc<Version>,
-    /// Takes effect at its `valid_from`, which has not passed for certain.
-    pending: Option<Arc<Version>>,
-    /// Older versions that transactions still use.
-    retired: Vec<Arc<Version>>,
-    history: VecDeque<Arc<CatalogSnapshot>>,
-    /// The version that was in force at two moments and so at all between them.
-    confirmed: Option<Confirmed>,
-    /// The licence was withdrawn.
-    has_left: bool,
-}
-
-/// A version that was in force from one moment through another, as reads of the store at both of them have shown. It may
-/// have been in force before and after.
-#[derive(Debug)]
-struct Confirmed {
-    snapshot: Arc<CatalogSnapshot>,
-    from: Timestamp,
-    through: Timestamp,
-}
-
-impl State {
-    /// The store's newest version, as of `read_at`, is the newest one known.
-    fn confirm(&mut self, read_at: Timestamp) {
-        let newest = self.newest();
-        if newest.valid_from > read_at {
-            return;
-        }
-        let snapshot = Arc::clone(&newest.snapshot);
-        match &mut self.confirmed {
-            Some(known) if Arc::ptr_eq(&known.snapshot, &snapshot) => {
-                known.through = known.through.max(read_at)
-            }
-            known => *known = Some(Confirmed { snapshot, from: read_at, through: read_at }),
-        }
-    }
-
-    /// The newest version known.
-    fn newest(&self) -> &Arc<Version> {
-        self.pending.as_ref().unwrap_or(&self.current)
-    }
-
-    /// Takes up the pending version when its time has come.
-    fn activate(&mut self, now: TtInterval) {
-        if let Some(next) = self.pending.take_if(|next| next.valid_from <= now.earliest()) {
-            let old = std::mem::replace(&mut self.current, next);
-            self.retired.push(old);
-        }
-    }
-
-    fn in_use(&self) -> impl Iterator<Item = &Arc<Version>> {
-        self.retired.iter().chain([&self.current])
-    }
-
-    /// How long until the next version may be used, where the current one may not be used any more.
-    fn until_activation(&self, now: TtInterval) -> Option<Duration> {
-        let at = self.pending.as_ref().map(|next| next.valid_from).or_else(|| self.current.fence())?;
-        (now.earliest() < at && now.latest() >= at).then(|| at.since(now.earliest()))
-    }
-}
-
 /// A node's catalog.
 pub struct CatalogCache {
     kv: Arc<dyn Kv>,
     lease: Duration,
     licence: Option<Licence>,
-    state: Mutex<State>,
+    state: Mutex<SchemaLease>,
+    /// Snapshots of the past, latest use first.
+    history: Mutex<VecDeque<Arc<CatalogSnapshot>>>,
     /// The version that is current, for a cheap look.
     version: AtomicU64,
     /// Makes refreshes serial, so that a slow one can't bring back what a later one has replaced.
@@ -176,20 +68,12 @@ impl std::fmt::Debug for CatalogCache {
 impl CatalogCache {
     /// A cache that knows nothing until its first refresh, which the first [`CatalogCache::acquire`] waits for.
     pub fn new(kv: Arc<dyn Kv>, lease: Duration) -> Self {
-        let empty = Version::new(Arc::new(CatalogSnapshot::default()), Timestamp::ZERO, Timestamp::ZERO);
-        let state = State {
-            current: Arc::new(empty),
-            pending: None,
-            retired: Vec::new(),
-            history: VecDeque::new(),
-            confirmed: None,
-            has_left: false,
-        };
         CatalogCache {
             kv,
             lease,
             licence: None,
-            state: Mutex::new(state),
+            state: Mutex::default(),
+            history: Mutex::default(),
             version: AtomicU64::new(0),
             refreshing: tokio::sync::Mutex::new(()),
         }
@@ -208,21 +92,20 @@ impl CatalogCache {
 
     /// The snapshot that was current last, leased or not: for what may be stale (completion, logs).
     pub fn latest(&self) -> Arc<CatalogSnapshot> {
-        Arc::clone(&self.state.lock().current.snapshot)
+        Arc::clone(self.state.lock().current())
     }
 
     /// The current version, when it may be planned on at this moment.
     pub fn try_acquire(&self) -> Result<Option<CatalogGuard>, KvError> {
         let now = self.kv.now()?;
         let mut state = self.state.lock();
-        self.activate(&mut state, now);
-        let is_usable = now.latest() <= state.current.limit();
-        Ok(is_usable.then(|| CatalogGuard { version: Arc::clone(&state.current) }))
+        let usable = state.usable(now);
+        self.note_version(&state);
+        Ok(usable)
     }
 
-    fn activate(&self, state: &mut State, now: TtInterval) {
-        state.activate(now);
-        self.version.store(state.current.snapshot.version(), Ordering::Release);
+    fn note_version(&self, state: &SchemaLease) {
+        self.version.store(state.current().version(), Ordering::Release);
     }
 
     /// The current version, for one transaction.
@@ -239,13 +122,13 @@ impl CatalogCache {
                 match pause {
                     Some(pause) => tokio::time::sleep(pause.into()).await,
                     None => {
-                        self.refresh_unless(|now, state| now.latest() <= state.current.limit()).await?;
+                        self.refresh_unless(|now, state| state.usable(now).is_some()).await?;
                     }
                 }
                 if let Some(guard) = self.try_acquire()? {
                     return Ok(guard);
                 }
-                if self.state.lock().has_left {
+                if self.state.lock().has_left() {
                     let detail = "this node was decommissioned and plans nothing any more".to_owned();
                     return Err(CatalogError::Kv(KvError::Unavailable { detail }));
                 }
@@ -263,8 +146,11 @@ impl CatalogCache {
     /// The current version in the place of an older one, for a transaction that has used nothing but these tables so far;
     /// `None` where one of them is another now, or the current version may not be planned on at this moment.
     pub fn advance(&self, guard: &CatalogGuard, used: &[TableId]) -> Option<CatalogGuard> {
-        let newest = self.try_acquire().ok().flatten()?;
-        is_same(guard.snapshot(), newest.snapshot(), used).then_some(newest)
+        let now = self.kv.now().ok()?;
+        let mut state = self.state.lock();
+        let newest = state.advance(guard, used, now);
+        self.note_version(&state);
+        newest
     }
 
     /// Begins a commit of a transaction that was planned on a version and has used these tables. The permit's bound is as
@@ -288,7 +174,8 @@ impl CatalogCache {
             // Half of what is left is for the commit itself, should the catalog not be readable.
             let patience = Duration::from_nanos(permit.limit().since(now).as_nanos() / 2);
             permit.end();
-            let is_long = |now: TtInterval, state: &State| state.newest().limit() >= now.latest() + enough;
+            let is_long =
+                |now: TtInterval, state: &mut SchemaLease| state.newest_limit() >= now.latest() + enough;
             let refreshed = tokio::time::timeout(patience.into(), self.refresh_unless(is_long)).await;
             if !matches!(refreshed, Ok(Ok(()))) {
                 tracing::debug!("a commit begins with little of the schema lease left");
@@ -303,23 +190,10 @@ impl CatalogCache {
 
     fn try_permit(&self, guard: &CatalogGuard, used: &[TableId]) -> Result<Option<CommitPermit>, KvError> {
         let now = self.kv.now()?;
-        let newest = {
-            let mut state = self.state.lock();
-            self.activate(&mut state, now);
-            Arc::clone(state.newest())
-        };
-        let is_newest = Arc::ptr_eq(&newest, &guard.version);
-        let version = if is_newest || is_same(guard.snapshot(), &newest.snapshot, used) {
-            &newest
-        } else {
-            &guard.version
-        };
-        let permit = CommitPermit::new(version);
-        if permit.limit() < now.latest() {
-            permit.end();
-            return Ok(None);
-        }
-        Ok(Some(permit))
+        let mut state = self.state.lock();
+        let permit = state.permit(guard, used, now);
+        self.note_version(&state);
+        Ok(permit)
     }
 
     /// Learns the version that the store has, and extends the lease.
@@ -330,17 +204,18 @@ impl CatalogCache {
     /// Refreshes, unless `is_done` holds once every refresh that was under way has ended.
     async fn refresh_unless(
         &self,
-        is_done: impl FnOnce(TtInterval, &State) -> bool,
+        is_done: impl FnOnce(TtInterval, &mut SchemaLease) -> bool,
     ) -> Result<(), CatalogError> {
         let _serial = self.refreshing.lock().await;
         let start = self.kv.now()?;
         let known = {
             let mut state = self.state.lock();
-            self.activate(&mut state, start);
-            if is_done(start, &state) {
+            state.activate(start);
+            self.note_version(&state);
+            if is_done(start, &mut state) {
                 return Ok(());
             }
-            state.newest().snapshot.version()
+            state.newest_version()
         };
         let lease_end = start.earliest() + self.lease;
         // A snapshot at a timestamp of its own sees whatever has committed below it, answered or not; that a fence has
@@ -358,45 +233,24 @@ impl CatalogCache {
         let read_at = txn.read_timestamp().expect("a snapshot that was read has a timestamp");
         let next = match found.stored.version {
             version if version == known && version > 0 => None,
-            version => {
-                assert!(version >= known, "the catalog went back from version {known} to {version}");
-                Some(CatalogStore::load(&*txn).await?)
-            }
+            _ => Some(Arc::new(CatalogStore::load(&*txn).await?)),
         };
         let now = self.kv.now()?;
+        let lease_end = is_licensed.then_some(lease_end);
         let mut state = self.state.lock();
-        state.has_left = !is_licensed;
-        let lease_end = if is_licensed { lease_end } else { Timestamp::ZERO };
-        match next {
-            None => {
-                // Nothing was changed but what is pending, so that the current version's lease grows too.
-                state.current.extend(lease_end);
-                state.newest().extend(lease_end);
-            }
-            Some(snapshot) => install(&mut state, snapshot, found, lease_end),
-        }
-        state.confirm(read_at);
-        apply_fence(&mut state, found, read_at);
-        self.activate(&mut state, now);
-        state.retired.retain(|v| Arc::strong_count(v) > 1);
+        state.take_in(Look { found, next, read_at, lease_end }, now);
+        self.note_version(&state);
         Ok(())
     }
 
     /// Called on every node when a change is announced (with the version that it will make) and when it is made: looks at
     /// the store and returns when no transaction that was planned on an earlier version can commit at or above the fence.
     pub async fn publish(&self, version: u64) -> Result<(), CatalogError> {
-        self.refresh_unless(|_, state| state.newest().snapshot.version() >= version).await?;
-        let fenced: Vec<Arc<Version>> = {
-            let state = self.state.lock();
-            state.in_use().chain(&state.pending).filter(|v| v.fence().is_some()).cloned().collect()
-        };
-        for version in fenced {
-            version.commits_before_fence().await;
-            let Some(fence) = version.fence() else { continue };
-            let abandoned = version.abandoned();
-            if abandoned < fence {
-                continue;
-            }
+        self.refresh_unless(|_, state| state.newest_version() >= version).await?;
+        let fences = self.state.lock().fences();
+        for fence in fences {
+            fence.commits_before().await;
+            let Some(abandoned) = fence.abandoned() else { continue };
             loop {
                 let now = self.kv.now()?;
                 if now.earliest() > abandoned {
@@ -410,10 +264,8 @@ impl CatalogCache {
 
     /// The catalog that transactions at a timestamp use.
     pub async fn at(&self, timestamp: Timestamp) -> Result<Arc<CatalogSnapshot>, CatalogError> {
-        if let Some(known) = &self.state.lock().confirmed
-            && (known.from..=known.through).contains(&timestamp)
-        {
-            return Ok(Arc::clone(&known.snapshot));
+        if let Some(known) = self.state.lock().confirmed_at(timestamp) {
+            return Ok(Arc::clone(known));
         }
         let begin = |at| {
             let options = ReadOnlyOptions { bound: ReadBound::At(at), single_operation: false };
@@ -428,17 +280,17 @@ impl CatalogCache {
         }
         let version = stored.version;
         {
-            let state = self.state.lock();
-            let mut known = std::iter::once(&state.current.snapshot).chain(&state.history);
+            let (state, history) = (self.state.lock(), self.history.lock());
+            let mut known = std::iter::once(state.current()).chain(&*history);
             if let Some(snapshot) = known.find(|s| s.version() == version) {
                 return Ok(Arc::clone(snapshot));
             }
         }
         let snapshot = Arc::new(CatalogStore::load(&*txn).await?);
-        let mut state = self.state.lock();
-        state.history.retain(|s| s.version() != version);
-        state.history.truncate(HISTORY - 1);
-        state.history.push_front(Arc::clone(&snapshot));
+        let mut history = self.history.lock();
+        history.retain(|s| s.version() != version);
+        history.truncate(HISTORY - 1);
+        history.push_front(Arc::clone(&snapshot));
         Ok(snapshot)
     }
 
@@ -468,42 +320,6 @@ impl CatalogCache {
             }
         }
     }
-}
-
-/// Takes in a version that was read from the store.
-fn install(state: &mut State, snapshot: CatalogSnapshot, found: CatalogState, lease_end: Timestamp) {
-    tracing::debug!(version = snapshot.version(), "the catalog has a new version");
-    let valid_from = found.stored.valid_from;
-    let new = Arc::new(Version::new(Arc::new(snapshot), valid_from, lease_end));
-    // A version with the same activation has only what no plan can conflict with.
-    for old in state.in_use().filter(|old| old.valid_from < valid_from) {
-        old.set_fence(valid_from);
-    }
-    if let Some(replaced) = state.pending.replace(new) {
-        state.retired.push(replaced);
-    }
-}
-
-/// Takes in the announcement that was read from the store at `read_at`. Fences of announcements before it, which this node
-/// may have seen last, go where they have passed without effect.
-fn apply_fence(state: &mut State, found: CatalogState, read_at: Timestamp) {
-    let newest = found.stored.valid_from;
-    let announced = found.fence.filter(|fence| *fence > newest && *fence > read_at);
-    for version in state.in_use().chain(&state.pending) {
-        version.lift_fence(newest, read_at);
-        if let Some(fence) = announced {
-            version.set_fence(fence);
-        }
-    }
-}
-
-/// Whether tables are the same in two versions, together with what is interleaved in them.
-fn is_same(old: &CatalogSnapshot, new: &CatalogSnapshot, used: &[TableId]) -> bool {
-    let version = |s: &CatalogSnapshot, id| s.table(id).map(|t| t.version);
-    used.iter().all(|&id| {
-        version(old, id) == version(new, id)
-            && old.children(id).map(|t| (t.id, t.version)).eq(new.children(id).map(|t| (t.id, t.version)))
-    })
 }
 
 fn kv_error(error: CatalogError) -> KvError {

@@ -316,7 +316,7 @@ async fn between_two_looks_at_the_same_version_nothing_else_was_in_force() {
     kv.advance(Duration::from_secs(1));
     cache.refresh().await.unwrap();
     let confirmed =
-        |state: &State| state.confirmed.as_ref().map(|c| (c.snapshot.version(), c.from, c.through));
+        |state: &SchemaLease| state.confirmed.as_ref().map(|c| (c.snapshot.version(), c.from, c.through));
     let (known, from, through) = confirmed(&cache.state.lock()).unwrap();
     assert_eq!(known, version);
     assert!(made <= from && from < between && between < through, "{made} {from} {between} {through}");

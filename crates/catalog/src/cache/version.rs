@@ -81,6 +81,12 @@ impl Version {
         }
     }
 
+    /// True while a commit is under way whose bound is older than the fence.
+    pub(super) fn has_commits_before_fence(&self) -> bool {
+        let old = self.epoch.load(Ordering::SeqCst).wrapping_sub(1) & 1;
+        self.commits[old].load(Ordering::SeqCst) > 0
+    }
+
     /// Waits until no commit is under way whose bound is older than the fence.
     pub(super) async fn commits_before_fence(&self) {
         let old = self.epoch.load(Ordering::SeqCst).wrapping_sub(1) & 1;
