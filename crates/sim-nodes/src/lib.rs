@@ -25,8 +25,8 @@
 //! comes to rest after all has healed.
 //!
 //! *Determinism.* One seed gives one run as far as the code above the cores allows: there is one thread, and no real time.
-//! What is left are the random branches of `select!` and the order in hash maps with random keys; a failing seed nearly
-//! always fails again, but it may take a second try.
+//! Sessions draw from the seed, and `select!` is biased; something is left all the same, so that a failing seed nearly always
+//! fails again, but may take a second try.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -8,8 +8,6 @@
 //! breaks, which loses everything on it, and both ends are told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 
 use meridian_rpc::admin::NodeAddress;
@@ -42,8 +40,6 @@ struct State {
     /// Who is to be told that a connection ended, and whose.
     lost: BTreeSet<(NodeId, NodeId)>,
     delivered: u64,
-    /// Of everything that was delivered, and when.
-    digest: DefaultHasher,
 }
 
 /// What a node is given at one moment.
@@ -70,7 +66,6 @@ impl Network {
                 frozen: BTreeSet::new(),
                 lost: BTreeSet::new(),
                 delivered: 0,
-                digest: DefaultHasher::new(),
             }),
         })
     }
@@ -135,17 +130,12 @@ impl Network {
         self.state.lock().delivered
     }
 
-    /// A digest of what was delivered so far, from whom to whom and when.
-    pub(crate) fn digest(&self) -> u64 {
-        self.state.lock().digest.finish()
-    }
-
     /// The next millisecond: what stalls, breaks or is mended, and what arrives where. Nothing arrives where a node stands
     /// still.
     pub(crate) fn tick(&self, now: u64) -> BTreeMap<NodeId, Arrivals> {
         let liveness = LIVENESS.as_millis();
         let mut state = self.state.lock();
-        let State { ports, links, cut, frozen, lost, delivered, digest, .. } = &mut *state;
+        let State { ports, links, cut, frozen, lost, delivered, .. } = &mut *state;
         let mut arrivals: BTreeMap<NodeId, Arrivals> = BTreeMap::new();
         for (&(from, to), link) in links.iter_mut() {
             let is_stalled = cut.contains(&(from, to)) || frozen.contains(&from) || frozen.contains(&to);
@@ -172,10 +162,6 @@ impl Network {
             }
             if !due.is_empty() {
                 *delivered += due.len() as u64;
-                (now, from, to).hash(digest);
-                for message in &due {
-                    note(message, digest);
-                }
                 arrivals.entry(to).or_default().messages.push((from, due));
             }
         }
@@ -192,19 +178,6 @@ impl Network {
     pub(crate) fn handler(&self, node: NodeId) -> Option<Arc<dyn PeerHandler>> {
         self.state.lock().ports.get(&node)?.as_ref()?.upgrade()
     }
-}
-
-/// Adds a message to a digest, as it is written for people.
-fn note(message: &PeerMessage, digest: &mut DefaultHasher) {
-    struct Sink<'a>(&'a mut DefaultHasher);
-    impl std::fmt::Write for Sink<'_> {
-        fn write_str(&mut self, text: &str) -> std::fmt::Result {
-            self.0.write(text.as_bytes());
-            Ok(())
-        }
-    }
-    // A digest takes everything.
-    let _ = write!(Sink(digest), "{message:?}");
 }
 
 impl State {

@@ -66,8 +66,6 @@ pub struct Report {
     pub operated: (u64, u64),
     /// Messages between nodes.
     pub messages: u64,
-    /// A digest of every message between nodes, with the moment of its arrival: the same for the same seed.
-    pub digest: u64,
     /// Snapshots installed, and those of them that went on after a connection broke.
     pub snapshots: (u64, u64),
     /// The clients' history, as they recorded it.
@@ -258,7 +256,6 @@ impl Run {
             faults: faults.counts.clone(),
             operated: (done.statements.load(Ordering::Relaxed), done.failed.load(Ordering::Relaxed)),
             messages: self.world.network.delivered(),
-            digest: self.world.network.digest(),
             snapshots: self.world.snapshots(),
             history,
         })

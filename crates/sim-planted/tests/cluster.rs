@@ -3,14 +3,17 @@
 
 use meridian_paxos::Planted as Paxos;
 use meridian_shard::Planted as Shard;
-use meridian_sim::cluster::{Broken, DriverBug, Fault, Faults, Load, Options, Planted, Violation, run};
+use meridian_sim::cluster::{
+    Broken, DriverBug, Fault, Faults, Load, Options, Planted, SchemaBug, Violation, run,
+};
 use meridian_truetime::Planted as Clock;
 use meridian_types::Duration;
 
 /// Bugs that concern neither members nor garbage are hunted without these: seeds were counted before there were any, and
-/// before there were witnesses.
+/// before there were witnesses and changes of the schema.
 fn hunt(bug: Planted, load: Option<Load>, seeds: u64) -> Box<Violation> {
-    let faults = Faults::all().without(Fault::Members).without(Fault::Collect).without(Fault::Witness);
+    let late = [Fault::Members, Fault::Collect, Fault::Witness, Fault::Schema];
+    let faults = late.into_iter().fold(Faults::all(), Faults::without);
     hunt_under(faults, bug, load, seeds)
 }
 
@@ -131,7 +134,7 @@ fn a_closed_timestamp_without_its_slot_is_found_within_20_seeds() {
 
 #[test]
 fn a_sweep_above_the_horizon_is_found_within_20_seeds() {
-    let faults = Faults::all().without(Fault::Witness);
+    let faults = Faults::all().without(Fault::Witness).without(Fault::Schema);
     let found = hunt_under(faults, Planted::Driver(DriverBug::SweepTooMuch), None, 20);
     assert!(is_anomaly(&found) || breaks_replicas(&found), "{found}");
 }
@@ -194,7 +197,47 @@ fn a_witness_that_keeps_nothing_is_found_within_200_seeds() {
 }
 
 #[test]
-fn a_witness_that_cuts_off_what_a_voter_lacks_is_found_within_40_seeds() {
-    let found = with_witnesses(Paxos::WitnessCutsLog, 40);
+fn a_witness_that_cuts_off_what_a_voter_lacks_is_found_within_100_seeds() {
+    let found = with_witnesses(Paxos::WitnessCutsLog, 100);
     assert!(matches!(found.broken, Broken::WitnessForgot { .. }), "{found}");
+}
+
+/// Schemas that change while many gateways write.
+fn with_schema_changes(bug: SchemaBug, seeds: u64) -> Box<Violation> {
+    let faults = [Fault::Schema, Fault::Loss, Fault::Partition, Fault::Pause, Fault::Crash, Fault::HandOver];
+    let faults = faults.into_iter().fold(Faults::NONE, Faults::with);
+    let busy = Load { clients: 12, keys: 24, pause: Duration::from_millis(4) };
+    hunt_under(faults, Planted::Schema(bug), Some(busy), seeds)
+}
+
+fn is_wrong_version(violation: &Violation) -> bool {
+    matches!(violation.broken, Broken::WrongVersion { .. })
+}
+
+fn is_wrong_index(violation: &Violation) -> bool {
+    matches!(violation.broken, Broken::IndexDiffers { .. })
+}
+
+#[test]
+fn a_skipped_schema_barrier_is_found_within_20_seeds() {
+    let found = with_schema_changes(SchemaBug::SkippedBarrier, 20);
+    assert!(is_wrong_version(&found), "{found}");
+}
+
+#[test]
+fn an_activation_before_the_last_barrier_is_found_within_20_seeds() {
+    let found = with_schema_changes(SchemaBug::ActivationBeforeLastBarrier, 20);
+    assert!(is_wrong_version(&found), "{found}");
+}
+
+#[test]
+fn a_backfill_at_the_wrong_version_is_found_within_20_seeds() {
+    let found = with_schema_changes(SchemaBug::BackfillAtWrongVersion, 20);
+    assert!(is_wrong_index(&found), "{found}");
+}
+
+#[test]
+fn a_delete_that_is_not_propagated_is_found_within_20_seeds() {
+    let found = with_schema_changes(SchemaBug::DeleteNotPropagated, 20);
+    assert!(is_wrong_index(&found), "{found}");
 }

@@ -35,6 +35,8 @@ pub(super) enum Op {
         known: Known,
         reads: Observed,
         writes: Vec<(Key, Bytes)>,
+        /// The version of the catalog that it was planned on, where the schema changes.
+        planned: Option<u64>,
     },
     /// A lock-free read at `at`. `is_present` when it promises to see all that was answered before it began.
     Read { begin: Timestamp, end: Timestamp, at: Timestamp, is_present: bool, reads: Observed },
@@ -147,6 +149,24 @@ pub enum Broken {
         /// Should have seen.
         truth: Option<Bytes>,
     },
+    /// A commit is outside of the time in which what it was planned on was in force.
+    WrongVersion {
+        /// Which.
+        txn: TxnId,
+        /// Committed at.
+        at: Timestamp,
+        /// Planned on this version of the catalog.
+        version: u64,
+    },
+    /// A public index has not the entries of the rows.
+    IndexDiffers {
+        /// Which entry.
+        entry: Key,
+        /// At this timestamp.
+        at: Timestamp,
+        /// It is not there; or it is, and no row has it.
+        is_missing: bool,
+    },
     /// A later operation has an earlier timestamp.
     RealTime {
         /// Answered with this timestamp before the other began.
@@ -208,7 +228,11 @@ fn check_reads(truth: &Truth, reads: &Observed, at: Timestamp) -> Result<(), Bro
 }
 
 /// When a transaction's writes are there: all at one timestamp, or none.
-fn found_at(truth: &Truth, txn: TxnId, writes: &[(Key, Bytes)]) -> Result<Option<Timestamp>, Broken> {
+pub(super) fn found_at(
+    truth: &Truth,
+    txn: TxnId,
+    writes: &[(Key, Bytes)],
+) -> Result<Option<Timestamp>, Broken> {
     let mut found: Option<Option<Timestamp>> = None;
     for (key, value) in writes {
         let versions = truth.get(key).map(Vec::as_slice).unwrap_or_default();
@@ -273,7 +297,7 @@ pub(super) fn check(history: &[Op], truth: &Truth, clocks_are_void: bool) -> Res
                     }
                 }
             }
-            Op::Write { txn, begin, end, known, reads, writes } => {
+            Op::Write { txn, begin, end, known, reads, writes, .. } => {
                 let found = found_at(truth, *txn, writes)?;
                 match (known, found) {
                     (Known::Committed(s), found) if found != Some(*s) => {
@@ -324,7 +348,7 @@ mod tests {
     fn write(seq: u64, begin: u64, end: u64, known: Known, saw: Option<u8>) -> Op {
         let reads = vec![(key(), saw.map(value))];
         let writes = vec![(key(), value(seq as u8))];
-        Op::Write { txn: txn(seq), begin: at(begin), end: at(end), known, reads, writes }
+        Op::Write { txn: txn(seq), begin: at(begin), end: at(end), known, reads, writes, planned: None }
     }
 
     fn read(begin: u64, t: u64, saw: Option<u8>) -> Op {
@@ -384,6 +408,7 @@ mod tests {
             known: Known::Unknown,
             reads: vec![],
             writes: vec![(key(), value(1)), (Key::copy_from(b"other"), value(1))],
+            planned: None,
         };
         assert_eq!(check(vec![torn], &both), Err(Broken::NotAtomic { txn: txn(1) }));
     }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use meridian_catalog::{CatalogGuard, CommitPermit, IndexState};
 use meridian_shard::{
     LockMode, Outcome, ReadMode, ReadOp, ReadResult, Registration, Request, Response, ShardError, TxnRef,
     Vote, WaitPolicy, Write,
@@ -15,6 +16,8 @@ use meridian_types::{Duration, GroupId, Key, NodeId, SeededRng, Timestamp, TtInt
 
 use super::Stats;
 use super::checker::{Known, Observed, Op};
+use super::planted::SchemaBug;
+use super::schema::{Change, Gateway, Mail, Maintenance};
 
 const CALL_TIMEOUT: Duration = Duration::from_millis(250);
 const ATTEMPTS_MAX: u32 = 5;
@@ -37,6 +40,13 @@ pub(super) struct World<'a> {
     pub(super) stats: &'a mut Stats,
     pub(super) next_call: &'a mut u64,
     pub(super) outbox: &'a mut Vec<(u64, GroupId, Route, Request)>,
+    /// To other gateways.
+    pub(super) mail: &'a mut Vec<(usize, Mail)>,
+    /// The gateway that changes the schema, and how many changes there were.
+    pub(super) changing: &'a mut (Option<usize>, u64),
+    pub(super) clients: usize,
+    pub(super) has_schema: bool,
+    pub(super) schema_bug: Option<SchemaBug>,
     /// When the gateway wants to be woken, at the latest.
     pub(super) timer: &'a mut Option<Timestamp>,
     pub(super) keys: u64,
@@ -52,7 +62,28 @@ impl World<'_> {
         *self.shards.range::<Key, _>(..=key).next_back().expect("some shard holds every key").1
     }
 
-    fn sleep(&mut self, time: Duration) {
+    /// Sends a request that whoever keeps its number answers for.
+    pub(super) fn send(&mut self, key: &Key, route: Route, request: Request) -> u64 {
+        *self.next_call += 1;
+        let call = *self.next_call;
+        self.send_again(call, key, route, request);
+        call
+    }
+
+    pub(super) fn send_again(&mut self, call: u64, key: &Key, route: Route, request: Request) {
+        let group = self.group_of(key);
+        self.outbox.push((call, group, route, request));
+    }
+
+    pub(super) fn post(&mut self, to: usize, mail: Mail) {
+        self.mail.push((to, mail));
+    }
+
+    pub(super) fn has_bug(&self, bug: SchemaBug) -> bool {
+        self.schema_bug == Some(bug)
+    }
+
+    pub(super) fn sleep(&mut self, time: Duration) {
         let at = self.now + time;
         *self.timer = Some(self.timer.map_or(at, |t| t.min(at)));
     }
@@ -110,6 +141,9 @@ struct Txn {
     is_doubtful: bool,
     is_recorded: bool,
     outcome: Option<Outcome>,
+    /// What it was planned on, and how that bounds its commit.
+    guard: Option<CatalogGuard>,
+    permit: Option<CommitPermit>,
 }
 
 #[derive(Debug)]
@@ -134,6 +168,8 @@ pub(super) struct Client {
     seq: u64,
     state: State,
     calls: BTreeMap<u64, Call>,
+    schema: Gateway,
+    change: Option<Change>,
 }
 
 pub(super) fn key(n: u64) -> Key {
@@ -142,12 +178,54 @@ pub(super) fn key(n: u64) -> Key {
 
 impl Client {
     pub(super) fn new(index: u32) -> Self {
-        Client { index, seq: 0, state: State::Idle(Timestamp::ZERO), calls: BTreeMap::new() }
+        Client {
+            index,
+            seq: 0,
+            state: State::Idle(Timestamp::ZERO),
+            calls: BTreeMap::new(),
+            schema: Gateway::default(),
+            change: None,
+        }
     }
 
     /// True when nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle(_))
+        matches!(self.state, State::Idle(_)) && self.change.is_none()
+    }
+
+    /// Keeps the schema lease, and goes on with a change that this gateway coordinates.
+    fn wake_schema(&mut self, w: &mut World<'_>) {
+        if !w.has_schema {
+            return;
+        }
+        self.schema.wake(w);
+        if let Some(change) = &mut self.change {
+            change.wake(w);
+        } else if w.changing.0.is_none() && !w.is_over && w.rng.chance(1, 20) {
+            w.changing.1 += 1;
+            w.changing.0 = Some(self.index as usize);
+            self.change = Some(Change::begin(self.index as usize, w.changing.1, w));
+        }
+        self.end_change(w);
+    }
+
+    fn end_change(&mut self, w: &mut World<'_>) {
+        if self.change.take_if(|change| change.is_done).is_some() {
+            w.changing.0 = None;
+        }
+    }
+
+    /// Another gateway has written.
+    pub(super) fn mail(&mut self, from: usize, mail: Mail, w: &mut World<'_>) {
+        match mail {
+            Mail::Publish { change } => self.schema.publish(from, change, w),
+            Mail::Published { change } => {
+                if let Some(open) = &mut self.change {
+                    open.published(from, change, w);
+                }
+                self.end_change(w);
+            }
+        }
     }
 
     fn call(&mut self, key: &Key, request: Request, route: Route, w: &mut World<'_>) -> u64 {
@@ -180,6 +258,7 @@ impl Client {
         for call in late {
             self.timed_out(call, w);
         }
+        self.wake_schema(w);
         match &self.state {
             State::Idle(until) if *until <= w.now => self.begin(w),
             State::Idle(until) => {
@@ -256,6 +335,11 @@ impl Client {
     }
 
     fn begin_txn(&mut self, w: &mut World<'_>) {
+        let guard = if w.has_schema { self.schema.guard(w) } else { None };
+        if w.has_schema && guard.is_none() {
+            return self.idle(w);
+        }
+        let has_index = guard.as_ref().is_some_and(|g| Maintenance::of(g.snapshot()).is_some());
         self.seq += 1;
         let count = 1 + w.rng.below(3);
         let mut steps: Vec<Access> = Vec::new();
@@ -263,6 +347,8 @@ impl Client {
             let value = format!("{}.{}.{i}", self.index, self.seq);
             let write = w.rng.chance(3, 4).then(|| Bytes::from(value.into_bytes()));
             let read = match w.rng.below(4) {
+                // The entry of what it replaces has to go.
+                _ if write.is_some() && has_index => Some(LockMode::Exclusive),
                 0 if write.is_some() => None,
                 0 | 1 => Some(LockMode::Shared),
                 _ => Some(LockMode::Exclusive),
@@ -272,6 +358,9 @@ impl Client {
         if steps.iter().all(|s| s.write.is_none()) {
             let value = format!("{}.{}.w", self.index, self.seq);
             steps[0].write = Some(Bytes::from(value.into_bytes()));
+            if has_index {
+                steps[0].read = Some(LockMode::Exclusive);
+            }
         }
         let id = TxnId { first_start: w.now, node: NodeId::new(100 + self.index), seq: self.seq };
         self.state = State::Txn(Box::new(Txn {
@@ -290,6 +379,8 @@ impl Client {
             is_doubtful: false,
             is_recorded: false,
             outcome: None,
+            guard,
+            permit: None,
         }));
         self.next_read(w);
     }
@@ -339,7 +430,22 @@ impl Client {
         if txn.read_in.iter().any(|(key, group)| w.group_of(key) != *group) {
             return self.abort(w);
         }
+        let mut entries = Vec::new();
+        let mut limit = Timestamp::MAX;
+        if let Some(guard) = txn.guard.clone() {
+            if let Some(index) = Maintenance::of(guard.snapshot()) {
+                entries = self.entries(&index, w);
+            }
+            let Some(permit) = self.schema.permit(&guard, w) else { return self.abort(w) };
+            limit = permit.limit();
+            self.txn().permit = Some(permit);
+        }
+        let txn = self.txn();
         let mut shards: BTreeMap<GroupId, (Key, Vec<Write>)> = BTreeMap::new();
+        for write in entries {
+            let group = w.group_of(&write.key);
+            shards.entry(group).or_insert_with(|| (write.key.clone(), Vec::new())).1.push(write);
+        }
         for step in &txn.steps {
             let shard = shards.entry(w.group_of(&step.key)).or_insert_with(|| (step.key.clone(), Vec::new()));
             if let Some(value) = &step.write {
@@ -353,6 +459,7 @@ impl Client {
             Some(tt) if w.rng.chance(1, 20) => tt.latest() + Duration::from_micros(w.rng.below(20_000)),
             _ => Timestamp::MAX,
         };
+        let max_ts = max_ts.min(limit);
         if shards.len() == 1 {
             let (group, (key, writes)) = shards.pop_first().expect("there is one");
             let txn = self.txn();
@@ -379,6 +486,22 @@ impl Client {
             let request = Request::Prepare { txn: reference, writes, staged_chunks: 0, coordinator, max_ts };
             self.call(&at, request, Route::Leader, w);
         }
+    }
+
+    /// What the transaction does to the index.
+    fn entries(&mut self, index: &Maintenance, w: &World<'_>) -> Vec<Write> {
+        let txn = self.txn();
+        let keeps_old = w.has_bug(SchemaBug::DeleteNotPropagated) && index.state == IndexState::WriteOnly;
+        let mut writes = Vec::new();
+        for step in &txn.steps {
+            let Some(value) = &step.write else { continue };
+            let old = txn.reads.iter().find(|(key, _)| *key == step.key).and_then(|(_, old)| old.as_ref());
+            let (gone, come) = index.entries(old, value);
+            writes.extend(gone.filter(|_| !keeps_old).map(|key| Write { key, value: None }));
+            let row = Bytes::copy_from_slice(step.key.as_bytes());
+            writes.push(Write { key: come, value: Some(row) });
+        }
+        writes
     }
 
     fn send_decide(&mut self, w: &mut World<'_>) {
@@ -427,6 +550,14 @@ impl Client {
             return;
         }
         txn.is_recorded = true;
+        if let Some(permit) = txn.permit.take() {
+            match known {
+                Known::Committed(_) | Known::Aborted => permit.end(),
+                // It may happen yet: dropped, it is waited out.
+                Known::Unknown => drop(permit),
+            }
+        }
+        let planned = txn.guard.as_ref().map(|guard| guard.snapshot().version());
         let writes = txn.steps.iter().filter_map(|s| Some((s.key.clone(), s.write.clone()?))).collect();
         let distributed = !txn.participants.is_empty();
         match known {
@@ -438,7 +569,7 @@ impl Client {
             Known::Unknown => w.stats.unknown += 1,
         }
         let (begin, end, reads) = (txn.begin, w.now, std::mem::take(&mut txn.reads));
-        w.history.push(Op::Write { txn: txn.id, begin, end, known, reads, writes });
+        w.history.push(Op::Write { txn: txn.id, begin, end, known, reads, writes, planned });
     }
 
     fn timed_out(&mut self, id: u64, w: &mut World<'_>) {
@@ -475,6 +606,14 @@ impl Client {
 
     /// An answer arrived.
     pub(super) fn answer(&mut self, id: u64, answer: Result<Response, ShardError>, w: &mut World<'_>) {
+        if w.has_schema {
+            if self.schema.answer(id, &answer, w) {
+                return;
+            }
+            if self.change.as_mut().is_some_and(|change| change.answer(id, &answer, w)) {
+                return self.end_change(w);
+            }
+        }
         let Some(call) = self.calls.get(&id).cloned() else { return };
         if let Err(error) = &answer
             && self.tries_again(id, &call, error, w)

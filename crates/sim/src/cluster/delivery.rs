@@ -7,6 +7,7 @@ use meridian_types::{GroupId, NodeId, Slot, Span};
 use super::client::Route;
 use super::node::Origin;
 use super::planted::DriverBug;
+use super::schema::Mail;
 use super::snapshots::Snapshot;
 use super::trace::Note;
 use super::world::{Cluster, Event};
@@ -49,6 +50,11 @@ pub(super) enum Packet {
         generation: u64,
     },
     Snapshot(Box<Snapshot>),
+    /// From one gateway to another.
+    Mail {
+        from: usize,
+        mail: Mail,
+    },
     /// A snapshot of the group would take the sender past a split of its replica, which covers `span`.
     Narrows {
         group: GroupId,
@@ -64,6 +70,7 @@ impl Packet {
             Packet::Request { group, .. } => ("request", *group),
             Packet::Answer { group, .. } => ("answer", *group),
             Packet::Closed { .. } => ("closed", GroupId::new(0)),
+            Packet::Mail { .. } => ("mail", GroupId::new(0)),
             Packet::Unknown { group, .. } => ("unknown", *group),
             Packet::Snapshot(snapshot) => ("snapshot", snapshot.main.descriptor.group),
             Packet::NotMember { group, .. } => ("not-member", *group),
@@ -178,6 +185,10 @@ impl Cluster {
                 self.learn_leader(group, &answer);
                 self.with_client(client, |client, world| client.answer(call, answer, world));
             }
+            (Address::Client(client), Packet::Mail { from, mail }) => {
+                self.with_client(client, |client, world| client.mail(from, mail, world));
+            }
+            (Address::Node(node), Packet::Mail { .. }) => panic!("node {node} is no gateway"),
             (to @ Address::Client(_), packet) => panic!("{to:?} got {packet:?}"),
         }
     }

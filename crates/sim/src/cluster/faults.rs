@@ -101,7 +101,8 @@ impl Cluster {
             | Fault::Reordering
             | Fault::Snapshot
             | Fault::Vanish
-            | Fault::Witness => {
+            | Fault::Witness
+            | Fault::Schema => {
                 unreachable!("these happen all the time")
             }
         }

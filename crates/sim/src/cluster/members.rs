@@ -25,7 +25,16 @@ const SHARDS: u64 = 3;
 impl Cluster {
     /// Asks for one change of a random group that concerns this node.
     pub(super) fn change_members(&mut self, node: NodeId) {
-        let group = self.any_group();
+        let observer = if self.weather().faults.has(Fault::Witness) && self.rng.chance(1, 2) {
+            self.any_observer()
+        } else {
+            None
+        };
+        // Otherwise hardly one would get so far as to vote.
+        let (group, node) = match observer {
+            Some(observer) => observer,
+            None => (self.any_group(), node),
+        };
         let replicas = &self.members[&group].replicas;
         let voters = replicas.iter().filter(|(_, kind)| *kind == MemberKind::Voter).count();
         let kind = match replicas.iter().find(|(n, _)| *n == node).map(|(_, kind)| *kind) {
@@ -41,6 +50,12 @@ impl Cluster {
         };
         let from = self.leader_guess(group).unwrap_or(node);
         self.node_call(from, group, Request::ChangeReplica { node, kind }, NodeCall::Ignore);
+    }
+
+    fn any_observer(&self) -> Option<(GroupId, NodeId)> {
+        let members = self.members.iter().flat_map(|(group, d)| d.replicas.iter().map(|m| (*group, *m)));
+        let mut observers = members.filter(|(_, (_, kind))| *kind == MemberKind::Observer);
+        observers.next().map(|(group, (node, _))| (group, node))
     }
 
     /// Takes note of the descriptor of a group that a replica has come to, and counts what it changes.

@@ -29,6 +29,7 @@ mod node;
 mod options;
 mod planted;
 mod polls;
+mod schema;
 mod snapshots;
 mod trace;
 mod verdict;
@@ -38,7 +39,7 @@ mod world;
 pub use checker::Broken;
 pub use options::{Fault, Faults, Load, Options, UnknownFault};
 #[cfg(feature = "planted-bugs")]
-pub use planted::{DriverBug, Planted};
+pub use planted::{DriverBug, Planted, SchemaBug};
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,6 +85,10 @@ pub struct Stats {
     pub members_promoted: u64,
     /// Voters that became read-only replicas.
     pub members_demoted: u64,
+    /// Versions of the catalog that were stored.
+    pub schema_changes: u64,
+    /// Indexes that were filled in.
+    pub backfills: u64,
     /// Observers that became witnesses.
     pub witnesses_added: u64,
     /// Entries that witnesses have dropped.

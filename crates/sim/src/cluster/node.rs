@@ -191,7 +191,7 @@ fn shard_config(group: GroupId, node: NodeId, setup: &Setup, rng: &mut SeededRng
     match setup.planted {
         Some(super::Planted::Shard(bug)) => shard.planted = Some(bug),
         Some(super::Planted::Paxos(bug)) => shard.paxos.planted = Some(bug),
-        Some(super::Planted::Clock(_) | super::Planted::Driver(_)) | None => {}
+        Some(super::Planted::Clock(_) | super::Planted::Driver(_) | super::Planted::Schema(_)) | None => {}
     }
     shard
 }

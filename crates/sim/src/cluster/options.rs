@@ -45,11 +45,13 @@ pub enum Fault {
     Collect,
     /// Some of the voting members are witnesses.
     Witness,
+    /// The schema changes: an index comes and goes.
+    Schema,
 }
 
 impl Fault {
     /// All of them, with the names that the command line knows.
-    pub const ALL: [(Fault, &'static str); 17] = [
+    pub const ALL: [(Fault, &'static str); 18] = [
         (Fault::Loss, "loss"),
         (Fault::Duplication, "duplication"),
         (Fault::Reordering, "reordering"),
@@ -67,6 +69,7 @@ impl Fault {
         (Fault::Members, "members"),
         (Fault::Collect, "collect"),
         (Fault::Witness, "witness"),
+        (Fault::Schema, "schema"),
     ];
 }
 
@@ -240,9 +243,13 @@ impl Weather {
         // Swarm testing: with everything on at once, some things never get far enough to go wrong.
         let mut faults = Faults::NONE;
         for (fault, _) in Fault::ALL {
-            let odds = if fault == Fault::ClocksBeyond { 1 } else { 7 };
+            let odds = match fault {
+                Fault::ClocksBeyond => 1,
+                Fault::Witness => 4,
+                _ => 7,
+            };
             // Those that came later draw nothing where they are not wanted, so that older seeds keep their runs.
-            let is_late = matches!(fault, Fault::Members | Fault::Collect | Fault::Witness);
+            let is_late = matches!(fault, Fault::Members | Fault::Collect | Fault::Witness | Fault::Schema);
             if is_late && !options.faults.has(fault) {
                 continue;
             }

@@ -3,6 +3,7 @@
 #[cfg(feature = "planted-bugs")]
 use meridian_truetime::Planted as ClockBug;
 
+use super::node::Setup;
 use super::world::Cluster;
 
 /// One wrong behaviour of every node.
@@ -17,6 +18,8 @@ pub enum Planted {
     Clock(ClockBug),
     /// Of the driver around the cores.
     Driver(DriverBug),
+    /// Of schema changes.
+    Schema(SchemaBug),
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -24,7 +27,7 @@ impl Planted {
     pub(super) fn clock(self) -> Option<ClockBug> {
         match self {
             Planted::Clock(bug) => Some(bug),
-            Planted::Paxos(_) | Planted::Shard(_) | Planted::Driver(_) => None,
+            Planted::Paxos(_) | Planted::Shard(_) | Planted::Driver(_) | Planted::Schema(_) => None,
         }
     }
 }
@@ -47,6 +50,36 @@ pub enum DriverBug {
     ErasesUnderSnapshot,
     /// A snapshot from before a removal begins a replica that has forgotten what it accepted (breaks I-2).
     SnapshotFromBefore,
+}
+
+/// Bugs of those who change the schema, and of those who write meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public only under the feature"))]
+pub enum SchemaBug {
+    /// A gateway says that it bounds its commits, and does not.
+    SkippedBarrier,
+    /// Entries are filled in at the present, above what writers have done since they were read.
+    BackfillAtWrongVersion,
+    /// Writers leave the entries of values that they replace, while the index is not public.
+    DeleteNotPropagated,
+    /// A version is stored before every gateway has said that it bounds its commits, or has no lease any more.
+    ActivationBeforeLastBarrier,
+}
+
+impl Setup {
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn schema_bug(&self) -> Option<SchemaBug> {
+        match self.planted {
+            Some(Planted::Schema(bug)) => Some(bug),
+            _ => None,
+        }
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "the question is the same with and without the feature")]
+    pub(super) const fn schema_bug(&self) -> Option<SchemaBug> {
+        None
+    }
 }
 
 impl Cluster {

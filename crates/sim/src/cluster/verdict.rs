@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meridian_shard::Replica;
 use meridian_storage::{Durability, Engine, Family, MemoryEngine, Reader, WriteBatch};
-use meridian_types::{Duration, GroupId, NodeId, Slot, Span, Timestamp};
+use meridian_types::{Duration, GroupId, Key, NodeId, Slot, Span, Timestamp};
 
 use super::checker::{self, Broken, Truth};
 use super::client::key;
 use super::garbage::each_garbage;
 use super::node::Node;
+use super::options::Fault;
+use super::schema;
 use super::world::Cluster;
 
 /// After the faults everything must be settled within this time. Clocks that were disturbed need ten polls to be trusted
@@ -82,6 +84,9 @@ impl Cluster {
             self.check_replicas(group)?;
         }
         let truth = self.truth();
+        if self.weather().faults.has(Fault::Schema) && !self.monitor.clocks_are_void {
+            schema::check(&self.history, &truth)?;
+        }
         checker::check(&std::mem::take(&mut self.history), &truth, self.monitor.clocks_are_void)
     }
 
@@ -117,6 +122,26 @@ impl Cluster {
         Ok(())
     }
 
+    /// What lies in front of the rows, in the first shard.
+    fn catalog_and_entries(&self, batch: &mut WriteBatch) -> BTreeSet<Key> {
+        let span = Span::new(Key::MIN, Some(key(0)));
+        let group = self.group_of(&Key::MIN);
+        let hosts = self.nodes.values().filter_map(|n| Some((n.replicas.get(&group)?, n)));
+        let hosts = hosts.filter(|(hosted, _)| hosted.replica.holds_data());
+        let newest = hosts.max_by_key(|(hosted, _)| hosted.replica.applied_slot());
+        let (_, node) = newest.expect("every group lives somewhere");
+        let raw = meridian_keys::version::versions_in(&span);
+        let mut found = dump(&node.engine, Family::Data, &raw);
+        found.extend(self.swept.iter().map(|(k, v)| (k.clone(), v.clone())).filter(|(k, _)| raw.contains(k)));
+        let mut keys = BTreeSet::new();
+        for (raw, value) in found {
+            let (row, _) = meridian_keys::version::split(&raw).expect("a version is written whole");
+            keys.insert(meridian_keys::version::user_key(row).expect("a key was encoded"));
+            batch.put(Family::Data, raw, value);
+        }
+        keys
+    }
+
     /// All versions, from the replicas that have applied the most, and what was dropped of them.
     fn truth(&self) -> Truth {
         let mut truth = Truth::new();
@@ -135,8 +160,12 @@ impl Cluster {
                 batch.put(Family::Data, k, v);
             });
         }
+        let mut keys: BTreeSet<Key> = (0..self.weather().load.keys).map(key).collect();
+        if self.weather().faults.has(Fault::Schema) {
+            keys.extend(self.catalog_and_entries(&mut batch));
+        }
         all.write(batch, Durability::Buffered).expect("memory takes writes");
-        for key in (0..self.weather().load.keys).map(key) {
+        for key in keys {
             let mut versions = meridian_mvcc::versions(&all, key.as_bytes()).expect("memory can be read");
             versions.reverse();
             truth.insert(key, versions);

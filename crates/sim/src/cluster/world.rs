@@ -81,6 +81,10 @@ pub(super) struct Cluster {
     /// No master may go wrong before this moment: samples of the last one that did may still be in use.
     pub(super) masters_busy_until: Timestamp,
     pub(super) next_call: u64,
+    /// When each gateway is to be woken next.
+    timers: Vec<Option<Timestamp>>,
+    /// The gateway that changes the schema, and how many changes there were.
+    changing: (Option<usize>, u64),
     pub(super) node_calls: BTreeMap<u64, (NodeId, NodeCall)>,
     pub(super) tells: BTreeMap<(NodeId, TxnId), BTreeSet<u64>>,
     pub(super) history: Vec<Op>,
@@ -120,6 +124,8 @@ impl Cluster {
             masters,
             masters_busy_until: START,
             next_call: 0,
+            timers: vec![None; weather.load.clients],
+            changing: (None, 0),
             node_calls: BTreeMap::new(),
             tells: BTreeMap::new(),
             history: Vec::new(),
@@ -250,7 +256,10 @@ impl Cluster {
             | Event::Erase { .. }
             | Event::Poll { .. }
             | Event::PollDone { .. } => {}
-            Event::Client { client } => self.with_client(client, |client, world| client.wake(world)),
+            Event::Client { client } => {
+                self.timers[client].take_if(|at| *at <= self.scheduler.now());
+                self.with_client(client, |client, world| client.wake(world));
+            }
             Event::Housekeeping { node } => self.housekeeping(node),
             Event::Fault => self.fault(),
             Event::HealNetwork => self.network.heal(),
@@ -494,7 +503,11 @@ impl Cluster {
         let node = &self.nodes[&id];
         let read = self.monitor.reading(id, node.now(now), now, node.is_clock_disturbed);
         let mut outbox = Vec::new();
+        let mut mail = Vec::new();
         let mut timer = None;
+        let has_schema = self.setup.weather.faults.has(Fault::Schema);
+        let clients = self.setup.weather.load.clients;
+        let schema_bug = self.setup.schema_bug();
         let mut world = World {
             now,
             tt: node.clock.tt(now),
@@ -504,6 +517,11 @@ impl Cluster {
             stats: &mut self.stats,
             next_call: &mut self.next_call,
             outbox: &mut outbox,
+            mail: &mut mail,
+            changing: &mut self.changing,
+            clients,
+            has_schema,
+            schema_bug,
             timer: &mut timer,
             keys: self.setup.weather.load.keys,
             pause: self.setup.weather.load.pause,
@@ -511,11 +529,20 @@ impl Cluster {
             is_over: self.is_over,
         };
         act(&mut self.clients[index], &mut world);
+        for (to, mail) in mail {
+            let packet = Packet::Mail { from: index, mail };
+            self.send(Address::Client(index), Address::Client(to), packet, true);
+        }
         for (call, group, route, request) in outbox {
             self.send_request(Address::Client(index), call, group, route, request);
         }
         if let Some(at) = timer {
-            self.scheduler.at(at, Event::Client { client: index });
+            // Schema leases never rest, so that every answer would wake the gateway once more for ever.
+            let pending = self.timers[index].filter(|_| has_schema);
+            if pending.is_none_or(|pending| pending > at || pending <= now) {
+                self.timers[index] = Some(at);
+                self.scheduler.at(at, Event::Client { client: index });
+            }
         }
         if let Err(broken) = read {
             self.fail(broken);
