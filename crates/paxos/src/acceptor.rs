@@ -144,6 +144,7 @@ impl Replica {
             core.handed_over = None;
         }
         let slots = entries.first().zip(entries.last()).map(|(first, last)| (first.slot, last.slot));
+        let is_heartbeat = lease.is_some() || (slots.is_none() && !core.membership.is_voting(core.node()));
         core.store(entries, out);
         core.learn_commit(ballot, commit);
         core.want(from, commit, now, out);
@@ -156,7 +157,7 @@ impl Replica {
         if slots.is_none() {
             core.write_commit();
         }
-        core.tell_known(from, ballot, out);
+        core.tell_known(from, ballot, is_heartbeat, out);
         let chosen = core.learned();
         core.send_durable(from, Message::Accepted { ballot, slots, chosen, lease }, out);
     }

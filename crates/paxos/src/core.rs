@@ -220,11 +220,11 @@ impl Core {
         }
     }
 
-    /// Reports what is known durably to the leader with this ballot, where it may let go of something for that.
-    pub(crate) fn tell_known(&mut self, leader: NodeId, ballot: Ballot, out: &mut Outputs) {
-        let tells =
-            self.membership.has_dataless() && self.holds_data && self.known_told < (ballot, self.known);
-        if tells {
+    /// Reports what is known durably to the leader with this ballot, where it may let go of something for that; `again`
+    /// also where it was told, since that may have been lost.
+    pub(crate) fn tell_known(&mut self, leader: NodeId, ballot: Ballot, again: bool, out: &mut Outputs) {
+        let is_news = self.known_told < (ballot, self.known);
+        if self.membership.has_dataless() && self.has_snapshots() && (is_news || again) {
             self.known_told = (ballot, self.known);
             self.send(leader, Message::Known { through: self.known }, out);
         }

@@ -179,15 +179,17 @@ impl Leader {
         }
     }
 
-    /// Tells the witnesses what they need not keep.
-    fn tell_settled(&mut self, core: &Core, out: &mut Outputs) {
+    /// Tells the witnesses what they need not keep; `again` also those that were told, since that may have been lost.
+    fn tell_settled(&mut self, core: &Core, again: bool, out: &mut Outputs) {
         if !core.membership.has_witness() {
             return;
         }
         let through = self.settled(core, &core.membership);
         self.settled_max = self.settled_max.max(through);
         for (node, peer) in &mut self.peers {
-            if core.membership.kind(*node) == Some(MemberKind::Witness) && peer.settled_told < through {
+            if core.membership.kind(*node) == Some(MemberKind::Witness)
+                && (again || peer.settled_told < through)
+            {
                 peer.settled_told = through;
                 core.send(*node, Message::Settled { through }, out);
             }
@@ -344,14 +346,14 @@ impl Leader {
             let lease = self.lease_if_due(core, now);
             self.heartbeat(core, lease, now, out);
             core.write_commit();
-            self.tell_settled(core, out);
+            self.tell_settled(core, true, out);
         }
         let chosen = core.log.chosen();
         if self.notify_at.take_if(|at| now.mono >= *at).is_some() {
             for (node, peer) in self.peers.iter_mut().filter(|(_, p)| p.streaming && p.commit_told < chosen) {
                 send_accept(core, self.ballot, *node, peer, &[], None, now, out);
             }
-            self.tell_settled(core, out);
+            self.tell_settled(core, false, out);
         }
         for (node, peer) in &mut self.peers {
             if peer.resend_at.take_if(|at| now.mono >= *at).is_some() && peer.streaming {

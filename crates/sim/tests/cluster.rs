@@ -40,7 +40,6 @@ fn clusters_under_every_fault_reach_every_mechanism() {
     assert!(sum(|s| s.members_demoted) > 10);
     assert!(sum(|s| s.members_removed) > 20);
     assert!(sum(|s| s.replicas_removed) > 20);
-    assert!(sum(|s| s.witnesses_added) > 0);
     assert!(sum(|s| s.witnesses_cut) > 500);
     assert!(sum(|s| s.schema_changes) > 40);
     assert!(sum(|s| s.backfills) > 10);
@@ -132,6 +131,12 @@ fn schemas_change_and_witnesses_vote_under_load() {
     let stats = runs(0..30, &Options { faults: with(&faults), ..Options::default() });
     let sum = |f: fn(&Stats) -> u64| stats.iter().map(f).sum::<u64>();
     assert!(sum(|s| s.witnesses_cut) > 500 && sum(|s| s.witnesses_added) > 2, "{stats:?}");
+}
+
+/// What voters and leaders had told about the log once was lost, and a witness that was behind never got its snapshot.
+#[test]
+fn a_witness_hears_again_what_it_may_skip() {
+    runs(500_006..500_007, &Options::default());
 }
 
 /// Each kind alone, so that a replay with a list of faults means what it says.

@@ -41,6 +41,7 @@ pub(super) fn is_set_returning(name: &str) -> bool {
             | "meridian.move_replica"
             | "meridian.transfer_leader"
             | "meridian.add_replica"
+            | "meridian.add_witness"
             | "meridian.promote_replica"
             | "meridian.demote_replica"
             | "meridian.remove_replica"
