@@ -18,7 +18,7 @@
 //! Spans of different shards are filled at the same time, and each reads ahead of its writes.
 
 use futures::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
-use meridian_catalog::{CatalogChange, CatalogSnapshot, IndexId, JobPhase, TableDesc};
+use meridian_catalog::{CatalogChange, CatalogSnapshot, IndexDesc, IndexId, JobPhase, TableDesc};
 use meridian_datum::{Datum, Result, SqlError, SqlState};
 use meridian_kv_api::{KvTxn, KvWrite, Locking, ReadBound, ReadOnlyOptions, ScanRequest};
 use meridian_types::{Span, Timestamp, limits};
@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use std::time::Duration;
 
 use super::jobs::{Directive, Running};
+use super::rows::commit_writes;
 use super::{DdlServices, next_version};
 use crate::check::{Check, Disagreement};
 use crate::context::Statement;
@@ -46,7 +47,17 @@ pub(super) async fn spans(
     catalog: &CatalogSnapshot,
     table: &TableDesc,
 ) -> Result<Vec<Span>> {
-    let all = Span::prefix(&Prefix::of(catalog, table, &table.primary)?.start().finish());
+    spans_of(services, catalog, table, &table.primary).await
+}
+
+/// The same of an index.
+async fn spans_of(
+    services: &DdlServices,
+    catalog: &CatalogSnapshot,
+    table: &TableDesc,
+    index: &IndexDesc,
+) -> Result<Vec<Span>> {
+    let all = Span::prefix(&Prefix::of(catalog, table, index)?.start().finish());
     let shards = services.cluster.shards().await.map_err(sql_error)?;
     let mut spans: Vec<Span> = shards
         .into_iter()
@@ -122,7 +133,21 @@ pub(super) async fn fill(
     }
     let closed = *work.closed.lock();
     services.wait_until(closed).await?;
+    show(services, catalog, table, index).await?;
     Ok(running.directive())
+}
+
+/// Commits something to every shard of an index. A leader serves a strong read of one shard at the newest commit that it
+/// has shown, and on a shard where nothing else happens that may be older than the entries. What is removed is not there.
+async fn show(
+    services: &DdlServices,
+    catalog: &CatalogSnapshot,
+    table: &TableDesc,
+    index: &IndexDesc,
+) -> Result<()> {
+    let spans = spans_of(services, catalog, table, index).await?;
+    let touched = spans.into_iter().map(|span| KvWrite { key: span.start, value: None }).collect();
+    commit_writes(&*services.kv, touched).await.map_err(sql_error)
 }
 
 /// What fills one index.
