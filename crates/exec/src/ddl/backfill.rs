@@ -21,7 +21,7 @@ use futures::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use meridian_catalog::{CatalogChange, CatalogSnapshot, IndexDesc, IndexId, JobPhase, TableDesc};
 use meridian_datum::{Datum, Result, SqlError, SqlState};
 use meridian_kv_api::{KvTxn, KvWrite, Locking, ReadBound, ReadOnlyOptions, ScanRequest};
-use meridian_types::{Span, Timestamp, limits};
+use meridian_types::{Key, Span, Timestamp, limits};
 use parking_lot::Mutex;
 use std::time::Duration;
 
@@ -145,8 +145,11 @@ async fn show(
     table: &TableDesc,
     index: &IndexDesc,
 ) -> Result<()> {
+    let whole = Prefix::of(catalog, table, index)?.start().finish();
     let spans = spans_of(services, catalog, table, index).await?;
-    let touched = spans.into_iter().map(|span| KvWrite { key: span.start, value: None }).collect();
+    // No entry has one of these keys: the index's own has no columns, and behind a whole key nothing is whole.
+    let key = |start: Key| if start == whole { start } else { start.next() };
+    let touched = spans.into_iter().map(|span| KvWrite { key: key(span.start), value: None }).collect();
     commit_writes(&*services.kv, touched).await.map_err(sql_error)
 }
 
