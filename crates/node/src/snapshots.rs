@@ -477,9 +477,10 @@ impl Inner {
         let Some(complete) = complete else {
             return self.reply(from, id, SnapshotVerdict::Received(next));
         };
-        let inner = self.clone();
+        let installing = Installing { inner: self.clone(), group };
         // Ends with the installation, which is bounded by the size of a shard.
         self.in_background(format!("install-{group}"), async move {
+            let inner = installing.inner.clone();
             let verdict = match inner.install(&complete).await {
                 Ok(true) => SnapshotVerdict::Installed,
                 Ok(false) => SnapshotVerdict::Refused,
@@ -488,7 +489,7 @@ impl Inner {
                     SnapshotVerdict::Refused
                 }
             };
-            inner.snapshots.installing.lock().remove(&group);
+            drop(installing);
             inner.reply(complete.from, complete.id, verdict);
         });
     }
@@ -563,6 +564,18 @@ impl Inner {
         let mut batch = WriteBatch::new();
         log_store::push(&mut batch, group, vec![meridian_paxos::Persist::Truncate(applied)]);
         self.log.write(batch, Durability::Synced)
+    }
+}
+
+/// A snapshot that is being put in place. However that ends, others may come and the node may stop afterwards.
+struct Installing {
+    inner: Arc<Inner>,
+    group: GroupId,
+}
+
+impl Drop for Installing {
+    fn drop(&mut self) {
+        self.inner.snapshots.installing.lock().remove(&self.group);
     }
 }
 
