@@ -191,9 +191,9 @@ fn with_witnesses(bug: Paxos, seeds: u64) -> Box<Violation> {
 }
 
 #[test]
-fn a_witness_that_keeps_nothing_is_found_within_200_seeds() {
-    let found = with_witnesses(Paxos::WitnessKeepsNothing, 200);
-    assert!(breaks_replicas(&found) || is_anomaly(&found) || asserts(&found, ""), "{found}");
+fn a_witness_that_keeps_nothing_is_found_within_20_seeds() {
+    let found = with_witnesses(Paxos::WitnessKeepsNothing, 20);
+    assert!(matches!(found.broken, Broken::NotDurable { .. }), "{found}");
 }
 
 #[test]

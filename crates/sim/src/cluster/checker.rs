@@ -83,6 +83,15 @@ pub enum Broken {
         /// Assigned.
         own: Timestamp,
     },
+    /// I-3: an accept is acknowledged that is not durable.
+    NotDurable {
+        /// The group.
+        group: GroupId,
+        /// Who has acknowledged it.
+        node: NodeId,
+        /// Which slot.
+        slot: Slot,
+    },
     /// A witness drops an entry that too few voters have.
     WitnessForgot {
         /// The group.

@@ -4,6 +4,7 @@ use meridian_paxos::{Envelope, Message};
 use meridian_shard::{ClosedTimestamp, Input, Request, RequestId, Response, ShardError};
 use meridian_types::{GroupId, NodeId, Slot, Span};
 
+use super::checker::Broken;
 use super::client::Route;
 use super::node::Origin;
 use super::planted::DriverBug;
@@ -137,7 +138,19 @@ impl Cluster {
 
     pub(super) fn send_all(&mut self, envelopes: Vec<Envelope>) {
         for Envelope { group, from, to, message } in envelopes {
+            self.check_durable(from, group, &message);
             self.send(Address::Node(from), Address::Node(to), Packet::Paxos { group, from, message }, true);
+        }
+    }
+
+    /// I-3: what is acknowledged as accepted is durable, or was applied and cut off.
+    fn check_durable(&mut self, from: NodeId, group: GroupId, message: &Message) {
+        let Message::Accepted { slots: Some((first, last)), .. } = message else { return };
+        let log = self.nodes[&from].logs.get(&group);
+        let is_durable = |slot| log.is_some_and(|log| log.holds(slot));
+        let missing = (first.get()..=last.get()).map(Slot::new).find(|slot| !is_durable(*slot));
+        if let Some(slot) = missing {
+            self.fail(Broken::NotDurable { group, node: from, slot });
         }
     }
 

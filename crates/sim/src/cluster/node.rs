@@ -56,6 +56,11 @@ impl Log {
         self.entries.range(..=slot).map(|(_, entry)| entry)
     }
 
+    /// True when something is durable in the slot, or was applied and cut off.
+    pub(super) fn holds(&self, slot: Slot) -> bool {
+        slot <= self.truncated || self.entries.contains_key(&slot)
+    }
+
     /// True when the entry is here, and known as chosen, after a restart, too; or was applied and cut off.
     pub(super) fn knows(&self, entry: &LogEntry) -> bool {
         let held = self.entries.get(&entry.slot);
