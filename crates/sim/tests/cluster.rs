@@ -139,6 +139,15 @@ fn a_witness_hears_again_what_it_may_skip() {
     runs(500_006..500_007, &Options::default());
 }
 
+/// A commit outlived two announcements of which the first came to nothing; and a clock beyond its bounds looked at the
+/// catalog of the past.
+#[test]
+fn slow_commits_and_wrong_clocks_meet_schema_changes() {
+    for seed in [800_058, 800_009] {
+        runs(seed..seed + 1, &Options::default());
+    }
+}
+
 /// Each kind alone, so that a replay with a list of faults means what it says.
 #[test]
 fn every_fault_alone() {

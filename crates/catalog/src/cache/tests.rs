@@ -162,6 +162,25 @@ async fn an_announcement_waits_for_commits_under_way() {
     next.end();
 }
 
+/// A slow commit outlives the fence that came after it, which came to nothing; the next one has to wait for it, too.
+#[tokio::test]
+async fn an_announcement_waits_for_commits_from_before_the_one_before() {
+    let (kv, cache) = booted().await;
+    let old = cache.acquire().await.unwrap();
+    let permit = cache.commit_permit(&old, &[]).await.unwrap().expect("nothing is announced");
+    announce(&kv, Duration::from_micros(200)).await;
+    cache.refresh().await.unwrap();
+    kv.advance(Duration::from_micros(500));
+    cache.refresh().await.unwrap();
+    let at = announce(&kv, Duration::from_millis(1)).await;
+    assert!(permit.limit() >= at, "it may commit above");
+    let publish = cache.publish(2);
+    tokio::pin!(publish);
+    assert!(is_pending(publish.as_mut()).await);
+    permit.end();
+    publish.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_commit_that_nobody_waited_for_is_waited_out() {
     let (kv, cache) = booted().await;
@@ -335,6 +354,23 @@ async fn between_two_looks_at_the_same_version_nothing_else_was_in_force() {
     let (known, from, _) = confirmed(&cache.state.lock()).unwrap();
     assert!(known == next && from > through, "what it is known of begins anew");
     assert_eq!(cache.at(between).await.unwrap().version(), version);
+}
+
+#[tokio::test]
+async fn a_look_at_the_past_says_nothing() {
+    let (kv, cache) = booted().await;
+    let (version, _) = commit(&kv, create(log())).await;
+    let guard = cache.acquire().await.unwrap();
+    let limit = guard.limit();
+    let mut state = cache.state.lock();
+    let stored = crate::CatalogVersion { version: version - 1, ..Default::default() };
+    let found = crate::CatalogState { stored, fence: None };
+    let next = Some(Arc::new(CatalogSnapshot::new(version - 1, START, [], [], [])));
+    let now = kv.now().unwrap();
+    let lease_end = Some(now.latest() + LEASE + LEASE);
+    state.take_in(Look { found, next, read_at: START, lease_end }, now);
+    assert_eq!(state.newest_version(), version);
+    assert_eq!(guard.limit(), limit, "no lease comes of it");
 }
 
 #[tokio::test]

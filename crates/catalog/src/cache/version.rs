@@ -7,12 +7,19 @@
 //! node has set it, every commit that begins here carries a bound below it. Commits that began before carry greater
 //! bounds, so whoever sets a fence waits for those to end: that is what [`Version::commits_before_fence`] is for.
 //!
-//! Commits are counted in two slots that change places with every fence, so that the wait is for older ones only.
+//! Every commit under way is counted by its bound. It may be older than several fences, since fences come and go
+//! while a commit is slow; whether it has to be waited for is told by the bound alone.
+//!
+//! Invariant: a commit that begins after a fence was set has a bound below it, or is counted before the fence's waiter
+//! looks: it reads its bound and is counted under one lock.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use meridian_types::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::snapshot::CatalogSnapshot;
@@ -28,8 +35,8 @@ pub(super) struct Version {
     pub(super) valid_from: Timestamp,
     lease_end: AtomicU64,
     fence: AtomicU64,
-    epoch: AtomicUsize,
-    commits: [AtomicUsize; 2],
+    /// How many commits are under way, by their bounds.
+    commits: Mutex<BTreeMap<Timestamp, usize>>,
     /// The greatest bound of a commit that nobody waited for to its end.
     abandoned: AtomicU64,
     ended: Notify,
@@ -42,8 +49,7 @@ impl Version {
             valid_from,
             lease_end: AtomicU64::new(lease_end.as_nanos()),
             fence: AtomicU64::new(NONE),
-            epoch: AtomicUsize::new(0),
-            commits: Default::default(),
+            commits: Mutex::default(),
             abandoned: AtomicU64::new(0),
             ended: Notify::new(),
         }
@@ -66,9 +72,7 @@ impl Version {
 
     /// Nothing that begins to commit from here on commits at or above `at`.
     pub(super) fn set_fence(&self, at: Timestamp) {
-        if self.fence.fetch_min(at.as_nanos(), Ordering::SeqCst) > at.as_nanos() {
-            self.epoch.fetch_add(1, Ordering::SeqCst);
-        }
+        self.fence.fetch_min(at.as_nanos(), Ordering::SeqCst);
     }
 
     /// Forgets the fence if it lies above `newest`, when the newest version of all takes effect, and not above `seen`, up
@@ -81,20 +85,19 @@ impl Version {
         }
     }
 
-    /// True while a commit is under way whose bound is older than the fence.
+    /// True while a commit is under way that may happen at the fence or above.
     pub(super) fn has_commits_before_fence(&self) -> bool {
-        let old = self.epoch.load(Ordering::SeqCst).wrapping_sub(1) & 1;
-        self.commits[old].load(Ordering::SeqCst) > 0
+        let Some(fence) = self.fence() else { return false };
+        self.commits.lock().last_key_value().is_some_and(|(limit, _)| *limit >= fence)
     }
 
-    /// Waits until no commit is under way whose bound is older than the fence.
+    /// Waits until no commit is under way that may happen at the fence or above.
     pub(super) async fn commits_before_fence(&self) {
-        let old = self.epoch.load(Ordering::SeqCst).wrapping_sub(1) & 1;
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if self.commits[old].load(Ordering::SeqCst) == 0 {
+            if !self.has_commits_before_fence() {
                 return;
             }
             ended.await;
@@ -111,25 +114,17 @@ impl Version {
 #[derive(Debug)]
 pub struct CommitPermit {
     version: Arc<Version>,
-    slot: usize,
     limit: Timestamp,
     is_over: bool,
 }
 
 impl CommitPermit {
     pub(super) fn new(version: &Arc<Version>) -> Self {
-        let slot = loop {
-            let epoch = version.epoch.load(Ordering::SeqCst);
-            version.commits[epoch & 1].fetch_add(1, Ordering::SeqCst);
-            if version.epoch.load(Ordering::SeqCst) == epoch {
-                break epoch & 1;
-            }
-            // A fence was set in between; who waits for its predecessors shall not wait for this one.
-            version.commits[epoch & 1].fetch_sub(1, Ordering::SeqCst);
-            version.ended.notify_waiters();
-        };
-        // The fence is set before the epoch changes, so a commit in the new epoch sees it.
-        CommitPermit { version: Arc::clone(version), slot, limit: version.limit(), is_over: false }
+        let mut commits = version.commits.lock();
+        let limit = version.limit();
+        *commits.entry(limit).or_default() += 1;
+        drop(commits);
+        CommitPermit { version: Arc::clone(version), limit, is_over: false }
     }
 
     /// The greatest timestamp at which the transaction may commit.
@@ -153,8 +148,15 @@ impl Drop for CommitPermit {
         if !self.is_over {
             self.version.abandoned.fetch_max(self.limit.as_nanos(), Ordering::SeqCst);
         }
-        if self.version.commits[self.slot].fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.version.ended.notify_waiters();
+        let mut commits = self.version.commits.lock();
+        let Entry::Occupied(mut same) = commits.entry(self.limit) else {
+            unreachable!("a commit under way is counted")
+        };
+        *same.get_mut() -= 1;
+        if *same.get() == 0 {
+            same.remove();
         }
+        drop(commits);
+        self.version.ended.notify_waiters();
     }
 }

@@ -94,6 +94,8 @@ pub(in super::super) struct Change {
     id: u64,
     node: NodeId,
     txns: u64,
+    /// Names what gateways are told, so that an answer counts for that alone.
+    round: u64,
     stage: Stage,
     call: Option<Call>,
     /// The index that was filled in here.
@@ -111,6 +113,7 @@ impl Change {
             id,
             node: NodeId::new(1_000 + me as u32),
             txns: 0,
+            round: id << 16,
             stage: Stage::Awaiting(Record::FIRST),
             call: None,
             filled: None,
@@ -288,6 +291,7 @@ impl Change {
         match then {
             Then::Publish { at, next } => {
                 let Some(tt) = w.tt else { return self.end() };
+                self.round += 1;
                 let over = tt.latest() + LEASE;
                 let waiting = (0..w.clients).collect();
                 self.stage = Stage::Publishing { at, next, waiting, over, tell_at: w.now };
@@ -296,7 +300,8 @@ impl Change {
             Then::Await(record) => {
                 w.stats.schema_changes += 1;
                 // News, so that they need not look for it when its time has come.
-                (0..w.clients).for_each(|to| w.post(to, Mail::Publish { change: self.id }));
+                self.round += 1;
+                (0..w.clients).for_each(|to| w.post(to, Mail::Publish { change: self.round }));
                 self.stage = Stage::Awaiting(record);
                 self.in_force(record, w);
             }
@@ -310,7 +315,7 @@ impl Change {
         let Some(tt) = w.tt else { return w.sleep(TELL_AGAIN) };
         if *tell_at <= w.now {
             *tell_at = w.now + TELL_AGAIN;
-            waiting.iter().for_each(|to| w.post(*to, Mail::Publish { change: self.id }));
+            waiting.iter().for_each(|to| w.post(*to, Mail::Publish { change: self.round }));
         }
         if waiting.is_empty() || tt.earliest() > *over || is_early {
             let (at, next) = (*at, *next);
@@ -326,7 +331,7 @@ impl Change {
 
     pub(in super::super) fn published(&mut self, by: usize, change: u64, w: &mut World<'_>) {
         if let Stage::Publishing { waiting, .. } = &mut self.stage
-            && change == self.id
+            && change == self.round
         {
             waiting.remove(&by);
             self.publish(w);
