@@ -407,7 +407,7 @@ impl Inner {
     fn wants(self: &Arc<Self>, main: &SnapshotPart) -> bool {
         let group = main.descriptor.group;
         let is_installing = self.snapshots.installing.lock().contains(&group);
-        let is_behind = |core: &Core| core.replica.wants_snapshot(main.applied);
+        let is_behind = |core: &Core| core.replica.wants_snapshot(&main.descriptor, main.applied);
         !is_installing
             && !self.is_disk_failed()
             && self.covers_log(main)
@@ -539,7 +539,7 @@ impl Inner {
     /// so far, or does not serve already.
     fn close_for(&self, cell: &Cell, snapshot: &Receiving) -> Option<Span> {
         let mut core = cell.core.lock();
-        let has_it = !core.replica.wants_snapshot(snapshot.main.applied);
+        let has_it = !core.replica.wants_snapshot(&snapshot.main.descriptor, snapshot.main.applied);
         let span = core.replica.descriptor().span.clone();
         // A split that it has come to since has created what the offer was to bring.
         let has_split = snapshot.had.as_ref() != Some(&span);

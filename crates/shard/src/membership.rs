@@ -29,7 +29,7 @@ use meridian_types::{Duration, NodeId, Slot, limits};
 
 use crate::leader::{Changing, InFlight};
 use crate::replica::{Replica, Step};
-use crate::{RequestId, Response, ShardError};
+use crate::{RequestId, Response, ShardDescriptor, ShardError};
 
 /// How often a member without data asks for it.
 const DATA_PAUSE: Duration = Duration::from_secs(1);
@@ -147,12 +147,16 @@ impl Replica {
         self.paxos.settled()
     }
 
-    /// True when a snapshot at `applied` brings this replica forward, and takes nothing from it that others may need.
-    pub fn wants_snapshot(&self, applied: Slot) -> bool {
+    /// True when a snapshot at `applied` brings this replica forward, and takes nothing from it that others may need. One
+    /// that brings data brings all that the log has up to there: a witness that has become another kind of member can give
+    /// it back, and is told of nothing settled any more where it was the last witness.
+    pub fn wants_snapshot(&self, descriptor: &ShardDescriptor, applied: Slot) -> bool {
         if self.state.lacks_data {
             return applied > self.state.emitted;
         }
-        applied > self.paxos.commit() && self.paxos.may_skip_to(applied)
+        let me = self.config.paxos.node;
+        let brings_data = descriptor.replicas.iter().any(|(node, kind)| *node == me && kind.holds_data());
+        applied > self.paxos.commit() && (brings_data || self.paxos.may_skip_to(applied))
     }
 
     /// A member that should have data and has none asks for a snapshot: nothing of the log would help.

@@ -148,6 +148,12 @@ fn slow_commits_and_wrong_clocks_meet_schema_changes() {
     }
 }
 
+/// It was behind its removal, took itself for a witness still, and refused data for entries that nobody would call settled.
+#[test]
+fn a_former_witness_takes_data_for_what_it_kept() {
+    runs(910_962..910_963, &Options::default());
+}
+
 /// Each kind alone, so that a replay with a list of faults means what it says.
 #[test]
 fn every_fault_alone() {

@@ -131,7 +131,7 @@ impl Cluster {
         if existing.is_none() && !self.may_begin(id, &main.descriptor) {
             return;
         }
-        if !is_free(&main) || existing.is_some_and(|r| !r.wants_snapshot(main.applied)) {
+        if !is_free(&main) || existing.is_some_and(|r| !r.wants_snapshot(&main.descriptor, main.applied)) {
             return;
         }
         let old_span = existing.map(|r| r.descriptor().span.clone());
