@@ -71,6 +71,8 @@ counters! {
     snapshots_resumed,
     /// Snapshots received and installed here.
     snapshots_installed,
+    /// Snapshots offered or sent here that were not wanted, or not at that time.
+    snapshots_refused,
     /// Replicas dropped because their groups no longer had them as members.
     replicas_removed,
 }

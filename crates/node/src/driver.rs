@@ -205,6 +205,10 @@ impl Inner {
     fn apply(self: &Arc<Self>, cell: &Arc<Cell>, core: &mut Core) -> Option<Input> {
         let out = &mut core.outputs;
         let create = std::mem::take(&mut out.create);
+        if !create.is_empty() {
+            let spans = create.iter().map(|c| (c.descriptor.group, c.descriptor.span.clone()));
+            self.coming.lock().extend(spans);
+        }
         let mut applies = out.apply.drain(..);
         let Some(first) = applies.next() else {
             assert!(create.is_empty(), "a replica is created as the effect of an applied entry");
@@ -270,6 +274,7 @@ impl Inner {
         // Also where the parent was removed meanwhile: the children have other members, who may need them.
         for child in job.create {
             effects.campaign.extend(self.create_replica(&child));
+            self.coming.lock().remove(&child.descriptor.group);
         }
         if core.phase == Phase::Stopped {
             return self.unlock_and_finish(&cell, core, effects);

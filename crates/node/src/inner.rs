@@ -82,6 +82,9 @@ pub(crate) struct Inner {
     pub(crate) snapshots: Snapshots,
     /// What replicas that were removed had, until it is erased.
     pub(crate) erasing: Mutex<BTreeMap<GroupId, Span>>,
+    /// What shards have given up in splits, until the replicas that have it now are listed. Noted under the lock of the
+    /// replica that gives it up, so that nobody sees that one narrower before.
+    pub(crate) coming: Mutex<BTreeMap<GroupId, Span>>,
     pub(crate) resting: Resting,
     pub(crate) counters: Counters,
     pub(crate) room: Room,
@@ -116,6 +119,7 @@ impl Inner {
             timer: Timer::new(driving),
             snapshots: Snapshots::default(),
             erasing: Mutex::default(),
+            coming: Mutex::default(),
             resting: Resting::new(config.seed << 20),
             counters: Counters::default(),
             room: Room::default(),

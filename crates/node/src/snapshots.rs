@@ -31,7 +31,7 @@
 //! copies may come from a sender that leads nothing, too: there is no promise or accept that they could forget (I-3).
 //! A node that took part once, was removed and has forgotten what it accepted takes no snapshot from before (`removal`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,7 +110,8 @@ fn place_of(part: &SnapshotPart) -> (GroupId, Span) {
 pub(crate) struct Snapshots {
     sending: Mutex<BTreeMap<u64, Sending>>,
     receiving: Mutex<BTreeMap<GroupId, Receiving>>,
-    installing: Mutex<BTreeSet<GroupId>>,
+    /// What is being put in place, and where.
+    installing: Mutex<BTreeMap<GroupId, Vec<Span>>>,
     /// When each unknown group was reported last, by the oscillator.
     reported: Mutex<BTreeMap<GroupId, u64>>,
 }
@@ -127,6 +128,17 @@ impl Snapshots {
     pub(crate) fn stop(&self) {
         self.sending.lock().clear();
         self.receiving.lock().clear();
+    }
+
+    /// Takes the place that a snapshot is for. False where another one is being put into some of it.
+    fn claim(&self, complete: &Receiving) -> bool {
+        let spans: Vec<Span> = complete.groups().into_iter().map(|(_, span)| span).collect();
+        let mut installing = self.installing.lock();
+        if installing.values().flatten().any(|taken| spans.iter().any(|span| span.overlaps(taken))) {
+            return false;
+        }
+        installing.insert(complete.main.descriptor.group, spans);
+        true
     }
 
     /// True while snapshots are being put in place.
@@ -351,6 +363,11 @@ impl Inner {
         self.send(to, PeerMessage::SnapshotReply { id, verdict });
     }
 
+    fn refuse(&self, to: NodeId, id: u64) {
+        self.counters.snapshots_refused.add(1);
+        self.reply(to, id, SnapshotVerdict::Refused);
+    }
+
     pub(crate) fn on_snapshot_offer(
         self: &Arc<Self>,
         from: NodeId,
@@ -360,7 +377,7 @@ impl Inner {
     ) {
         let group = main.descriptor.group;
         if !self.wants(&main) {
-            return self.reply(from, id, SnapshotVerdict::Refused);
+            return self.refuse(from, id);
         }
         let heard = self.clock.mono();
         if let Some(stream) = self.snapshots.receiving.lock().get_mut(&group)
@@ -382,12 +399,12 @@ impl Inner {
                 had.contains_span(span) && !span.overlaps(&main.descriptor.span) && self.covers_log(part)
             };
             if !heirs.iter().all(|part| is_inside(part) && self.is_free(part, group) && self.may_come(part)) {
-                return self.reply(from, id, SnapshotVerdict::Refused);
+                return self.refuse(from, id);
             }
         }
         if let Err(error) = snapshot_rows::discard(&*self.data, group) {
             self.disk_failed(&error);
-            return self.reply(from, id, SnapshotVerdict::Refused);
+            return self.refuse(from, id);
         }
         let receiving = Receiving { from, id, main, heirs, had, next: 0, heard };
         self.snapshots.receiving.lock().insert(group, receiving);
@@ -406,7 +423,7 @@ impl Inner {
 
     fn wants(self: &Arc<Self>, main: &SnapshotPart) -> bool {
         let group = main.descriptor.group;
-        let is_installing = self.snapshots.installing.lock().contains(&group);
+        let is_installing = self.snapshots.installing.lock().contains_key(&group);
         let is_behind = |core: &Core| core.replica.wants_snapshot(&main.descriptor, main.applied);
         !is_installing
             && !self.is_disk_failed()
@@ -429,12 +446,15 @@ impl Inner {
         }
     }
 
-    /// True when this node is a member, and no replica here but `group`'s has any of the span.
+    /// True when this node is a member, and no replica here but `group`'s has any of the span, or is about to.
     fn is_free(&self, part: &SnapshotPart, group: GroupId) -> bool {
+        let span = &part.descriptor.span;
         let is_member = part.descriptor.replicas.iter().any(|(node, _)| *node == self.node);
-        let overlaps = |core: &Core| core.replica.descriptor().span.overlaps(&part.descriptor.span);
-        let cells = self.cells();
-        is_member && !cells.iter().any(|cell| cell.group != group && overlaps(&cell.core.lock()))
+        let has_some = |cell: &Cell| cell.core.lock().replica.descriptor().span.overlaps(span);
+        let is_had = || self.cells().iter().any(|cell| cell.group != group && has_some(cell));
+        let is_coming = || self.coming.lock().values().any(|coming| coming.overlaps(span));
+        // Whoever was seen to have given it up in a split has noted before who gets it; that one is listed before the note goes.
+        is_member && !is_had() && !is_coming() && !is_had()
     }
 
     pub(crate) fn on_snapshot_chunk(
@@ -449,7 +469,7 @@ impl Inner {
         let mut receiving = self.snapshots.receiving.lock();
         let Some(stream) = receiving.get_mut(&group).filter(|r| r.from == from && r.id == id) else {
             drop(receiving);
-            return self.reply(from, id, SnapshotVerdict::Refused);
+            return self.refuse(from, id);
         };
         if stream.next != sequence {
             // What was under way when a connection broke; the sender will ask where to go on.
@@ -458,21 +478,25 @@ impl Inner {
         if !snapshot_rows::are_sound(rows, &stream.groups()) {
             receiving.remove(&group);
             drop(receiving);
-            return self.reply(from, id, SnapshotVerdict::Refused);
+            return self.refuse(from, id);
         }
         stream.next += 1;
         stream.heard = self.clock.mono();
         let next = stream.next;
         let complete = last.then(|| receiving.remove(&group)).flatten();
-        if complete.is_some() {
-            // Before the stream is forgotten, so that no other one begins.
-            self.snapshots.installing.lock().insert(group);
-        }
+        // Before the stream is forgotten, so that no other one begins.
+        let is_beside_another = complete.as_ref().is_some_and(|complete| !self.snapshots.claim(complete));
         drop(receiving);
+        if is_beside_another {
+            if let Err(error) = snapshot_rows::discard(&*self.data, group) {
+                self.disk_failed(&error);
+            }
+            return self.refuse(from, id);
+        }
         if let Err(error) = snapshot_rows::keep_chunk(&*self.data, group, sequence, rows) {
             self.snapshots.installing.lock().remove(&group);
             self.disk_failed(&error);
-            return self.reply(from, id, SnapshotVerdict::Refused);
+            return self.refuse(from, id);
         }
         let Some(complete) = complete else {
             return self.reply(from, id, SnapshotVerdict::Received(next));
@@ -481,22 +505,24 @@ impl Inner {
         // Ends with the installation, which is bounded by the size of a shard.
         self.in_background(format!("install-{group}"), async move {
             let inner = installing.inner.clone();
-            let verdict = match inner.install(&complete).await {
-                Ok(true) => SnapshotVerdict::Installed,
-                Ok(false) => SnapshotVerdict::Refused,
-                Err(error) => {
-                    inner.disk_failed(&error);
-                    SnapshotVerdict::Refused
-                }
-            };
+            let is_installed = inner.install(&complete).await.unwrap_or_else(|error| {
+                inner.disk_failed(&error);
+                false
+            });
             drop(installing);
-            inner.reply(complete.from, complete.id, verdict);
+            if is_installed {
+                inner.reply(complete.from, complete.id, SnapshotVerdict::Installed);
+            } else {
+                inner.refuse(complete.from, complete.id);
+            }
         });
     }
 
     /// Puts a complete snapshot in place. False when it is not wanted any more.
     async fn install(self: &Arc<Self>, snapshot: &Receiving) -> Result<bool, StorageError> {
         let (group, applied) = (snapshot.main.descriptor.group, snapshot.main.applied);
+        // A split may have been about to create this replica, and have done so meanwhile: the list is looked at last.
+        let is_free = self.is_free(&snapshot.main, group);
         let existing = self.cell(group);
         let mut erase = snapshot.groups();
         if let Some(cell) = &existing {
@@ -507,8 +533,8 @@ impl Inner {
             erase.push((group, span));
             // Big batches on their way are older than the snapshot and must not come after it.
             self.until(|| cell.core.lock().applies_queued == 0).await;
-        } else if snapshot.had.is_some() || !self.may_begin(&snapshot.main.descriptor)? {
-            // The replica that was to be brought forward is gone, or another one has come and gone since the offer.
+        } else if snapshot.had.is_some() || !is_free || !self.may_begin(&snapshot.main.descriptor)? {
+            // The replica that was to be brought forward is gone, or another one has come since the offer.
             snapshot_rows::discard(&*self.data, group)?;
             return Ok(false);
         }

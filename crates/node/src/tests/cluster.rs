@@ -10,7 +10,7 @@ use meridian_rpc::{CallError, LatencyTable, ShardClient};
 use meridian_shard::{
     Outcome, ReadMode, ReadOp, ReadResult, Request, Response, ShardDescriptor, ShardError, TxnRef, Write,
 };
-use meridian_storage::{CrashPoint, MemoryEngine};
+use meridian_storage::{CrashPoint, Engine, MemoryEngine};
 use meridian_types::{Duration, GroupId, Key, NodeId, Span, Timestamp, TxnId};
 
 use crate::{LocalNetwork, Node, NodeClock, NodeConfig, NodeOptions, log_store, machine_time};
@@ -117,10 +117,14 @@ impl Cluster {
     }
 
     pub(super) fn start(&mut self, i: usize) {
+        self.start_on(i, self.engines[i].data.clone());
+    }
+
+    pub(super) fn start_on(&mut self, i: usize, data: Arc<dyn Engine>) {
         self.starts += 1;
         let config = NodeConfig {
             node: node_id(i),
-            data: self.engines[i].data.clone(),
+            data,
             log: self.engines[i].log.clone(),
             clock: self.clock.clone(),
             transport: self.network.transport(node_id(i), "here"),

@@ -1,5 +1,7 @@
 //! Commits, reads, splits and hand-overs on healthy nodes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::executor::block_on;
 use meridian_rpc::{Call, CallError, ShardClient};
@@ -8,7 +10,8 @@ use meridian_storage::CrashPoint;
 use meridian_types::{GroupId, Timestamp};
 
 use super::cluster::*;
-use crate::NodeOptions;
+use super::gated::Gated;
+use crate::{Counter, Counters, NodeOptions};
 
 fn value(s: &'static str) -> Option<Bytes> {
     Some(Bytes::from_static(s.as_bytes()))
@@ -174,4 +177,29 @@ fn a_snapshot_that_passes_a_split_brings_the_other_half_along() {
         assert_eq!(cluster.read_at(i, right, later, "z"), value("2"), "right half at {i}");
         assert_eq!(cluster.read_at(i, GROUP, later, "a"), value("19"), "left half at {i}");
     }
+}
+
+/// The right half's members talk to a node that has seen its replica narrowed and not created the other one yet.
+#[test]
+fn what_a_split_is_about_to_create_is_not_taken_as_a_snapshot() {
+    let mut cluster = Cluster::new(NodeOptions::default());
+    cluster.commit(0, GROUP, &[write("a", "1"), write("z", "1")]);
+    cluster.await_caught_up(2, GROUP);
+    cluster.stop(2);
+    let data = Arc::new(Gated::new(cluster.engines[2].data.clone()));
+    cluster.start_on(2, data.clone());
+    cluster.await_caught_up(2, GROUP);
+    data.set(true);
+    let right = split(&mut cluster);
+    eventually("it is narrowed", || {
+        let descriptors = cluster.node(2).descriptors();
+        descriptors.iter().all(|d| !d.span.contains(b"z")).then_some(())
+    });
+    let ts = cluster.commit(0, right, &[write("z", "2")]);
+    let count = |counter: fn(&Counters) -> &Counter| counter(cluster.node(2).counters()).get();
+    eventually("a snapshot is refused", || (count(|c| &c.snapshots_refused) > 0).then_some(()));
+    assert!(cluster.node(2).replica_status(right).is_none());
+    data.set(false);
+    assert_eq!(cluster.read_at(2, right, ts, "z"), value("2"));
+    assert_eq!(count(|c| &c.snapshots_installed), 0);
 }

@@ -7,58 +7,17 @@ use futures::executor::block_on;
 use meridian_paxos::MemberKind;
 use meridian_rpc::{Call, LatencyTable, ShardClient};
 use meridian_shard::{ReadMode, Request, Response, ShardDescriptor, TxnRef, Write};
-use meridian_storage::{Cursor, Durability, Engine, Family, MemoryEngine, Reader, StorageError, WriteBatch};
+use meridian_storage::MemoryEngine;
 use meridian_types::{Duration, GroupId, Span, Timestamp, TxnId};
-use parking_lot::{Condvar, Mutex};
 
 use super::cluster::*;
+use super::gated::Gated;
 use crate::{LocalNetwork, Node, NodeClock, NodeConfig, NodeOptions, machine_time};
-
-/// An engine whose synced writes wait while the gate is shut.
-struct Gated {
-    engine: MemoryEngine,
-    shut: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Gated {
-    fn set(&self, shut: bool) {
-        *self.shut.lock() = shut;
-        self.changed.notify_all();
-    }
-}
-
-impl Reader for Gated {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.engine.get(family, key)
-    }
-    fn cursor<'a>(&'a self, family: Family, span: &Span) -> Box<dyn Cursor + 'a> {
-        self.engine.cursor(family, span)
-    }
-}
-
-impl Engine for Gated {
-    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StorageError> {
-        let mut shut = self.shut.lock();
-        while *shut {
-            self.changed.wait(&mut shut);
-        }
-        drop(shut);
-        self.engine.write(batch, durability)
-    }
-    fn sync(&self) -> Result<(), StorageError> {
-        self.engine.sync()
-    }
-    fn snapshot(&self) -> Box<dyn Reader + '_> {
-        self.engine.snapshot()
-    }
-}
 
 #[test]
 fn one_fsync_serves_every_group_that_waits() {
     const GROUPS: u64 = 16;
-    let log =
-        Arc::new(Gated { engine: MemoryEngine::new(), shut: Mutex::new(false), changed: Condvar::new() });
+    let log = Arc::new(Gated::new(Arc::new(MemoryEngine::new())));
     let network = LocalNetwork::new(LatencyTable::none());
     let node = Node::open(NodeConfig {
         node: node_id(0),

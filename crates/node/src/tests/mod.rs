@@ -4,6 +4,7 @@ mod backlog;
 mod cluster;
 mod commits;
 mod faults;
+mod gated;
 mod log;
 mod membership;
 mod resting;
