@@ -7,8 +7,9 @@
 //!     last chunk ----------------------------------->  install, installed
 //! ```
 //! The rows are read from one engine snapshot, which holds the applied slot with the effects up to it. The receiver
-//! refuses what it has already, and a span that another of its replicas still covers: that one is behind a split and
-//! will create the replica itself.
+//! refuses what it has already, and a span that another of its replicas still covers, or has given up without having
+//! created its new replica yet: that one is in or behind a split and will create the replica itself. Of installations whose
+//! spans overlap only one goes on.
 //!
 //! A connection that breaks does not end a stream. Both ends keep what they have for [`PATIENCE`]; the sender offers it again
 //! under its number, the receiver answers with the chunk that it waits for, and the sender goes on from there, out of the
@@ -109,6 +110,7 @@ fn place_of(part: &SnapshotPart) -> (GroupId, Span) {
 #[derive(Default)]
 pub(crate) struct Snapshots {
     sending: Mutex<BTreeMap<u64, Sending>>,
+    /// Chunks are kept and dropped under its lock, so that none of one stream is taken for another's.
     receiving: Mutex<BTreeMap<GroupId, Receiving>>,
     /// What is being put in place, and where.
     installing: Mutex<BTreeMap<GroupId, Vec<Span>>>,
@@ -128,17 +130,6 @@ impl Snapshots {
     pub(crate) fn stop(&self) {
         self.sending.lock().clear();
         self.receiving.lock().clear();
-    }
-
-    /// Takes the place that a snapshot is for. False where another one is being put into some of it.
-    fn claim(&self, complete: &Receiving) -> bool {
-        let spans: Vec<Span> = complete.groups().into_iter().map(|(_, span)| span).collect();
-        let mut installing = self.installing.lock();
-        if installing.values().flatten().any(|taken| spans.iter().any(|span| span.overlaps(taken))) {
-            return false;
-        }
-        installing.insert(complete.main.descriptor.group, spans);
-        true
     }
 
     /// True while snapshots are being put in place.
@@ -171,16 +162,16 @@ impl Inner {
     pub(crate) fn give_up_silent_streams(self: &Arc<Self>) {
         let now = self.clock.mono();
         let is_silent = |stream: &Receiving| now.since(stream.heard) > PATIENCE.into();
-        let silent: Vec<GroupId> = {
-            let mut receiving = self.snapshots.receiving.lock();
-            let silent = receiving.extract_if(.., |_, stream| is_silent(stream));
-            silent.map(|(group, _)| group).collect()
-        };
-        for group in silent {
-            if let Err(error) = snapshot_rows::discard(&*self.data, group) {
-                self.disk_failed(&error);
-            }
+        let mut receiving = self.snapshots.receiving.lock();
+        for (group, _) in receiving.extract_if(.., |_, stream| is_silent(stream)) {
+            self.discard(group);
         }
+    }
+
+    /// Drops what was received for a group. False where the disk fails.
+    fn discard(self: &Arc<Self>, group: GroupId) -> bool {
+        let discarded = snapshot_rows::discard(&*self.data, group);
+        discarded.inspect_err(|error| self.disk_failed(error)).is_ok()
     }
 
     /// Tells a peer that it talks to a replica that is not here. It will offer a snapshot, unless a split that has not
@@ -402,12 +393,13 @@ impl Inner {
                 return self.refuse(from, id);
             }
         }
-        if let Err(error) = snapshot_rows::discard(&*self.data, group) {
-            self.disk_failed(&error);
+        let mut receiving = self.snapshots.receiving.lock();
+        // Another stream of the group may have ended since it was found to be wanted: then its chunks are in use.
+        let is_installing = self.snapshots.installing.lock().contains_key(&group);
+        if is_installing || !self.discard(group) {
             return self.refuse(from, id);
         }
-        let receiving = Receiving { from, id, main, heirs, had, next: 0, heard };
-        self.snapshots.receiving.lock().insert(group, receiving);
+        receiving.insert(group, Receiving { from, id, main, heirs, had, next: 0, heard });
         self.reply(from, id, SnapshotVerdict::Received(0));
     }
 
@@ -468,7 +460,6 @@ impl Inner {
     ) {
         let mut receiving = self.snapshots.receiving.lock();
         let Some(stream) = receiving.get_mut(&group).filter(|r| r.from == from && r.id == id) else {
-            drop(receiving);
             return self.refuse(from, id);
         };
         if stream.next != sequence {
@@ -477,31 +468,26 @@ impl Inner {
         }
         if !snapshot_rows::are_sound(rows, &stream.groups()) {
             receiving.remove(&group);
-            drop(receiving);
+            return self.refuse(from, id);
+        }
+        if let Err(error) = snapshot_rows::keep_chunk(&*self.data, group, sequence, rows) {
+            receiving.remove(&group);
+            self.disk_failed(&error);
             return self.refuse(from, id);
         }
         stream.next += 1;
         stream.heard = self.clock.mono();
-        let next = stream.next;
-        let complete = last.then(|| receiving.remove(&group)).flatten();
-        // Before the stream is forgotten, so that no other one begins.
-        let is_beside_another = complete.as_ref().is_some_and(|complete| !self.snapshots.claim(complete));
-        drop(receiving);
-        if is_beside_another {
-            if let Err(error) = snapshot_rows::discard(&*self.data, group) {
-                self.disk_failed(&error);
-            }
-            return self.refuse(from, id);
-        }
-        if let Err(error) = snapshot_rows::keep_chunk(&*self.data, group, sequence, rows) {
-            self.snapshots.installing.lock().remove(&group);
-            self.disk_failed(&error);
-            return self.refuse(from, id);
-        }
-        let Some(complete) = complete else {
+        if !last {
+            let next = stream.next;
             return self.reply(from, id, SnapshotVerdict::Received(next));
+        }
+        let complete = receiving.remove(&group).expect("its last chunk was just taken");
+        // Before another stream of the group can begin.
+        let Some(installing) = self.claim(&complete) else {
+            self.discard(group);
+            return self.refuse(from, id);
         };
-        let installing = Installing { inner: self.clone(), group };
+        drop(receiving);
         // Ends with the installation, which is bounded by the size of a shard.
         self.in_background(format!("install-{group}"), async move {
             let inner = installing.inner.clone();
@@ -516,6 +502,18 @@ impl Inner {
                 inner.refuse(complete.from, complete.id);
             }
         });
+    }
+
+    /// Takes the place that a snapshot is for. `None` where another one is being put into some of it.
+    fn claim(self: &Arc<Self>, complete: &Receiving) -> Option<Installing> {
+        let group = complete.main.descriptor.group;
+        let spans: Vec<Span> = complete.groups().into_iter().map(|(_, span)| span).collect();
+        let mut installing = self.snapshots.installing.lock();
+        if installing.values().flatten().any(|taken| spans.iter().any(|span| span.overlaps(taken))) {
+            return None;
+        }
+        installing.insert(group, spans);
+        Some(Installing { inner: self.clone(), group })
     }
 
     /// Puts a complete snapshot in place. False when it is not wanted any more.

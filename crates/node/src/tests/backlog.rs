@@ -2,66 +2,21 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::executor::block_on;
 use meridian_paxos::{Envelope, MemberKind, Message};
 use meridian_rpc::{Call, CallError, LatencyTable, ShardClient};
 use meridian_shard::{Request, Response, ShardDescriptor, ShardError, TxnRef};
-use meridian_storage::{Cursor, Durability, Engine, Family, MemoryEngine, Reader, StorageError, WriteBatch};
+use meridian_storage::MemoryEngine;
 use meridian_types::{Ballot, Duration, Slot, Span, Timestamp, TxnId};
-use parking_lot::{Condvar, Mutex};
 
 use super::cluster::*;
+use super::gated::Gated;
 use crate::backlog::lighten;
 use crate::{LocalNetwork, Node, NodeClock, NodeConfig, NodeOptions, machine_time};
 
-/// An engine whose writes wait while it is stalled.
-#[derive(Default)]
-struct Stalling {
-    engine: MemoryEngine,
-    stalled: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Stalling {
-    fn set(&self, stalled: bool) {
-        *self.stalled.lock() = stalled;
-        self.changed.notify_all();
-    }
-}
-
-impl Reader for Stalling {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.engine.get(family, key)
-    }
-
-    fn cursor<'a>(&'a self, family: Family, span: &Span) -> Box<dyn Cursor + 'a> {
-        self.engine.cursor(family, span)
-    }
-}
-
-impl Engine for Stalling {
-    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StorageError> {
-        let mut stalled = self.stalled.lock();
-        while *stalled {
-            self.changed.wait(&mut stalled);
-        }
-        drop(stalled);
-        self.engine.write(batch, durability)
-    }
-
-    fn sync(&self) -> Result<(), StorageError> {
-        self.engine.sync()
-    }
-
-    fn snapshot(&self) -> Box<dyn Reader + '_> {
-        self.engine.snapshot()
-    }
-}
-
 #[test]
 fn a_leader_whose_disk_stalls_pushes_back_and_goes_on_when_it_does_not() {
-    let log = Arc::new(Stalling::default());
+    let log = Arc::new(Gated::new(Arc::default()));
     let network = LocalNetwork::new(LatencyTable::none());
     let node = Node::open(NodeConfig {
         node: node_id(0),
