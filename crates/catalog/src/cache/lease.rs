@@ -25,8 +25,13 @@
 //! A node that has left the cluster plans nothing new: its refreshes read its [`Licence`] in the same snapshot as the version,
 //! and extend nothing once it is withdrawn. Fences are heeded as before.
 //!
+//! A node that finds a version that is yet to take effect, and whose lease has run out or that never had one, does not know
+//! what is in force until then: it may have missed another activation. It plans nothing before that moment. Whose lease has
+//! not run out knows it: nothing takes effect within the lease of another version.
+//!
 //! Invariants: what was planned on a version commits at or below [`CatalogGuard::limit`]; the lease of a version grows
-//! only while it is the stored one and the node has its licence; a fence that was set is lifted only by a read at or above it that finds no change.
+//! only while it is in force, as far as the store says, and the node has its licence; a fence that was set is lifted only by a
+//! read at or above it that finds no change.
 //!
 //! The simulation of clusters (`meridian-sim`) gives its gateways these leases, too, over shards and clocks under faults.
 
@@ -200,8 +205,9 @@ impl SchemaLease {
         let lease_end = lease_end.unwrap_or(Timestamp::ZERO);
         match next {
             None => {
-                // Nothing was changed but what is pending, so that the current version's lease grows too.
-                self.current.extend(lease_end);
+                if self.pending.is_none() || self.current.limit() >= read_at {
+                    self.current.extend(lease_end);
+                }
                 self.newest().extend(lease_end);
             }
             Some(snapshot) => self.install(snapshot, found, lease_end),

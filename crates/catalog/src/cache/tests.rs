@@ -122,6 +122,33 @@ async fn a_version_takes_effect_at_its_time_and_not_before() {
     assert_eq!(old.limit(), at.prev());
 }
 
+/// Between two activations a node has missed the first, and looks at the store when the second is stored.
+#[tokio::test]
+async fn a_lease_that_ran_out_is_not_renewed_for_what_may_not_be_in_force() {
+    let (kv, cache) = booted().await;
+    commit(&kv, create(log())).await;
+    let old = cache.acquire().await.unwrap();
+    kv.advance(LEASE + LEASE);
+    let at = announce(&kv, Duration::from_millis(1)).await;
+    let missed = commit_at(&kv, renamed(log()), at).await;
+    kv.advance(Duration::from_millis(2));
+    let table = TableDesc { name: "renamed".into(), version: log().version + 1, ..log() };
+    let at = announce(&kv, Duration::from_millis(2)).await;
+    let newest = commit_at(&kv, renamed(table), at).await;
+    let late = CatalogCache::new(Arc::new(kv.clone()), LEASE);
+    for cache in [&cache, &late] {
+        for look in 0..2 {
+            cache.refresh().await.unwrap();
+            assert!(cache.try_acquire().unwrap().is_none(), "{missed} is in force, look {look}");
+        }
+    }
+    assert!(old.limit() < kv.now().unwrap().earliest());
+    kv.advance(Duration::from_millis(3));
+    for cache in [&cache, &late] {
+        assert_eq!(cache.acquire().await.unwrap().snapshot().version(), newest);
+    }
+}
+
 #[tokio::test]
 async fn transactions_that_a_change_does_not_touch_go_on() {
     let (kv, cache) = booted().await;
