@@ -179,17 +179,17 @@ impl Leader {
         }
     }
 
-    /// Tells the witnesses what they need not keep; `again` also those that were told, since that may have been lost.
+    /// Tells members without data what they need not keep; `again` also those that were told, since that may have been lost.
+    /// All of them: one that is behind may take itself for the witness that it was before it was removed and came back.
     fn tell_settled(&mut self, core: &Core, again: bool, out: &mut Outputs) {
-        if !core.membership.has_witness() {
+        if !core.membership.has_dataless() {
             return;
         }
         let through = self.settled(core, &core.membership);
         self.settled_max = self.settled_max.max(through);
         for (node, peer) in &mut self.peers {
-            if core.membership.kind(*node) == Some(MemberKind::Witness)
-                && (again || peer.settled_told < through)
-            {
+            let is_dataless = core.membership.kind(*node).is_some_and(|kind| !kind.holds_data());
+            if is_dataless && (again || peer.settled_told < through) {
                 peer.settled_told = through;
                 core.send(*node, Message::Settled { through }, out);
             }

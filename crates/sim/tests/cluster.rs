@@ -154,6 +154,12 @@ fn a_former_witness_takes_data_for_what_it_kept() {
     runs(910_962..910_963, &Options::default());
 }
 
+/// The same, come back as a member without data: nobody called anything settled where there was no witness any more.
+#[test]
+fn a_former_witness_without_data_is_told_what_it_need_not_keep() {
+    runs(500_365..500_366, &Options::default());
+}
+
 /// Each kind alone, so that a replay with a list of faults means what it says.
 #[test]
 fn every_fault_alone() {
