@@ -83,7 +83,9 @@ impl Cluster {
             Fault::Pause => {
                 // Around the length of a lease.
                 let pause = Duration::from_micros(self.rng.below(2_500_000));
-                self.node(victim).asleep_until = self.scheduler.now() + pause;
+                let until = self.scheduler.now() + pause;
+                let node = self.node(victim);
+                node.asleep_until = node.asleep_until.max(until);
             }
             Fault::HandOver => {
                 let group = self.any_group();
@@ -133,6 +135,8 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).expect("nodes are fixed");
         node.asleep_until = Timestamp::ZERO;
         node.crash(&mut self.rng);
+        // Nobody is there to take it up.
+        self.awake(id);
         self.node_calls.retain(|_, (node, _)| *node != id);
         self.tells.retain(|(node, _), _| *node != id);
         // Often it is back at once: what a voter has forgotten matters most while others still remember.
@@ -232,7 +236,7 @@ impl Cluster {
             node.is_clock_disturbed = true;
             clock.oscillator.set_rate(at, rate);
             if rate == 0 {
-                node.asleep_until = at + wrong;
+                node.asleep_until = node.asleep_until.max(at + wrong);
             }
             self.scheduler.after(wrong, Event::HealOscillator { node: victim });
         }
@@ -258,6 +262,7 @@ impl Cluster {
         self.heal_masters();
         for node in self.node_ids() {
             self.node(node).asleep_until = Timestamp::ZERO;
+            self.awake(node);
             self.heal_oscillator(node);
             self.restart(node);
         }

@@ -9,7 +9,7 @@ use meridian_types::{Duration, GroupId, NodeId, SeededRng, Slot, Span, Timestamp
 
 use super::delivery::Address;
 use super::options::{Clocks, Weather};
-use super::world::{DRIFT_PPM, START};
+use super::world::{DRIFT_PPM, Event, START};
 use crate::clock::{DisciplinedNode, ErraticClock, NodeClock, Oscillator};
 
 /// One group's part of the log engine.
@@ -113,6 +113,8 @@ pub(super) struct Node {
     pub(super) is_up: bool,
     /// Nothing happens on it before this moment.
     pub(super) asleep_until: Timestamp,
+    /// What has come since, in order.
+    pub(super) held: Vec<Event>,
     pub(super) clock: NodeClock,
     /// Its clock was disturbed beyond the bounds.
     pub(super) is_clock_disturbed: bool,
@@ -224,6 +226,7 @@ pub(super) fn new_node(
         incarnation: 0,
         is_up: true,
         asleep_until: Timestamp::ZERO,
+        held: Vec::new(),
         clock,
         is_clock_disturbed: false,
         is_misled: false,

@@ -59,6 +59,7 @@ pub(super) enum Event {
     HealMasters,
     HealOscillator { node: NodeId },
     Restart { node: NodeId },
+    Awake { node: NodeId },
 }
 
 pub(super) struct Cluster {
@@ -210,9 +211,37 @@ impl Cluster {
     }
 
     fn handle(&mut self, event: Event) {
-        if let Some(wakes) = self.asleep_until(&event) {
-            return self.scheduler.at(wakes, event);
+        match self.sleeper(&event) {
+            Some(node) => self.hold(node, event),
+            None => self.carry(event),
         }
+    }
+
+    /// Keeps what happens to a node that stands still, in order: a disk completes what it was given first.
+    fn hold(&mut self, id: NodeId, event: Event) {
+        let node = self.node(id);
+        node.held.push(event);
+        if node.held.len() == 1 {
+            let until = node.asleep_until;
+            self.scheduler.at(until, Event::Awake { node: id });
+        }
+    }
+
+    /// What was held happens, unless the node still stands still.
+    pub(super) fn awake(&mut self, id: NodeId) {
+        let now = self.scheduler.now();
+        let node = self.node(id);
+        if node.held.is_empty() {
+            return;
+        }
+        if node.asleep_until > now {
+            let until = node.asleep_until;
+            return self.scheduler.at(until, Event::Awake { node: id });
+        }
+        std::mem::take(&mut node.held).into_iter().for_each(|event| self.carry(event));
+    }
+
+    fn carry(&mut self, event: Event) {
         if let Some(note) = self.note(&event) {
             self.trace.note(self.scheduler.now(), note);
         }
@@ -266,6 +295,7 @@ impl Cluster {
             Event::HealMasters => self.heal_masters(),
             Event::HealOscillator { node } => self.heal_oscillator(node),
             Event::Restart { node } => self.restart(node),
+            Event::Awake { node } => self.awake(node),
         }
     }
 
@@ -295,13 +325,14 @@ impl Cluster {
             | Event::Fault
             | Event::HealNetwork
             | Event::HealMasters
-            | Event::HealOscillator { .. } => return None,
+            | Event::HealOscillator { .. }
+            | Event::Awake { .. } => return None,
         };
         Some(note)
     }
 
-    /// When a node that stands still will take up the event.
-    fn asleep_until(&self, event: &Event) -> Option<Timestamp> {
+    /// The node that would take up the event and stands still, or has not taken up yet what came before.
+    fn sleeper(&self, event: &Event) -> Option<NodeId> {
         let node = match event {
             Event::Deliver { to: Address::Node(node), .. } | Event::Housekeeping { node } => node,
             Event::Wake { life, .. }
@@ -317,9 +348,11 @@ impl Cluster {
             | Event::HealNetwork
             | Event::HealMasters
             | Event::HealOscillator { .. }
-            | Event::Restart { .. } => return None,
+            | Event::Restart { .. }
+            | Event::Awake { .. } => return None,
         };
-        Some(self.nodes[node].asleep_until).filter(|until| *until > self.scheduler.now())
+        let sleeper = &self.nodes[node];
+        (sleeper.asleep_until > self.scheduler.now() || !sleeper.held.is_empty()).then_some(*node)
     }
 
     pub(super) fn node(&mut self, id: NodeId) -> &mut Node {
