@@ -1,7 +1,8 @@
 //! Descriptors: what the catalog knows of databases, schemas and tables.
 //!
 //! A descriptor is immutable once published; a change writes a new version. Expressions (defaults, checks) are kept as
-//! SQL text, since text outlives every change of the planner's internal form.
+//! SQL text, since text outlives every change of the planner's internal form. Those of indexes mean the same in every
+//! session: the planner refuses what depends on a time zone or the like when the index is made.
 
 use std::sync::Arc;
 
@@ -75,10 +76,33 @@ pub enum Direction {
     Descending,
 }
 
+/// An expression in the key of an index. Keys and entries treat it as a column: it has an id among those of the table's
+/// columns and an ordinal behind theirs ([`TableDesc::ordinal`]), but rows do not have it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExpressionDesc {
+    /// Its number within the table.
+    pub id: ColumnId,
+    /// What `pg_attribute` calls it: the function's name, or `expr`.
+    pub name: String,
+    /// SQL text over the table's columns by name.
+    pub text: String,
+    /// Its type.
+    pub ty: DataType,
+    /// It looks like a call, which needs no parentheses in definitions.
+    pub is_call: bool,
+}
+
+impl ExpressionDesc {
+    /// As it stands in a definition of the index.
+    pub fn definition(&self) -> String {
+        if self.is_call { self.text.clone() } else { format!("({})", self.text) }
+    }
+}
+
 /// One column of an index key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexColumn {
-    /// The column.
+    /// The column, or one of the index's expressions.
     pub column: ColumnId,
     /// Its order.
     pub direction: Direction,
@@ -99,7 +123,8 @@ pub enum IndexState {
 ///
 /// Invariant: `columns` is not empty. A secondary index entry's key is `columns` followed by those columns of the
 /// primary key that are not among them; a unique index uses that suffix only for entries in which some column is NULL,
-/// and otherwise keeps the primary key in the value (NULLs are distinct).
+/// and otherwise keeps the primary key in the value (NULLs are distinct). An index of a constraint has neither predicate nor
+/// expressions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IndexDesc {
     /// Its number within the table.
@@ -114,8 +139,12 @@ pub struct IndexDesc {
     pub constraint_oid: Option<u32>,
     /// The key.
     pub columns: Vec<IndexColumn>,
+    /// The key's expressions, in the order of the key.
+    pub expressions: Vec<ExpressionDesc>,
     /// Columns kept in the value besides the key (`INCLUDE`).
     pub storing: Vec<ColumnId>,
+    /// A condition as SQL text, over the table's columns by name: exactly the rows for which it is true have an entry.
+    pub predicate: Option<String>,
     /// How far it has come.
     pub state: IndexState,
 }
@@ -185,12 +214,55 @@ pub struct TableDesc {
 }
 
 impl TableDesc {
-    /// The position in `columns` of a column id.
+    /// The position in `columns` of a column id. Those of the indexes' expressions follow behind, in their order.
     ///
     /// # Panics
     /// When the table has no such column: ids named by indexes and plans always exist.
     pub fn ordinal(&self, id: ColumnId) -> usize {
-        self.columns.iter().position(|c| c.id == id).expect("a column id of this table")
+        let ids = self.columns.iter().map(|c| c.id).chain(self.expressions().map(|e| e.id));
+        ids.into_iter().position(|i| i == id).expect("a column id of this table")
+    }
+
+    /// The expressions of all indexes, in order.
+    pub fn expressions(&self) -> impl Iterator<Item = &ExpressionDesc> {
+        self.indexes.iter().flat_map(|i| &i.expressions)
+    }
+
+    fn expression(&self, ordinal: usize) -> Option<&ExpressionDesc> {
+        self.expressions().nth(ordinal.checked_sub(self.columns.len())?)
+    }
+
+    /// The id of a column, or of an expression, by ordinal.
+    ///
+    /// # Panics
+    /// When there is none; the same holds of its type and its name.
+    pub fn part_id(&self, ordinal: usize) -> ColumnId {
+        self.expression(ordinal).map_or_else(|| self.columns[ordinal].id, |e| e.id)
+    }
+
+    /// Its type.
+    ///
+    /// # Panics
+    /// See above.
+    pub fn part_type(&self, ordinal: usize) -> &DataType {
+        self.expression(ordinal).map_or_else(|| &self.columns[ordinal].ty, |e| &e.ty)
+    }
+
+    /// Its name; an expression as it stands in definitions.
+    ///
+    /// # Panics
+    /// See above.
+    pub fn part_name(&self, ordinal: usize) -> String {
+        self.expression(ordinal)
+            .map_or_else(|| self.columns[ordinal].name.clone(), ExpressionDesc::definition)
+    }
+
+    /// Whether it may be NULL.
+    ///
+    /// # Panics
+    /// See above.
+    pub fn is_nullable(&self, ordinal: usize) -> bool {
+        self.expression(ordinal).is_some() || self.columns[ordinal].nullable
     }
 
     /// The column with this name, hidden ones included.
@@ -246,11 +318,25 @@ impl TableDesc {
         for index in self.all_indexes() {
             assert!(!index.columns.is_empty(), "index {}: a key has a column", index.name);
             assert!(index.id.0 < self.next_index, "index {}: ids must lie below next_index", index.name);
+            assert!(
+                index.predicate.is_none() && index.expressions.is_empty()
+                    || index.constraint_oid.is_none() && index.id != IndexId::PRIMARY,
+                "index {}: a constraint is one of columns, and holds for all rows",
+                index.name
+            );
             for c in index.columns.iter().map(|c| c.column).chain(index.storing.iter().copied()) {
                 assert!(
-                    self.columns.iter().any(|d| d.id == c),
+                    self.columns.iter().any(|d| d.id == c) || index.expressions.iter().any(|e| e.id == c),
                     "index {}: column {c} must exist",
                     index.name
+                );
+            }
+            for e in &index.expressions {
+                assert!(
+                    e.id.0 < self.next_column && self.columns.iter().all(|c| c.id != e.id),
+                    "index {}: expression {} must have an id of its own",
+                    index.name,
+                    e.id
                 );
             }
         }

@@ -46,6 +46,8 @@ pub(crate) fn index(id: u32, oid: u32, name: &str, constraint: Option<u32>, colu
         constraint_oid: constraint,
         columns: columns.iter().map(key).collect(),
         storing: Vec::new(),
+        predicate: None,
+        expressions: Vec::new(),
         state: IndexState::Public,
     }
 }

@@ -30,8 +30,8 @@ mod virtual_table;
 
 pub use cache::{CatalogCache, CatalogGuard, CommitPermit, Licence, Look, SchemaLease};
 pub use descriptor::{
-    CheckDesc, ColumnDesc, DatabaseDesc, Direction, Identity, IndexColumn, IndexDesc, IndexState, Interleave,
-    SchemaDesc, TableDesc, TableRef,
+    CheckDesc, ColumnDesc, DatabaseDesc, Direction, ExpressionDesc, Identity, IndexColumn, IndexDesc,
+    IndexState, Interleave, SchemaDesc, TableDesc, TableRef,
 };
 pub use functions::{
     CatalogFunction, SessionInfo, evaluate, lookup_catalog_function, parse_reg, quote_ident, reg_input,

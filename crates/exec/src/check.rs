@@ -1,6 +1,7 @@
 //! Whether a table and its indexes agree, at one timestamp.
 //!
-//! Every row has exactly one entry in every index, made of the row's own values, and every entry has its row. Rows and
+//! Every row has exactly one entry in every index (none where the index is partial and its condition is not true of the
+//! row), made of the row's own values, and every entry has its row. Rows and
 //! entries are compared as multisets: sums of hashes of what the rows' entries should be, and of what the entries are.
 //! That needs one pass over each, in any order, and no memory; only where the sums differ is the culprit looked for.
 //! Two independent hashes of 64 bits make it as good as impossible that a difference goes unnoticed by chance.
@@ -9,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use meridian_catalog::{CatalogSnapshot, IndexDesc, IndexId, TableDesc};
 use meridian_datum::{Datum, Result, SqlError, SqlState, to_text};
-use meridian_kv_api::{KvTxn, Locking, ScanRequest};
+use meridian_kv_api::{KvTxn, KvWrite, Locking, ScanRequest};
 use meridian_types::{Key, Span, limits};
 
 use crate::context::Statement;
@@ -100,7 +101,9 @@ impl<'a> Check<'a> {
             heed(page.len() as u64)?;
             for row in self.rows_of(&page)? {
                 for index in &mut self.indexes {
-                    index.expected.add(&index.writer.key(&row)?, &index.writer.value(&row));
+                    if let Some(KvWrite { key, value: Some(value) }) = index.writer.entry(&row)? {
+                        index.expected.add(&key, &value);
+                    }
                 }
             }
             rest = next;
@@ -146,11 +149,12 @@ impl<'a> Check<'a> {
         let mut rest = Some(self.row_span.clone());
         while let Some(span) = rest {
             let (page, next) = self.page(span).await?;
-            let rows = self.rows_of(&page)?;
+            let mut rows = self.rows_of(&page)?;
+            rows.retain(|row| index.writer.has_entry(row));
             let keys = rows.iter().map(|row| index.writer.key(row)).collect::<Result<Vec<_>>>()?;
             let found = self.values(keys).await?;
             for (row, found) in rows.into_iter().zip(found) {
-                if found.as_deref() != Some(&*index.writer.value(&row)) {
+                if found != index.writer.entry(&row)?.and_then(|e| e.value) {
                     return Ok(Disagreement::NoEntry(row));
                 }
             }
@@ -176,7 +180,9 @@ impl<'a> Check<'a> {
                     None => None,
                     Some(value) => self.rows_of(&[(primary_key, value)])?.pop(),
                 };
-                let is_own = row.is_some_and(|row| index.writer.key(&row).is_ok_and(|k| k == *key));
+                let is_own = row.is_some_and(|row| {
+                    index.writer.has_entry(&row) && index.writer.key(&row).is_ok_and(|k| k == *key)
+                });
                 if !is_own {
                     return Ok(Disagreement::NoRow(columns.iter().copied().zip(entry).collect()));
                 }
@@ -194,8 +200,7 @@ pub(crate) async fn check_table(statement: &Statement, table: &TableDesc) -> Res
     let Some((id, disagreement)) = check.run(|_| Ok(())).await? else { return Ok(()) };
     let name = table.index(id).map_or("", |i| i.name.as_str());
     let text = |ordinal: usize, value: &Datum| {
-        let column = &table.columns[ordinal];
-        format!("{}={}", column.name, to_text(&statement.eval, value, &column.ty))
+        format!("{}={}", table.part_name(ordinal), to_text(&statement.eval, value, table.part_type(ordinal)))
     };
     let detail = match disagreement {
         Disagreement::NoEntry(row) => {

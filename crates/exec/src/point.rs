@@ -27,7 +27,7 @@ pub struct CompiledPoint {
     writer: Arc<TableWriter>,
     /// Ordinals that an UPDATE assigns to.
     changed: Vec<usize>,
-    /// No assigned column is in a unique secondary index.
+    /// No assigned column is in a unique secondary index or in the condition of one.
     keeps_unique_keys: bool,
 }
 
@@ -51,7 +51,7 @@ impl CompiledPoint {
             _ => Vec::new(),
         };
         let keeps_unique_keys =
-            writer.unique_indexes().all(|i| !i.own_columns().any(|o| changed.contains(&o)));
+            writer.unique_indexes().all(|i| !i.constraining_columns().any(|o| changed.contains(&o)));
         let reader = match columns {
             Some(columns) => Some(IndexReader::new(catalog, table, &table.primary, &columns)?),
             None => None,
@@ -154,11 +154,12 @@ impl CompiledPoint {
     async fn check_unique(&self, ctx: Ctx<'_>, p: &PointUpdate, old: &[Datum], new: &[Datum]) -> Result<()> {
         let stmt = ctx.stmt;
         for index in self.writer.unique_indexes() {
-            if !index.is_constrained(new) || !index.own_columns().any(|o| self.changed.contains(&o)) {
+            let may_conflict = index.constraining_columns().any(|o| self.changed.contains(&o));
+            if !may_conflict || !index.is_constrained(new)? {
                 continue;
             }
             let key = index.key(new)?;
-            let is_own = index.is_constrained(old) && index.key(old)? == key;
+            let is_own = index.was_constrained(old) && index.key(old)? == key;
             if !is_own && stmt.wait(stmt.txn.get(key, Locking::EXCLUSIVE)).await?.is_some() {
                 return Err(duplicate_key(stmt, &p.table, index, new));
             }

@@ -3,7 +3,7 @@
 //! Ids and oids are not assigned here: the executor draws them from the cluster when it applies the change, and it
 //! repeats the checks that depend on the catalog inside its transaction.
 
-use meridian_catalog::{DatabaseId, Direction, Identity, IndexId, SchemaId, TableId, TableRef};
+use meridian_catalog::{ColumnId, DatabaseId, Direction, Identity, IndexId, SchemaId, TableId, TableRef};
 use meridian_datum::DataType;
 
 use crate::expr::Expr;
@@ -118,10 +118,27 @@ pub struct NewIndex {
     pub unique: bool,
     /// A constraint owns it.
     pub is_constraint: bool,
-    /// The key.
+    /// The key; ordinals from the number of the table's columns on are those of `expressions`.
     pub columns: Vec<(usize, Direction)>,
+    /// The key's expressions.
+    pub expressions: Vec<NewExpression>,
     /// Further columns kept in the entries.
     pub storing: Vec<usize>,
+    /// `WHERE`: the condition as SQL text.
+    pub predicate: Option<String>,
+}
+
+/// An expression in the key of an index to be made.
+#[derive(Clone, Debug)]
+pub struct NewExpression {
+    /// What names that are chosen call it: the function's name, or `expr`.
+    pub name: String,
+    /// SQL text over the table's columns.
+    pub text: String,
+    /// Its type.
+    pub ty: DataType,
+    /// It looks like a call, which needs no parentheses in definitions.
+    pub is_call: bool,
 }
 
 /// A check to be made.
@@ -225,7 +242,7 @@ pub enum AlterAction {
         /// The name to be.
         name: String,
     },
-    /// `RENAME COLUMN`. Texts of defaults and checks that mention the column come with it.
+    /// `RENAME COLUMN`. Texts of checks and indexes that mention the column come with it.
     RenameColumn {
         /// Which.
         column: usize,
@@ -233,6 +250,8 @@ pub enum AlterAction {
         name: String,
         /// Check texts as they will be: name and text.
         checks: Vec<(String, String)>,
+        /// Texts of indexes as they will be.
+        indexes: Vec<RenamedText>,
     },
     /// `RENAME CONSTRAINT`
     RenameConstraint {
@@ -271,6 +290,15 @@ pub enum AlterAction {
         /// Where to.
         schema: SchemaId,
     },
+}
+
+/// A text of an index in which a column has another name.
+#[derive(Clone, Debug)]
+pub enum RenamedText {
+    /// The index's predicate.
+    Predicate(IndexId, String),
+    /// One of its expressions.
+    Expression(ColumnId, String),
 }
 
 impl AlterAction {

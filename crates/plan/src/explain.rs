@@ -305,7 +305,7 @@ impl Explainer<'_> {
         let parts: Vec<String> = ordinals
             .iter()
             .zip(&j.key)
-            .map(|(o, e)| format!("({} = {})", j.table.columns[*o].name, show(self, e, &left)))
+            .map(|(o, e)| format!("({} = {})", j.table.part_name(*o), show(self, e, &left)))
             .collect();
         self.detail(depth, &format!("Lookup Cond: {}", parts.join(" AND ")));
         let width = left.len();
@@ -368,8 +368,7 @@ impl Explainer<'_> {
 
     fn spans(&mut self, depth: usize, table: &meridian_catalog::TableDesc, index: IndexId, spans: &Spans) {
         let index = table.index(index).expect("a plan's index exists");
-        let names: Vec<&str> =
-            table.index_ordinals(index).iter().map(|o| table.columns[*o].name.as_str()).collect();
+        let names: Vec<String> = table.index_ordinals(index).iter().map(|o| table.part_name(*o)).collect();
         let key = |e: &mut Self, i: usize, k: &SpanKey| match k {
             SpanKey::Value(v) => format!("({} = {})", names[i], show(e, v, &[])),
             SpanKey::AnyOf(v) => format!("({} = ANY ({}))", names[i], show(e, v, &[])),
@@ -390,7 +389,7 @@ impl Explainer<'_> {
                     let mut one: Vec<String> =
                         r.equal.iter().enumerate().map(|(i, k)| key(self, i, k)).collect();
                     for (b, op) in [(&r.lower, ">"), (&r.upper, "<")] {
-                        let name = names.get(r.equal.len()).copied().unwrap_or("");
+                        let name = names.get(r.equal.len()).map_or("", String::as_str);
                         match b {
                             SpanBound::Unbounded => {}
                             SpanBound::NotNull => one.push(format!("({name} IS NOT NULL)")),
@@ -435,7 +434,11 @@ impl Explainer<'_> {
 }
 
 fn table_names(table: &meridian_catalog::TableDesc, columns: &[usize]) -> Vec<String> {
-    columns.iter().map(|o| format!("{}.{}", table.name, table.columns[*o].name)).collect()
+    let name = |o: &usize| match table.columns.get(*o) {
+        Some(column) => format!("{}.{}", table.name, column.name),
+        None => table.part_name(*o),
+    };
+    columns.iter().map(name).collect()
 }
 
 fn scan_title(s: &crate::physical::Scan) -> String {

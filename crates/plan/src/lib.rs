@@ -32,11 +32,10 @@ mod same;
 pub mod session;
 mod template;
 
-use std::sync::Arc;
-
 use meridian_catalog::CatalogSnapshot;
 use meridian_datum::{DataType, EvalContext};
 
+pub use bind::{index_expressions, index_predicate};
 pub use expr::Expr;
 pub use logical::Unplanned;
 pub use parse::{ParsedStatement, SQL_BYTES_MAX, parse};
@@ -49,7 +48,7 @@ pub use template::{Literal, Template};
 #[derive(Clone, Debug)]
 pub struct PlanContext<'a> {
     /// The catalog.
-    pub snapshot: &'a Arc<CatalogSnapshot>,
+    pub snapshot: &'a CatalogSnapshot,
     /// The current database's name.
     pub database: &'a str,
     /// The session's user; `$user` in the search path.

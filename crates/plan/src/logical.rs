@@ -63,8 +63,25 @@ pub(crate) enum Rel {
 pub(crate) struct Get {
     pub(crate) table: TableRef,
     pub(crate) cols: Vec<ColId>,
+    /// Identities of the indexes' expressions. Only lowering speaks of them: no operator above asks for one.
+    pub(crate) virtuals: Vec<ColId>,
     pub(crate) locking: Locking,
     pub(crate) for_update: bool,
+}
+
+impl Get {
+    /// The identity of a column or of an index's expression, by ordinal.
+    pub(crate) fn col(&self, ordinal: usize) -> ColId {
+        match ordinal.checked_sub(self.cols.len()) {
+            None => self.cols[ordinal],
+            Some(at) => self.virtuals[at],
+        }
+    }
+
+    /// The ordinal of an identity.
+    pub(crate) fn ordinal(&self, col: ColId) -> Option<usize> {
+        self.cols.iter().chain(&self.virtuals).position(|c| *c == col)
+    }
 }
 
 #[derive(Clone, Debug)]

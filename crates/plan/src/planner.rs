@@ -86,6 +86,7 @@ pub fn plan_expression(
 
 fn plan_ast(ctx: &PlanContext<'_>, parsed: &ParsedStatement, s: &Statement) -> Result<PlannedStatement> {
     let mut binder = Binder::new(ctx, &parsed.source);
+    binder.conflict_targets = &parsed.hooks.conflict_targets;
     match s {
         Statement::Query(_) | Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
             let scope = Scope::default();

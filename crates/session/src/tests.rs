@@ -4,6 +4,7 @@
 //! block in another session of that name. `UPDATE=1` rewrites the scripts; the difference is then reviewed.
 
 mod advisory;
+mod differential;
 mod jobs;
 mod protocol;
 mod replay;
@@ -239,6 +240,8 @@ scripts!(
     ddl,
     subqueries,
     expressions,
+    partial_indexes,
+    expression_indexes,
     settings,
     conflicts,
     templates

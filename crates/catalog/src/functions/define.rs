@@ -68,15 +68,22 @@ pub(super) fn evaluate(function: CatalogFunction, args: &[Datum], scope: Scope<'
     }
 }
 
+/// A column's name, or an expression as it stands among the columns of an index.
 fn column_name(table: &TableDesc, id: ColumnId) -> String {
-    quote_ident(&table.columns[table.ordinal(id)].name)
+    match table.expressions().find(|e| e.id == id) {
+        Some(e) => e.definition(),
+        None => quote_ident(&table.columns[table.ordinal(id)].name),
+    }
 }
 
 /// One column of an index, counted from 1, included ones after the key's.
 fn index_column(table: &TableDesc, index: &IndexDesc, number: i64) -> Option<String> {
-    let ids = index.columns.iter().map(|c| c.column).chain(index.storing.iter().copied());
+    let mut ids = index.columns.iter().map(|c| c.column).chain(index.storing.iter().copied());
     let at = usize::try_from(number.checked_sub(1)?).ok()?;
-    ids.skip(at).map(|id| column_name(table, id)).next()
+    let id = ids.nth(at)?;
+    // Alone, an expression needs no parentheses.
+    let expression = index.expressions.iter().find(|e| e.id == id);
+    Some(expression.map_or_else(|| column_name(table, id), |e| e.text.clone()))
 }
 
 /// `CREATE INDEX` as PostgreSQL prints it; NULLs come first in descending columns and last in others, which is the
@@ -97,6 +104,9 @@ pub(crate) fn index_def(table: &TableDesc, index: &IndexDesc, schema: Option<&st
         .collect();
     let _ = write!(out, "{} USING btree ({})", quote_ident(&table.name), key.join(", "));
     out.push_str(&include(table, index));
+    if let Some(predicate) = &index.predicate {
+        let _ = write!(out, " WHERE {predicate}");
+    }
     out
 }
 

@@ -31,7 +31,7 @@ fn table_bytes(table: &TableDesc, scope: Scope<'_>) -> i64 {
 
 fn index_bytes(table: &TableDesc, index: &IndexDesc, scope: Scope<'_>) -> i64 {
     let columns = index.columns.iter().map(|c| c.column).chain(index.storing.iter().copied());
-    let key: i64 = columns.map(|c| width(&table.columns[table.ordinal(c)].ty)).sum();
+    let key: i64 = columns.map(|c| width(table.part_type(table.ordinal(c)))).sum();
     let row_key: i64 = table.key_ordinals().iter().map(|o| width(&table.columns[*o].ty)).sum();
     rows(table, scope) * (ROW_OVERHEAD + key + row_key)
 }

@@ -164,9 +164,14 @@ pub(super) fn pg_attribute(ctx: Context<'_>, table: &VirtualTable) -> Rows {
         for i in listed(t) {
             let ids = i.columns.iter().map(|c| c.column).chain(i.storing.iter().copied());
             for (at, id) in ids.enumerate() {
-                let c = &t.columns[t.ordinal(id)];
                 let number = at as i64 + 1;
-                let (name, ty) = (c.name.as_str(), &c.ty);
+                let (name, ty) = match i.expressions.iter().find(|e| e.id == id) {
+                    Some(e) => (e.name.as_str(), &e.ty),
+                    None => {
+                        let c = &t.columns[t.ordinal(id)];
+                        (c.name.as_str(), &c.ty)
+                    }
+                };
                 let attribute =
                     Attribute { name, ty, number, not_null: false, has_default: false, identity: None };
                 push_attribute(&mut rows, i.oid, &attribute);
@@ -218,7 +223,10 @@ fn index_option(direction: Direction) -> i64 {
 }
 
 fn index_row(rows: &mut Maker, t: &TableRef, i: &IndexDesc) {
-    let ty = |c: ColumnId| &t.columns[t.ordinal(c)].ty;
+    let ty = |c: ColumnId| t.part_type(t.ordinal(c));
+    // An expression has no number.
+    let number = |c: ColumnId| if i.expressions.iter().any(|e| e.id == c) { 0 } else { i64::from(c.0) };
+    let expressions: Vec<&str> = i.expressions.iter().map(|e| e.text.as_str()).collect();
     let key = || i.columns.iter().map(|c| c.column);
     rows.push([
         oid(i.oid),
@@ -231,10 +239,12 @@ fn index_row(rows: &mut Maker, t: &TableRef, i: &IndexDesc) {
         flag(i.state == IndexState::Public),
         flag(i.state != IndexState::DeleteOnly),
         flag(true),
-        vector(DataType::Int2, key().chain(i.storing.iter().copied()).map(|c| i64::from(c.0))),
+        vector(DataType::Int2, key().chain(i.storing.iter().copied()).map(number)),
         vector(DataType::Oid, key().map(|c| i64::from(collation_of(ty(c))))),
         vector(DataType::Oid, key().map(|c| i64::from(opclass_of(ty(c))))),
         vector(DataType::Int2, i.columns.iter().map(|c| index_option(c.direction))),
+        if expressions.is_empty() { Datum::Null } else { text(expressions.join(", ")) },
+        i.predicate.as_deref().map_or(Datum::Null, text),
     ]);
 }
 
@@ -242,7 +252,8 @@ pub(super) fn pg_index(ctx: Context<'_>, table: &VirtualTable) -> Rows {
     let mut rows = Maker::new(
         table,
         "indexrelid indrelid indnatts indnkeyatts indisunique indisprimary indimmediate indisvalid indisready \
-         indislive indkey indcollation indclass indoption",
+         indislive indkey indcollation indclass indoption indexprs \
+         indpred",
     );
     for (t, _) in ctx.tables() {
         for i in listed(t) {

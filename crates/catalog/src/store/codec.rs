@@ -10,8 +10,8 @@ use meridian_types::Timestamp;
 use prost::Message;
 
 use crate::descriptor::{
-    CheckDesc, ColumnDesc, DatabaseDesc, Direction, Identity, IndexColumn, IndexDesc, IndexState, Interleave,
-    SchemaDesc, TableDesc,
+    CheckDesc, ColumnDesc, DatabaseDesc, Direction, ExpressionDesc, Identity, IndexColumn, IndexDesc,
+    IndexState, Interleave, SchemaDesc, TableDesc,
 };
 use crate::ids::{ColumnId, DatabaseId, IndexId, SchemaId, TableId};
 use crate::snapshot::TableStatistics;
@@ -153,6 +153,26 @@ struct IndexRecord {
     /// 1 write only, 2 public, 3 delete only.
     #[prost(uint32, tag = "8")]
     state: u32,
+    #[prost(string, optional, tag = "9")]
+    predicate: Option<String>,
+    #[prost(message, repeated, tag = "10")]
+    expressions: Vec<ExpressionRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ExpressionRecord {
+    #[prost(uint32, tag = "1")]
+    id: u32,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    text: String,
+    #[prost(uint32, tag = "4")]
+    type_oid: u32,
+    #[prost(int32, tag = "5")]
+    type_modifier: i32,
+    #[prost(bool, tag = "6")]
+    is_call: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -359,7 +379,29 @@ fn index_record(i: &IndexDesc) -> IndexRecord {
             IndexState::Public => 2,
             IndexState::DeleteOnly => 3,
         },
+        predicate: i.predicate.clone(),
+        expressions: i.expressions.iter().map(expression_record).collect(),
     }
+}
+
+fn expression_record(e: &ExpressionDesc) -> ExpressionRecord {
+    ExpressionRecord {
+        id: e.id.0,
+        name: e.name.clone(),
+        text: e.text.clone(),
+        type_oid: e.ty.oid(),
+        type_modifier: e.ty.type_modifier(),
+        is_call: e.is_call,
+    }
+}
+
+fn expression_desc(e: ExpressionRecord) -> Result<ExpressionDesc, CodecError> {
+    let ty = data_type(e.type_oid, e.type_modifier)?;
+    Ok(ExpressionDesc { id: ColumnId(e.id), name: e.name, text: e.text, ty, is_call: e.is_call })
+}
+
+fn data_type(oid: u32, modifier: i32) -> Result<DataType, CodecError> {
+    DataType::from_oid(oid, modifier).ok_or(CodecError::Unknown { field: "type", value: u64::from(oid) })
 }
 
 fn table_desc(t: TableRecord) -> Result<TableDesc, CodecError> {
@@ -394,8 +436,7 @@ fn table_desc(t: TableRecord) -> Result<TableDesc, CodecError> {
 }
 
 fn column_desc(c: ColumnRecord) -> Result<ColumnDesc, CodecError> {
-    let ty = DataType::from_oid(c.type_oid, c.type_modifier)
-        .ok_or(CodecError::Unknown { field: "type", value: u64::from(c.type_oid) })?;
+    let ty = data_type(c.type_oid, c.type_modifier)?;
     let identity = match c.identity {
         0 => None,
         1 => Some(Identity::Always),
@@ -436,6 +477,8 @@ fn index_desc(i: IndexRecord) -> Result<IndexDesc, CodecError> {
         constraint_oid: i.constraint_oid,
         columns: i.columns.into_iter().map(column).collect::<Result<_, _>>()?,
         storing: i.storing.into_iter().map(ColumnId).collect(),
+        predicate: i.predicate,
+        expressions: i.expressions.into_iter().map(expression_desc).collect::<Result<_, _>>()?,
         state,
     })
 }

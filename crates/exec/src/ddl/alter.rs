@@ -7,7 +7,7 @@ use meridian_catalog::{
     TableRef,
 };
 use meridian_datum::{Batch, Column, Result, SqlError, SqlState};
-use meridian_plan::ddl::{AlterAction, NewColumn};
+use meridian_plan::ddl::{AlterAction, NewColumn, RenamedText};
 use meridian_plan::{Expr, PlannedStatement};
 
 use super::{DdlServices, create, index, next_version, rewrite};
@@ -242,11 +242,24 @@ impl Alteration {
         }
     }
 
+    fn rename_in_index(&mut self, renamed: &RenamedText) {
+        for index in &mut self.table.indexes {
+            match renamed {
+                RenamedText::Predicate(id, text) if index.id == *id => index.predicate = Some(text.clone()),
+                RenamedText::Predicate(..) => {}
+                RenamedText::Expression(id, text) => {
+                    let named = index.expressions.iter_mut().filter(|e| e.id == *id);
+                    named.for_each(|e| e.text.clone_from(text));
+                }
+            }
+        }
+    }
+
     /// Actions that change names and texts only.
     fn rename(&mut self, action: &AlterAction) -> Result<()> {
         match action {
             AlterAction::RenameTable { name } => self.table.name = name.clone(),
-            AlterAction::RenameColumn { column, name, checks } => {
+            AlterAction::RenameColumn { column, name, checks, indexes } => {
                 self.column_mut(*column)?.name = name.clone();
                 for (check, text) in checks {
                     self.table
@@ -254,6 +267,9 @@ impl Alteration {
                         .iter_mut()
                         .filter(|c| c.name == *check)
                         .for_each(|c| c.expr = text.clone());
+                }
+                for renamed in indexes {
+                    self.rename_in_index(renamed);
                 }
             }
             AlterAction::RenameConstraint { from, to } => {

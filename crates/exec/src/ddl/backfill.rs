@@ -230,8 +230,7 @@ impl Filler<'_> {
         }
         let mut entries = Vec::with_capacity(batch.len());
         for r in 0..batch.len() {
-            let row = batch.row(r);
-            entries.push(KvWrite { key: self.writer.key(&row)?, value: Some(self.writer.value(&row)) });
+            entries.extend(self.writer.entry(&batch.row(r))?);
         }
         tokio::task::consume_budget().await;
         Ok(Page { rows: batch.len() as u64, at, entries, rest: page.resume })

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use meridian_catalog::{
-    CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, IndexColumn, IndexDesc, IndexId, IndexState,
-    Interleave, TableDesc, TableId,
+    CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, ExpressionDesc, IndexColumn, IndexDesc, IndexId,
+    IndexState, Interleave, TableDesc, TableId,
 };
 use meridian_datum::{DataType, Datum, Result, SqlError};
 use meridian_keys::KeyBuilder;
@@ -32,7 +32,7 @@ pub(super) fn column(new: &NewColumn, id: u32) -> ColumnDesc {
     }
 }
 
-/// An index of a table; its columns are ordinals of `columns`.
+/// An index of a table; its columns are ordinals of `columns`, which end in the index's expressions.
 pub(super) async fn index(
     services: &DdlServices,
     new: &NewIndex,
@@ -53,6 +53,19 @@ pub(super) async fn index(
             .map(|(ordinal, direction)| IndexColumn { column: columns[*ordinal], direction: *direction })
             .collect(),
         storing: new.storing.iter().map(|o| columns[*o]).collect(),
+        predicate: new.predicate.clone(),
+        expressions: new
+            .expressions
+            .iter()
+            .zip(&columns[columns.len() - new.expressions.len()..])
+            .map(|(e, id)| ExpressionDesc {
+                id: *id,
+                name: e.name.clone(),
+                text: e.text.clone(),
+                ty: e.ty.clone(),
+                is_call: e.is_call,
+            })
+            .collect(),
         state,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use meridian_catalog::{
-    CatalogChange, CatalogSnapshot, IndexId, IndexState, JobPhase, JobWork, TableDesc, TableRef,
+    CatalogChange, CatalogSnapshot, ColumnId, IndexId, IndexState, JobPhase, JobWork, TableDesc, TableRef,
 };
 use meridian_datum::{Datum, Result, SqlError, SqlState};
 use meridian_kv_api::{KvTxn, KvWrite, Locking};
@@ -27,7 +27,11 @@ async fn add(
     state: IndexState,
 ) -> Result<TableDesc> {
     let mut desc = next_version(table);
-    let ids: Vec<_> = desc.columns.iter().map(|c| c.id).collect();
+    let mut ids: Vec<_> = desc.columns.iter().map(|c| c.id).collect();
+    for _ in &new.expressions {
+        ids.push(ColumnId(desc.next_column));
+        desc.next_column += 1;
+    }
     let id = IndexId(desc.next_index);
     desc.next_index += 1;
     desc.indexes.push(create::index(services, new, id, &ids, state).await?);
@@ -140,11 +144,11 @@ impl<'a> Backfill<'a> {
         let mut writes = Vec::with_capacity(rows.len());
         let mut constrained: HashMap<Key, usize> = HashMap::new();
         for (at, row) in rows.iter().enumerate() {
-            let key = self.writer.key(row)?;
-            if self.writer.is_constrained(row) && constrained.insert(key.clone(), at).is_some() {
+            let Some(entry) = self.writer.entry(row)? else { continue };
+            if self.writer.is_constrained(row)? && constrained.insert(entry.key.clone(), at).is_some() {
                 return Err(self.duplicated(statement, row));
             }
-            writes.push(KvWrite { key, value: Some(self.writer.value(row)) });
+            writes.push(entry);
         }
         if !constrained.is_empty() {
             let wanted: Vec<(Key, usize)> = constrained.into_iter().collect();

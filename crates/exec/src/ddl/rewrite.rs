@@ -245,8 +245,8 @@ impl<'a> Copier<'a> {
         let mut writes = Vec::with_capacity(rows.len() * (1 + self.writer.secondary.len()));
         let mut keys: HashMap<Key, (usize, &IndexWriter)> = HashMap::with_capacity(rows.len());
         for (at, row) in rows.iter().enumerate() {
-            for index in self.writer.unique_indexes().filter(|i| i.is_constrained(row)) {
-                if keys.insert(index.key(row)?, (at, index)).is_some() {
+            for index in self.writer.unique_indexes() {
+                if index.is_constrained(row)? && keys.insert(index.key(row)?, (at, index)).is_some() {
                     return Err(self.duplicated(statement, index, row));
                 }
             }

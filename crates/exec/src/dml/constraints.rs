@@ -113,9 +113,12 @@ fn check_violation(stmt: &Statement, table: &TableDesc, check: &str, row: &[Datu
 
 /// `Key (a, b)=(1, 2)`
 pub(crate) fn key_text(stmt: &Statement, table: &TableDesc, index: &IndexWriter, row: &[Datum]) -> String {
-    let names: Vec<&str> = index.own_columns().map(|o| table.columns[o].name.as_str()).collect();
-    let values: Vec<String> =
-        index.own_columns().map(|o| to_text(&stmt.eval, &row[o], &table.columns[o].ty)).collect();
+    let names: Vec<String> = index.own_columns().map(|o| table.part_name(o)).collect();
+    // It was written, or found to be in the way, so that its key is known.
+    let full = index.full(row).unwrap_or_default();
+    let value =
+        |o: usize| full.get(o).map_or_else(String::new, |d| to_text(&stmt.eval, d, table.part_type(o)));
+    let values: Vec<String> = index.own_columns().map(value).collect();
     format!("Key ({})=({})", names.join(", "), values.join(", "))
 }
 

@@ -125,7 +125,7 @@ pub(crate) async fn insert_new(target: &Target<'_>, rows: &[TableRow]) -> Result
         for index in target.writer.unique_indexes() {
             let is_primary = index.id == meridian_catalog::IndexId::PRIMARY;
             // A row id is drawn fresh and cannot be there already.
-            if (is_primary && has_row_id) || !index.is_constrained(row) {
+            if (is_primary && has_row_id) || !index.is_constrained(row)? {
                 continue;
             }
             keys.push(if is_primary { primary_key.clone() } else { index.key(row)? });

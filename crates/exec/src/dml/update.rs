@@ -144,14 +144,14 @@ async fn check_unique(
 ) -> Result<()> {
     let stmt = target.ctx.stmt;
     for index in target.writer.unique_indexes() {
-        if !index.own_columns().any(|o| changed.contains(&o)) {
+        if !index.constraining_columns().any(|o| changed.contains(&o)) {
             continue;
         }
         let mut vacated: HashSet<Key> = HashSet::new();
         let mut taken: HashMap<Key, usize> = HashMap::new();
         for (at, (old, new)) in old.iter().zip(new).enumerate() {
-            let old_key = index.is_constrained(old).then(|| index.key(old)).transpose()?;
-            let new_key = index.is_constrained(new).then(|| index.key(new)).transpose()?;
+            let old_key = index.was_constrained(old).then(|| index.key(old)).transpose()?;
+            let new_key = index.is_constrained(new)?.then(|| index.key(new)).transpose()?;
             if let Some(key) = new_key
                 && taken.insert(key, at).is_some()
             {

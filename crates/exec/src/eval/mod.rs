@@ -9,7 +9,9 @@ mod scalar;
 mod subquery;
 mod vector;
 
-use meridian_datum::{Datum, EvalContext, Result};
+use std::sync::LazyLock;
+
+use meridian_datum::{Datum, EvalContext, Result, TimeZone};
 use meridian_plan::Expr;
 
 pub(crate) use scalar::Row;
@@ -23,8 +25,8 @@ use crate::context::{Ctx, Statement};
 pub struct Scope<'a> {
     /// Time zone, times, randomness.
     pub eval: &'a EvalContext,
-    /// The statement.
-    pub stmt: &'a Statement,
+    /// The statement; absent for expressions that depend on their row alone.
+    stmt: Option<&'a Statement>,
     /// Values of the enclosing row.
     pub outer: &'a [Datum],
     /// Answers of subqueries.
@@ -36,7 +38,7 @@ static NOTHING_RESOLVED: Resolved = Resolved::none();
 impl<'a> Ctx<'a> {
     /// The scope of expressions without subqueries.
     pub fn scope(&self) -> Scope<'a> {
-        Scope { eval: &self.stmt.eval, stmt: self.stmt, outer: self.outer, resolved: &NOTHING_RESOLVED }
+        Scope { eval: &self.stmt.eval, stmt: Some(self.stmt), outer: self.outer, resolved: &NOTHING_RESOLVED }
     }
 
     /// The scope of expressions whose subqueries were resolved.
@@ -44,7 +46,7 @@ impl<'a> Ctx<'a> {
     where
         'a: 'b,
     {
-        Scope { eval: &self.stmt.eval, stmt: self.stmt, outer: self.outer, resolved }
+        Scope { eval: &self.stmt.eval, stmt: Some(self.stmt), outer: self.outer, resolved }
     }
 
     /// The value of an expression that sees no row.
@@ -60,8 +62,24 @@ impl<'a> Ctx<'a> {
     }
 }
 
-impl Scope<'_> {
+/// What an immutable function is called with: it looks at none of it.
+static UNSET: LazyLock<EvalContext> = LazyLock::new(|| EvalContext::new(TimeZone::Utc, 0, 0));
+
+impl Scope<'static> {
+    /// The scope of expressions that depend on nothing but their row.
+    pub(crate) fn of_row() -> Self {
+        Scope { eval: &UNSET, stmt: None, outer: &[], resolved: &NOTHING_RESOLVED }
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// # Panics
+    /// When the scope is that of expressions of a row alone.
+    fn stmt(&self) -> &'a Statement {
+        self.stmt.expect("an expression that depends on more than its row runs in a statement")
+    }
+
     fn param(&self, index: usize) -> Datum {
-        self.stmt.params.get(index).cloned().unwrap_or_default()
+        self.stmt().params.get(index).cloned().unwrap_or_default()
     }
 }

@@ -222,6 +222,6 @@ impl Scope<'_> {
     fn session_value(&self, e: &Expr, row: Row<'_>) -> Result<Datum> {
         let Expr::Session { function, args } = e else { panic!("only catalog functions are evaluated here") };
         let args = self.datums(args, row)?;
-        meridian_catalog::evaluate(*function, &args, &self.stmt.catalog, &*self.stmt.session)
+        meridian_catalog::evaluate(*function, &args, &self.stmt().catalog, &*self.stmt().session)
     }
 }

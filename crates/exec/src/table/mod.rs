@@ -8,12 +8,16 @@
 //! unique key    table/index/index columns           (with the suffix above where some column is NULL)
 //!        value  as above, and the primary key columns
 //! ```
+//! A partial index has entries of the rows for which its condition is true. An expression in a key is a column like any
+//! other, with an ordinal behind those of the table; a row with the values of an index's expressions is a *full* row.
+//!
 //! A key holds a value exactly unless equal values may print differently: `1.0` and `1.00`, `-0`, blank-padded strings,
 //! intervals. Such columns are in the value too, and read from there.
 
 mod key;
 mod reader;
 mod spans;
+mod stored;
 mod writer;
 
 pub(crate) use key::{Prefix, push_datum};

@@ -69,7 +69,7 @@ pub(crate) fn key_columns(table: &TableDesc, index: &IndexDesc) -> Vec<(usize, D
 }
 
 impl IndexReader {
-    /// A reader of `columns` (ordinals).
+    /// A reader of `columns` (ordinals; those of expressions are the index's own).
     pub(crate) fn new(
         catalog: &CatalogSnapshot,
         table: &TableDesc,
@@ -84,18 +84,18 @@ impl IndexReader {
         let mut in_key = vec![false; columns.len()];
         let mut in_suffix = vec![false; columns.len()];
         for (position, (ordinal, direction)) in key_columns(table, index).into_iter().enumerate() {
-            let column = &table.columns[ordinal];
-            let output = columns.iter().position(|&c| c == ordinal).filter(|_| is_exact_in_key(&column.ty));
+            let ty = table.part_type(ordinal);
+            let output = columns.iter().position(|&c| c == ordinal).filter(|_| is_exact_in_key(ty));
             if let Some(at) = output {
                 let place = if has_suffix && position >= own { &mut in_suffix } else { &mut in_key };
                 place[at] = true;
             }
-            parts.push(KeyPart { ty: column.ty.clone(), direction, output });
+            parts.push(KeyPart { ty: ty.clone(), direction, output });
         }
         let values_of = |is_in_value: &dyn Fn(usize) -> bool| {
             let wanted = columns.iter().enumerate().filter(|(at, _)| is_in_value(*at));
             let mut wanted: Vec<_> = wanted
-                .map(|(at, &ordinal)| (table.columns[ordinal].id.0, table.columns[ordinal].ty.clone(), at))
+                .map(|(at, &ordinal)| (table.part_id(ordinal).0, table.part_type(ordinal).clone(), at))
                 .collect();
             wanted.sort_by_key(|(id, _, _)| *id);
             wanted
@@ -108,7 +108,7 @@ impl IndexReader {
         let last = always.iter().rposition(|p| p.output.is_some()).map_or(0, |p| p + 1);
         // Only behind all of its own columns it shows whether a key has a suffix.
         let parts_needed = if suffix.is_some() { own } else { last };
-        let types = columns.iter().map(|&c| table.columns[c].ty.clone()).collect();
+        let types = columns.iter().map(|&c| table.part_type(c).clone()).collect();
         let has_children =
             is_primary && (prefix.is_interleaved() || catalog.children(table.id).next().is_some());
         let needs_values = !in_values.is_empty();

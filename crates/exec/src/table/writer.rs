@@ -1,5 +1,7 @@
 //! From rows to keys and values.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use meridian_catalog::{CatalogSnapshot, Direction, IndexDesc, IndexId, IndexState, TableDesc};
 use meridian_datum::{Datum, Result, encode_row};
@@ -9,6 +11,7 @@ use meridian_types::Key;
 
 use super::key::{Prefix, is_exact_in_key, push_datum};
 use super::reader::key_columns;
+use super::stored::Stored;
 
 /// Makes the keys and values of one index from whole rows (one datum per column of the table, by ordinal).
 #[derive(Clone, Debug)]
@@ -23,6 +26,7 @@ pub(crate) struct IndexWriter {
     /// lacks it.
     value: Vec<(u32, usize)>,
     value_with_suffix: Vec<(u32, usize)>,
+    stored: Stored,
     pub(crate) state: IndexState,
     pub(crate) name: String,
     pub(crate) id: IndexId,
@@ -41,18 +45,23 @@ impl IndexWriter {
         let is_primary = index.id == IndexId::PRIMARY;
         let mut value = Vec::new();
         let mut value_with_suffix = Vec::new();
-        for (ordinal, column) in table.columns.iter().enumerate() {
+        for ordinal in 0..table.columns.len() + table.expressions().count() {
+            let id = table.part_id(ordinal);
             let position = key.iter().position(|(o, _)| *o == ordinal);
-            let inexact = position.is_some() && !is_exact_in_key(&column.ty);
-            let stored = if is_primary { position.is_none() } else { index.storing.contains(&column.id) };
+            let inexact = position.is_some() && !is_exact_in_key(table.part_type(ordinal));
+            let is_kept = if is_primary { position.is_none() } else { index.storing.contains(&id) };
+            let is_kept = is_kept && ordinal < table.columns.len();
             let in_suffix = position.is_some_and(|p| p >= own);
-            if inexact || stored {
-                value.push((column.id.0, ordinal));
+            if inexact || is_kept {
+                value.push((id.0, ordinal));
             }
-            if inexact || stored || in_suffix {
-                value_with_suffix.push((column.id.0, ordinal));
+            if inexact || is_kept || in_suffix {
+                value_with_suffix.push((id.0, ordinal));
             }
         }
+        // Ids of expressions and of columns that were added later may alternate.
+        value.sort_unstable();
+        value_with_suffix.sort_unstable();
         Ok(IndexWriter {
             prefix,
             key,
@@ -61,6 +70,7 @@ impl IndexWriter {
             is_primary,
             value,
             value_with_suffix,
+            stored: Stored::of(catalog, table, index)?,
             state: index.state,
             name: index.name.clone(),
             id: index.id,
@@ -72,23 +82,72 @@ impl IndexWriter {
         self.key[..self.own].iter().map(|(o, _)| *o)
     }
 
-    /// Whether the row takes part in uniqueness: it has no NULL in the index's columns.
-    pub(crate) fn is_constrained(&self, row: &[Datum]) -> bool {
-        self.unique && self.own_columns().all(|o| !row[o].is_null())
+    /// Ordinals on which it depends whether two rows conflict: the index's own columns, and those that its condition and its
+    /// expressions read.
+    pub(crate) fn constraining_columns(&self) -> impl Iterator<Item = usize> + '_ {
+        self.own_columns().chain(self.stored_reads())
     }
 
-    /// The key of a row.
+    fn stored_reads(&self) -> impl Iterator<Item = usize> + '_ {
+        self.stored.condition_reads().iter().chain(self.stored.expressions_read()).copied()
+    }
+
+    /// Whether the row gets an entry.
+    ///
+    /// # Errors
+    /// Those of the index's condition: such a row cannot be written.
+    fn covers(&self, row: &[Datum]) -> Result<bool> {
+        self.stored.covers(row)
+    }
+
+    /// Whether a row that is there has an entry. A row on which the condition or an expression fails has none: it is older
+    /// than the index, which will not become readable while the row is there.
+    pub(crate) fn has_entry(&self, row: &[Datum]) -> bool {
+        self.covers(row).unwrap_or(false) && self.full(row).is_ok()
+    }
+
+    /// The row with the values of the index's expressions, by ordinal.
+    ///
+    /// # Errors
+    /// Those of the expressions: such a row cannot be written.
+    pub(crate) fn full<'r>(&self, row: &'r [Datum]) -> Result<Cow<'r, [Datum]>> {
+        self.stored.full(row)
+    }
+
+    /// Whether the key of a full row is its alone: the index is unique and the row has no NULL in its columns.
+    fn is_whole(&self, full: &[Datum]) -> bool {
+        self.unique && self.own_columns().all(|o| !full[o].is_null())
+    }
+
+    /// Whether the row takes part in uniqueness: it gets an entry, and has no NULL in the index's columns.
+    ///
+    /// # Errors
+    /// Those of the index's condition and expressions.
+    pub(crate) fn is_constrained(&self, row: &[Datum]) -> Result<bool> {
+        Ok(self.unique && self.covers(row)? && self.is_whole(&self.full(row)?))
+    }
+
+    /// The same of a row that is there.
+    pub(crate) fn was_constrained(&self, row: &[Datum]) -> bool {
+        self.is_constrained(row).unwrap_or(false)
+    }
+
+    /// The key of a row's entry.
     pub(crate) fn key(&self, row: &[Datum]) -> Result<Key> {
+        self.key_of_full(&self.full(row)?)
+    }
+
+    fn key_of_full(&self, full: &[Datum]) -> Result<Key> {
         let mut key = self.prefix.start();
-        let columns = if self.is_primary || self.is_constrained(row) { self.own } else { self.key.len() };
-        self.push_columns(&mut key, row, columns)?;
+        let columns = if self.is_primary || self.is_whole(full) { self.own } else { self.key.len() };
+        self.push_columns(&mut key, full, columns)?;
         Ok(key.finish())
     }
 
-    fn push_columns(&self, key: &mut KeyBuilder, row: &[Datum], columns: usize) -> Result<()> {
+    fn push_columns(&self, key: &mut KeyBuilder, full: &[Datum], columns: usize) -> Result<()> {
         for (position, (ordinal, direction)) in self.key[..columns].iter().enumerate() {
             self.prefix.before_column(key, position);
-            push_datum(key, &row[*ordinal], *direction)?;
+            push_datum(key, &full[*ordinal], *direction)?;
         }
         Ok(())
     }
@@ -103,19 +162,32 @@ impl IndexWriter {
         Ok(key.finish())
     }
 
-    /// The value of a row.
-    pub(crate) fn value(&self, row: &[Datum]) -> Bytes {
+    /// The value of a full row's entry.
+    fn value(&self, full: &[Datum]) -> Bytes {
         let columns =
-            if !self.is_primary && self.is_constrained(row) { &self.value_with_suffix } else { &self.value };
+            if !self.is_primary && self.is_whole(full) { &self.value_with_suffix } else { &self.value };
         let mut out = Vec::with_capacity(16 + columns.len() * 10);
-        encode_row(columns.iter().map(|(id, ordinal)| (*id, &row[*ordinal])), &mut out);
+        encode_row(columns.iter().map(|(id, ordinal)| (*id, &full[*ordinal])), &mut out);
         Bytes::from(out)
     }
 
-    /// Whether an update of these ordinals leaves key and value as they are.
+    /// The write of a row's entry, if it gets one.
+    ///
+    /// # Errors
+    /// Those of the index's condition and expressions.
+    pub(crate) fn entry(&self, row: &[Datum]) -> Result<Option<KvWrite>> {
+        if !self.covers(row)? {
+            return Ok(None);
+        }
+        let full = self.full(row)?;
+        Ok(Some(KvWrite { key: self.key_of_full(&full)?, value: Some(self.value(&full)) }))
+    }
+
+    /// Whether an update of these ordinals leaves the entry as it is.
     pub(crate) fn is_untouched_by(&self, changed: &[usize]) -> bool {
         let in_key = self.key.iter().any(|(o, _)| changed.contains(o));
-        !in_key && !self.value_with_suffix.iter().any(|(_, o)| changed.contains(o))
+        let decides = self.stored_reads().any(|o| changed.contains(&o));
+        !in_key && !decides && !self.value_with_suffix.iter().any(|(_, o)| changed.contains(o))
     }
 }
 
@@ -160,7 +232,7 @@ impl TableWriter {
     pub(crate) fn insert(&self, primary_key: Key, row: &[Datum], out: &mut Vec<KvWrite>) -> Result<()> {
         out.push(KvWrite { key: primary_key, value: Some(self.primary.value(row)) });
         for index in self.secondary.iter().filter(|i| i.state != IndexState::DeleteOnly) {
-            out.push(KvWrite { key: index.key(row)?, value: Some(index.value(row)) });
+            out.extend(index.entry(row)?);
         }
         Ok(())
     }
@@ -168,7 +240,7 @@ impl TableWriter {
     /// The writes that remove a row.
     pub(crate) fn delete(&self, primary_key: Key, row: &[Datum], out: &mut Vec<KvWrite>) -> Result<()> {
         out.push(KvWrite { key: primary_key, value: None });
-        for index in &self.secondary {
+        for index in self.secondary.iter().filter(|i| i.has_entry(row)) {
             out.push(KvWrite { key: index.key(row)?, value: None });
         }
         Ok(())
@@ -186,16 +258,12 @@ impl TableWriter {
             if index.is_untouched_by(changed) {
                 continue;
             }
-            let old_key = index.key(old)?;
-            if index.state == IndexState::DeleteOnly {
-                out.push(KvWrite { key: old_key, value: None });
-                continue;
+            let old_key = if index.has_entry(old) { Some(index.key(old)?) } else { None };
+            let entry = if index.state == IndexState::DeleteOnly { None } else { index.entry(new)? };
+            if old_key.is_some() && old_key.as_ref() != entry.as_ref().map(|e| &e.key) {
+                out.extend(old_key.map(|key| KvWrite { key, value: None }));
             }
-            let key = index.key(new)?;
-            if key != old_key {
-                out.push(KvWrite { key: old_key, value: None });
-            }
-            out.push(KvWrite { key, value: Some(index.value(new)) });
+            out.extend(entry);
         }
         Ok(())
     }

@@ -1,14 +1,15 @@
 //! ALTER TABLE and ALTER INDEX.
 
-use meridian_catalog::{IndexId, Relation, TableRef};
+use meridian_catalog::{CheckDesc, IndexId, Relation, TableRef};
 use meridian_datum::{CastContext, Result, SqlError, SqlState};
 use sqlparser::ast::{self, AlterColumnOperation, AlterTableOperation};
 
 use super::ddl::{check_parameter, definition_of};
 use super::definition::{Definition, key_type, row_scope};
 use super::expr::{Clause, Cx, position};
+use super::stored::{plain_ident, reads_column};
 use super::{At, Binder, name_of, names_of, pos, position_of, undefined_table};
-use crate::ddl::{AlterAction, Ddl};
+use crate::ddl::{AlterAction, Ddl, RenamedText};
 use crate::lower::Lowerer;
 use crate::parse::{AlterSyntax, TableName};
 
@@ -133,9 +134,11 @@ impl Binder<'_> {
                     let message = format!("column \"{name}\" of relation \"{}\" already exists", table.name);
                     return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
                 }
-                let checks = renamed_checks(table, &table.columns[column].name, &name)?;
+                let from = &table.columns[column].name;
+                let (checks, indexes) =
+                    (renamed_checks(table, from, &name)?, renamed_texts(table, from, &name)?);
                 d.columns[column].name.clone_from(&name);
-                out.push(AlterAction::RenameColumn { column, name, checks });
+                out.push(AlterAction::RenameColumn { column, name, checks, indexes });
                 Ok(())
             }
             O::RenameConstraint { old_name, new_name } => {
@@ -227,12 +230,15 @@ impl Binder<'_> {
         if table.primary.columns.iter().any(|c| c.column == column.id) {
             return Err(SqlError::unsupported("dropping a column of the primary key"));
         }
-        let indexes: Vec<IndexId> = table
-            .indexes
-            .iter()
-            .filter(|i| i.columns.iter().any(|c| c.column == column.id) || i.storing.contains(&column.id))
-            .map(|i| i.id)
-            .collect();
+        let mut indexes: Vec<IndexId> = Vec::new();
+        for i in &table.indexes {
+            if i.columns.iter().any(|c| c.column == column.id)
+                || i.storing.contains(&column.id)
+                || reads_column(self.ctx.snapshot, table, i, ordinal)?
+            {
+                indexes.push(i.id);
+            }
+        }
         let mut checks = Vec::new();
         for k in &table.checks {
             let ast = crate::parse::parse_expression(&k.expr)?;
@@ -320,6 +326,13 @@ impl Binder<'_> {
         if in_key {
             return Err(SqlError::unsupported("changing the type of a column that is in an index"));
         }
+        for i in &table.indexes {
+            if reads_column(self.ctx.snapshot, table, i, column)? {
+                let what =
+                    "changing the type of a column that is in an expression or the predicate of an index";
+                return Err(SqlError::unsupported(what));
+            }
+        }
         let cols = self.new_cols(d.columns.len());
         let scope = row_scope(&table.name, &d.columns, &cols);
         let (bound, at) = match using {
@@ -339,7 +352,7 @@ impl Binder<'_> {
         let _ = from;
         let using = Lowerer::new(self.ctx.snapshot).expr_over(&cast, &cols)?;
         d.columns[column].ty = ty.clone();
-        key_type(&d.columns[column]).or(Ok::<(), SqlError>(()))?;
+        key_type(&d.columns[column].ty).or(Ok::<(), SqlError>(()))?;
         Ok(AlterAction::SetType { column, ty, using })
     }
 
@@ -369,27 +382,41 @@ fn no_constraint(table: &TableRef, name: &str) -> SqlError {
 
 /// The checks that mention a column, with its name replaced.
 fn renamed_checks(table: &TableRef, from: &str, to: &str) -> Result<Vec<(String, String)>> {
+    let renamed = |k: &CheckDesc| Ok(renamed(&k.expr, from, to)?.map(|text| (k.name.clone(), text)));
+    table.checks.iter().filter_map(|k| renamed(k).transpose()).collect()
+}
+
+/// The same of the predicates and the expressions of indexes.
+fn renamed_texts(table: &TableRef, from: &str, to: &str) -> Result<Vec<RenamedText>> {
     let mut out = Vec::new();
-    for k in &table.checks {
-        let mut ast = crate::parse::parse_expression(&k.expr)?;
-        let mut changed = false;
-        let _ = ast::visit_expressions_mut(&mut ast, |e| {
-            let ident = match e {
-                ast::Expr::Identifier(i) => Some(i),
-                ast::Expr::CompoundIdentifier(parts) => parts.last_mut(),
-                _ => None,
-            };
-            if let Some(i) = ident
-                && name_of(i) == from
-            {
-                *i = ast::Ident::with_quote('"', to);
-                changed = true;
-            }
-            std::ops::ControlFlow::<()>::Continue(())
-        });
-        if changed {
-            out.push((k.name.clone(), ast.to_string()));
+    for i in &table.indexes {
+        if let Some(text) = i.predicate.as_deref().and_then(|t| renamed(t, from, to).transpose()) {
+            out.push(RenamedText::Predicate(i.id, text?));
+        }
+        for e in &i.expressions {
+            out.extend(renamed(&e.text, from, to)?.map(|text| RenamedText::Expression(e.id, text)));
         }
     }
     Ok(out)
+}
+
+/// An expression's text with a column's name replaced; `None` where it does not mention the column.
+fn renamed(text: &str, from: &str, to: &str) -> Result<Option<String>> {
+    let mut ast = crate::parse::parse_expression(text)?;
+    let mut changed = false;
+    let _ = ast::visit_expressions_mut(&mut ast, |e| {
+        let ident = match e {
+            ast::Expr::Identifier(i) => Some(i),
+            ast::Expr::CompoundIdentifier(parts) => parts.last_mut(),
+            _ => None,
+        };
+        if let Some(i) = ident
+            && name_of(i) == from
+        {
+            *i = plain_ident(to);
+            changed = true;
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    Ok(changed.then(|| ast.to_string()))
 }

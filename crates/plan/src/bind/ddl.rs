@@ -1,10 +1,10 @@
 //! CREATE, DROP and TRUNCATE.
 
-use meridian_catalog::{Direction, Relation, SchemaId, TableRef};
+use meridian_catalog::{Direction, Relation, SchemaId, TableDesc, TableRef};
 use meridian_datum::{DataType, Result, SqlError, SqlState};
 use sqlparser::ast::{self, CreateTableOptions, ObjectType, SqlOption, Statement};
 
-use super::definition::{Definition, ROW_ID, choose_name, key_columns, key_type, plain_columns};
+use super::definition::{Definition, ROW_ID, choose_name, key_type, plain_columns};
 use super::scope::Scope;
 use super::{At, Binder, name_of, names_of, position_of, undefined_table};
 use crate::ddl::{CreateTable, Ddl, NewColumn, NewIndex, NewInterleave};
@@ -239,9 +239,6 @@ impl Binder<'_> {
     fn create_index(&mut self, c: &ast::CreateIndex) -> Result<Ddl> {
         let parts = names_of(&c.table_name)?;
         let table = self.stored_table(&parts, position_of(&c.table_name))?;
-        if c.predicate.is_some() {
-            return Err(SqlError::unsupported("a partial index"));
-        }
         match &c.using {
             None | Some(ast::IndexType::BTree) => {}
             Some(other) => {
@@ -258,9 +255,9 @@ impl Binder<'_> {
             return Err(SqlError::unsupported("a storage parameter of an index"));
         }
         let d = definition_of(&table, self.relation_names(table.schema));
-        let columns = key_columns(&c.columns, &d)?;
-        for (o, _) in &columns {
-            key_type(&d.columns[*o])?;
+        let (columns, expressions) = self.index_key(&c.columns, &d)?;
+        for column in columns.iter().filter_map(|(o, _)| d.columns.get(*o)) {
+            key_type(&column.ty)?;
         }
         let storing = plain_columns(&c.include, &d)?;
         let name = match &c.name {
@@ -270,7 +267,10 @@ impl Binder<'_> {
                     .iter()
                     .map(|(o, _)| *o)
                     .chain(storing.iter().copied())
-                    .map(|o| d.columns[o].name.clone())
+                    .map(|o| match o.checked_sub(d.columns.len()) {
+                        Some(e) => expressions[e].name.clone(),
+                        None => d.columns[o].name.clone(),
+                    })
                     .collect();
                 choose_name(&table.name, &names, "idx", &|n| d.taken.iter().any(|t| t == n))
             }
@@ -278,7 +278,16 @@ impl Binder<'_> {
         if self.ctx.snapshot.relation_in(table.schema, &name).is_some() {
             return self.already_exists(&name, c.if_not_exists);
         }
-        let index = NewIndex { name, unique: c.unique, is_constraint: false, columns, storing };
+        let predicate = c.predicate.as_ref().map(|e| self.index_predicate(e, &d)).transpose()?;
+        let index = NewIndex {
+            name,
+            unique: c.unique,
+            is_constraint: false,
+            columns,
+            expressions,
+            storing,
+            predicate,
+        };
         Ok(Ddl::CreateIndex { table, index, if_not_exists: c.if_not_exists })
     }
 
@@ -555,9 +564,9 @@ impl Binder<'_> {
     }
 }
 
-/// What a stored table is, as a definition that can be added to.
-pub(super) fn definition_of(table: &TableRef, taken: Vec<String>) -> Definition {
-    let columns = table
+/// The columns of a stored table, as if they were to be made.
+pub(super) fn new_columns(table: &TableDesc) -> Vec<NewColumn> {
+    table
         .columns
         .iter()
         .map(|c| NewColumn {
@@ -568,7 +577,12 @@ pub(super) fn definition_of(table: &TableRef, taken: Vec<String>) -> Definition 
             identity: c.identity,
             hidden: c.hidden,
         })
-        .collect();
+        .collect()
+}
+
+/// What a stored table is, as a definition that can be added to.
+pub(super) fn definition_of(table: &TableDesc, taken: Vec<String>) -> Definition {
+    let columns = new_columns(table);
     let constraints = table
         .checks
         .iter()
@@ -599,6 +613,8 @@ fn hidden_key(d: &mut Definition) -> NewIndex {
         is_constraint: false,
         columns: vec![(d.columns.len() - 1, Direction::Ascending)],
         storing: Vec::new(),
+        predicate: None,
+        expressions: Vec::new(),
     }
 }
 

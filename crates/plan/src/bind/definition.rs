@@ -7,7 +7,7 @@ use sqlparser::ast::{self, ColumnOption, GeneratedAs};
 use super::expr::{Clause, Cx};
 use super::scope::{FromScope, Scope, ScopeColumn, ScopeTable};
 use super::{At, Binder, name_of, names_of, pos};
-use crate::ddl::{NewCheck, NewColumn, NewIndex};
+use crate::ddl::{NewCheck, NewColumn, NewExpression, NewIndex};
 use crate::expr::Expr;
 use crate::lower::Lowerer;
 
@@ -228,7 +228,7 @@ impl Binder<'_> {
         }
         for (o, _) in columns {
             d.columns[*o].nullable = false;
-            key_type(&d.columns[*o])?;
+            key_type(&d.columns[*o].ty)?;
         }
         let name = self.constraint_name(name, &[], "pkey", d)?;
         d.primary = Some(NewIndex {
@@ -237,6 +237,8 @@ impl Binder<'_> {
             is_constraint: true,
             columns: columns.to_vec(),
             storing: Vec::new(),
+            predicate: None,
+            expressions: Vec::new(),
         });
         Ok(())
     }
@@ -249,7 +251,7 @@ impl Binder<'_> {
         d: &mut Definition,
     ) -> Result<()> {
         for (o, _) in columns {
-            key_type(&d.columns[*o])?;
+            key_type(&d.columns[*o].ty)?;
         }
         let names: Vec<String> = columns.iter().map(|(o, _)| d.columns[*o].name.clone()).collect();
         let name = self.constraint_name(name, &names, "key", d)?;
@@ -259,6 +261,8 @@ impl Binder<'_> {
             is_constraint: true,
             columns: columns.to_vec(),
             storing: storing.to_vec(),
+            predicate: None,
+            expressions: Vec::new(),
         });
         Ok(())
     }
@@ -375,30 +379,77 @@ pub(super) fn choose_name(
         .expect("there are more numbers than names")
 }
 
-/// The key of an index as written, as ordinals.
+/// The key of a constraint as written, as ordinals.
 pub(super) fn key_columns(columns: &[ast::IndexColumn], d: &Definition) -> Result<Vec<(usize, Direction)>> {
     let mut out: Vec<(usize, Direction)> = Vec::with_capacity(columns.len());
     for c in columns {
-        if let Some(class) = &c.operator_class {
-            return Err(SqlError::unsupported(format!("operator class {class}")));
-        }
         let ast::Expr::Identifier(i) = &c.column.expr else {
-            return Err(SqlError::unsupported("an index on an expression"));
+            return Err(SqlError::unsupported("a constraint on an expression"));
         };
-        let ordinal = ordinal_of(i, d)?;
-        if out.iter().any(|(o, _)| *o == ordinal) {
-            let message = format!("column \"{}\" appears twice in primary key constraint", name_of(i));
-            return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message).at(pos(i.span)));
-        }
-        let (descending, nulls_first) = super::order::direction(&c.column.options);
-        if nulls_first != descending {
-            return Err(SqlError::unsupported(
-                "NULLS FIRST and NULLS LAST against the direction of an index",
-            ));
-        }
-        out.push((ordinal, if descending { Direction::Descending } else { Direction::Ascending }));
+        key_column(i, c, d, &mut out)?;
     }
     Ok(out)
+}
+
+fn key_column(
+    name: &ast::Ident,
+    c: &ast::IndexColumn,
+    d: &Definition,
+    out: &mut Vec<(usize, Direction)>,
+) -> Result<()> {
+    let ordinal = ordinal_of(name, d)?;
+    if out.iter().any(|(o, _)| *o == ordinal) {
+        let message = format!("column \"{}\" appears twice in primary key constraint", name_of(name));
+        return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message).at(pos(name.span)));
+    }
+    out.push((ordinal, key_order(c)?));
+    Ok(())
+}
+
+/// The order of a key's column; NULLs lie where they do by default.
+fn key_order(c: &ast::IndexColumn) -> Result<Direction> {
+    if let Some(class) = &c.operator_class {
+        return Err(SqlError::unsupported(format!("operator class {class}")));
+    }
+    let (descending, nulls_first) = super::order::direction(&c.column.options);
+    if nulls_first != descending {
+        return Err(SqlError::unsupported("NULLS FIRST and NULLS LAST against the direction of an index"));
+    }
+    Ok(if descending { Direction::Descending } else { Direction::Ascending })
+}
+
+impl Binder<'_> {
+    /// The key of an index as written: ordinals, those behind the table's columns being the expressions'.
+    pub(super) fn index_key(
+        &mut self,
+        columns: &[ast::IndexColumn],
+        d: &Definition,
+    ) -> Result<(Vec<(usize, Direction)>, Vec<NewExpression>)> {
+        let mut key = Vec::with_capacity(columns.len());
+        let mut expressions: Vec<NewExpression> = Vec::new();
+        for c in columns {
+            if let ast::Expr::Identifier(i) = super::expr::strip_nested(&c.column.expr) {
+                key_column(i, c, d, &mut key)?;
+                continue;
+            }
+            let order = key_order(c)?;
+            key.push((d.columns.len() + expressions.len(), order));
+            expressions.push(self.index_expression(&c.column.expr, d)?);
+        }
+        // PostgreSQL numbers names that come again.
+        let mut names: Vec<String> =
+            key.iter().filter_map(|(o, _)| Some(d.columns.get(*o)?.name.clone())).collect();
+        for e in &mut expressions {
+            let base = e.name.clone();
+            let numbered = (1u32..).map(|n| format!("{base}{n}"));
+            e.name = std::iter::once(base.clone())
+                .chain(numbered)
+                .find(|n| !names.contains(n))
+                .expect("there are more numbers than names");
+            names.push(e.name.clone());
+        }
+        Ok((key, expressions))
+    }
 }
 
 pub(super) fn plain_columns(names: &[ast::Ident], d: &Definition) -> Result<Vec<usize>> {
@@ -414,9 +465,9 @@ fn ordinal_of(i: &ast::Ident, d: &Definition) -> Result<usize> {
 }
 
 /// Types that keys are made of.
-pub(super) fn key_type(c: &NewColumn) -> Result<()> {
-    if c.ty.is_array() {
-        return Err(SqlError::unsupported(format!("type {} in a key", c.ty)));
+pub(super) fn key_type(ty: &DataType) -> Result<()> {
+    if ty.is_array() {
+        return Err(SqlError::unsupported(format!("type {ty} in a key")));
     }
     Ok(())
 }

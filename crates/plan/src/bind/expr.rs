@@ -28,6 +28,8 @@ pub(crate) enum Clause {
     WindowDefinition,
     Default,
     Check,
+    IndexPredicate,
+    IndexExpression,
     Execute,
     Transform,
 }
@@ -52,6 +54,8 @@ impl Clause {
             Clause::WindowDefinition => "window definitions",
             Clause::Default => "DEFAULT expressions",
             Clause::Check => "check constraints",
+            Clause::IndexPredicate => "index predicates",
+            Clause::IndexExpression => "index expressions",
             Clause::Execute => "EXECUTE parameters",
             Clause::Transform => "transform expressions",
         }
@@ -169,7 +173,11 @@ impl Binder<'_> {
     /// Binds a condition.
     pub(crate) fn condition(&mut self, e: &ast::Expr, cx: &mut Cx<'_, '_>) -> Result<Expr> {
         let bound = self.expr(e, cx)?;
-        let clause = if cx.clause == Clause::JoinOn { "JOIN/ON" } else { cx.clause.name() };
+        let clause = match cx.clause {
+            Clause::JoinOn => "JOIN/ON",
+            Clause::IndexPredicate => "WHERE",
+            other => other.name(),
+        };
         self.coerce_bool(bound, clause, position(e))
     }
 

@@ -268,7 +268,8 @@ impl Binder<'_> {
     pub(super) fn get(&mut self, table: &TableRef, locking: Locking) -> Get {
         self.note_table(table);
         let cols = self.new_cols(table.columns.len());
-        Get { table: table.clone(), cols, locking, for_update: false }
+        let virtuals = self.new_cols(table.expressions().count());
+        Get { table: table.clone(), cols, virtuals, locking, for_update: false }
     }
 
     /// The names of a table.

@@ -8,7 +8,7 @@ use meridian_datum::{
 };
 use sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
-use super::expr::{Cx, position};
+use super::expr::{Clause, Cx, position};
 use super::{At, Binder, name_of, names_of, position_of};
 use crate::expr::Expr;
 
@@ -87,7 +87,11 @@ impl Binder<'_> {
                 .ok_or_else(|| SqlError::internal("a conditional"));
         }
         if super::from::is_set_returning(&call.name) {
-            let message = "set-returning functions are not allowed in this context";
+            let place = match cx.clause {
+                Clause::IndexPredicate | Clause::IndexExpression => cx.clause.name(),
+                _ => "this context",
+            };
+            let message = format!("set-returning functions are not allowed in {place}");
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
         }
         self.call_named(&call.name, args.into_iter().map(|(a, _)| a).collect(), at)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use meridian_catalog::{Identity, IndexId, IndexState, TableRef};
+use meridian_catalog::{Identity, IndexId, TableRef};
 use meridian_datum::{Result, SqlError, SqlState};
 use sqlparser::ast::{self, ConflictTarget, OnConflictAction, OnInsert, SetExpr, TableObject};
 
@@ -205,7 +205,7 @@ impl Binder<'_> {
     ) -> Result<LogicalConflict> {
         let arbiters = match &c.conflict_target {
             None => None,
-            Some(ConflictTarget::Columns(names)) => Some(self.arbiters_by_columns(table, names)?),
+            Some(ConflictTarget::Columns(names)) => Some(self.arbiters(table, alias.clone(), names)?),
             Some(ConflictTarget::OnConstraint(name)) => Some(self.arbiter_by_name(table, name)?),
         };
         let update = match &c.action {
@@ -220,35 +220,6 @@ impl Binder<'_> {
             }
         };
         Ok(LogicalConflict { arbiters, update })
-    }
-
-    fn arbiters_by_columns(&self, table: &TableRef, names: &[ast::Ident]) -> Result<Vec<IndexId>> {
-        let mut wanted = Vec::with_capacity(names.len());
-        for n in names {
-            let name = name_of(n);
-            let (ordinal, _) = table.column_by_name(&name).ok_or_else(|| {
-                SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
-                    .at(pos(n.span))
-            })?;
-            wanted.push(ordinal);
-        }
-        wanted.sort_unstable();
-        wanted.dedup();
-        let found: Vec<IndexId> = table
-            .all_indexes()
-            .filter(|i| i.unique && i.state != IndexState::DeleteOnly)
-            .filter(|i| {
-                let mut columns = table.index_ordinals(i);
-                columns.sort_unstable();
-                columns == wanted
-            })
-            .map(|i| i.id)
-            .collect();
-        if found.is_empty() {
-            let message = "there is no unique or exclusion constraint matching the ON CONFLICT specification";
-            return Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message));
-        }
-        Ok(found)
     }
 
     fn arbiter_by_name(&self, table: &TableRef, name: &ast::ObjectName) -> Result<Vec<IndexId>> {

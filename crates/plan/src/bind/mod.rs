@@ -12,12 +12,13 @@
 //! | [`types`] | coercion, untyped literals, parameters |
 //! | [`from`], [`select`], [`column_name`], [`query`], [`recursive`], [`order`] | queries |
 //! | [`size`] | what a statement may grow to |
-//! | [`insert`], [`update`], [`target`] | writes |
-//! | [`ddl`], [`alter`], [`definition`] | schema changes |
+//! | [`insert`], [`arbiter`], [`update`], [`target`] | writes |
+//! | [`ddl`], [`alter`], [`definition`], [`stored`] | schema changes, expressions of indexes |
 //! | [`command`] | statements of the session |
 
 mod agg;
 mod alter;
+mod arbiter;
 mod column_name;
 mod command;
 mod ddl;
@@ -35,6 +36,7 @@ mod scope;
 mod select;
 mod size;
 mod special;
+mod stored;
 mod subquery;
 mod target;
 mod types;
@@ -51,12 +53,14 @@ use sqlparser::tokenizer::Span;
 use crate::PlanContext;
 use crate::expr::Expr;
 use crate::logical::{ColId, Rel};
+use crate::parse::ConflictElements;
 
 pub(crate) use command::BoundCommand;
 pub(crate) use expr::{conjunction, disjunction};
 pub(crate) use query::BoundQuery;
 pub(crate) use scope::Scope;
 use size::Size;
+pub use stored::{index_expressions, index_predicate};
 
 /// The state of binding one statement.
 pub(crate) struct Binder<'a> {
@@ -80,6 +84,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) time_dependent: bool,
     /// NOTICE messages.
     pub(crate) notices: Vec<String>,
+    /// What `ON CONFLICT` clauses name, where that is more than columns.
+    pub(crate) conflict_targets: &'a [ConflictElements],
     /// What untyped columns of the next SELECT list become: the types of an INSERT's columns.
     target_types: Option<Vec<DataType>>,
     /// The next SELECT list is an operand of a set operation, which gives its untyped columns their types.
@@ -119,6 +125,7 @@ impl<'a> Binder<'a> {
             in_aggregate: 0,
             time_dependent: false,
             notices: Vec::new(),
+            conflict_targets: &[],
             target_types: None,
             keeps_untyped: false,
             symmetric_depth: 0,

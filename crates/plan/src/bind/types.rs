@@ -336,7 +336,7 @@ fn retyped(mut expr: Expr, to: &DataType) -> Expr {
 }
 
 /// Casts whose result depends on nothing but the value, so that constants may be folded.
-fn is_immutable_cast(from: &DataType, to: &DataType) -> bool {
+pub(super) fn is_immutable_cast(from: &DataType, to: &DataType) -> bool {
     let depends = |t: &DataType| {
         matches!(
             t,

@@ -3,10 +3,11 @@
 use meridian_catalog::{Direction, IndexDesc, IndexState};
 use meridian_datum::{DataType, Result};
 
-use super::spans::{self, IndexSpans};
-use super::{Ask, Lowered, Lowerer, plan, position};
+use super::partial::{self, Row, all_implied, implied};
+use super::spans::{self, IndexSpans, index_key};
+use super::{Ask, Lowered, Lowerer, plan};
 use crate::expr::Expr;
-use crate::logical::{ColSet, Get, Order};
+use crate::logical::{ColId, ColSet, Get, Order};
 use crate::physical::{IndexJoin, Operator, Scan, SpanBound, SpanKey, Spans};
 
 /// What fetching the row of an index entry costs, in rows read in order.
@@ -17,7 +18,10 @@ const SORT_COST: f64 = 1.0;
 /// A way to read a table.
 struct Path<'t> {
     index: &'t IndexDesc,
+    /// The part of the index; it consumes what the index's own condition says, too.
     spans: IndexSpans,
+    /// The conditions, with the index's expressions as columns.
+    conds: Vec<Expr>,
     covering: bool,
     /// The asked order comes out, forwards or backwards.
     order: Option<bool>,
@@ -27,39 +31,57 @@ struct Path<'t> {
 
 impl Lowerer<'_> {
     pub(super) fn table(&mut self, get: &Get, conds: &[Expr], ask: Ask) -> Result<Lowered> {
-        let mut read = ask.needed.clone();
-        conds.iter().for_each(|c| c.collect_cols(&mut read));
         let total = self.est.table_rows(&get.table);
+        let virtuals = partial::virtuals(self.snapshot, get)?;
         let mut best: Option<Path<'_>> = None;
         for index in get.table.all_indexes().filter(|i| i.state == IndexState::Public) {
-            let path = self.path(get, index, conds, &read, &ask, total);
+            let predicate = partial::predicate(self.snapshot, Row::of(get), index)?;
+            if !all_implied(Row::of(get), conds, &predicate) {
+                continue;
+            }
+            let own = index_key(&get.table, index);
+            let is_own = |(col, _): &&(ColId, Expr)| get.ordinal(*col).is_some_and(|o| own.contains(&o));
+            let own: Vec<(ColId, Expr)> = virtuals.iter().filter(is_own).cloned().collect();
+            let order = partial::order_of(&ask.order, &virtuals, &own);
+            let path = self.path(get, (index, &predicate, &own), conds, (&ask, &order), total);
             if best.as_ref().is_none_or(|b| path.cost < b.cost) {
                 best = Some(path);
             }
         }
         let best = best.expect("a table has a primary index");
-        self.read(get, conds, &ask, &read, best)
+        self.read(get, conds, &ask, best)
     }
 
     fn path<'t>(
         &self,
         get: &'t Get,
-        index: &'t IndexDesc,
-        conds: &[Expr],
-        read: &ColSet,
-        ask: &Ask,
+        (index, predicate, virtuals): (&'t IndexDesc, &[Expr], &[(ColId, Expr)]),
+        written: &[Expr],
+        (ask, order): (&Ask, &[Order]),
         total: f64,
     ) -> Path<'t> {
-        let mut spans = spans::spans(&get.table, index, &get.cols, conds);
-        if spans::never(conds) {
+        let mut conds = written.to_vec();
+        if !virtuals.is_empty() {
+            conds.iter_mut().for_each(|c| partial::substitute(c, virtuals));
+        }
+        let mut spans = spans::spans(get, index, &conds);
+        let total = total * predicate.iter().map(crate::optimize::selectivity).product::<f64>();
+        let is_said = |i: &usize| !predicate.is_empty() && implied(Row::of(get), predicate, &written[*i]);
+        let said: Vec<usize> = (0..conds.len()).filter(is_said).collect();
+        // What an entry must have: the conditions that its being there says are not looked at again.
+        let mut read = ask.needed.clone();
+        let asked = conds.iter().enumerate().filter(|(i, _)| !said.contains(i));
+        asked.for_each(|(_, c)| c.collect_cols(&mut read));
+        spans.consumed.extend(said);
+        if spans::never(&conds) {
             spans.spans = Spans::Empty;
         }
         let primary = index.id == get.table.primary.id;
         let stored = stored_columns(get, index);
-        let covering = primary || read_ordinals(get, read).iter().all(|o| stored.contains(o));
+        let covering = primary || read_ordinals(get, &read).iter().all(|o| stored.contains(o));
         // FOR UPDATE locks the row itself.
         let covering = covering && (primary || !get.for_update);
-        let order = ordering(get, index, &spans, &ask.order);
+        let order = ordering(get, index, &spans, order);
         let mut rows = if spans.points {
             match &spans.spans {
                 Spans::Points(p) => p.len() as f64,
@@ -95,24 +117,16 @@ impl Lowerer<'_> {
         if !primary {
             cost += 0.5;
         }
-        Path { index, spans, covering, order, rows, cost }
+        Path { index, spans, conds, covering, order, rows, cost }
     }
 
-    fn read(
-        &mut self,
-        get: &Get,
-        conds: &[Expr],
-        ask: &Ask,
-        read: &ColSet,
-        path: Path<'_>,
-    ) -> Result<Lowered> {
-        let residual: Vec<Expr> = conds
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| !path.spans.consumed.contains(i) || matches!(path.spans.spans, Spans::Empty))
-            .map(|(_, c)| c.clone())
-            .collect();
-        let wanted = read_ordinals(get, &needed_after(ask, &residual, read));
+    fn read(&mut self, get: &Get, conds: &[Expr], ask: &Ask, path: Path<'_>) -> Result<Lowered> {
+        // What is left to be looked at: as the index has it, and as it was written.
+        let is_left =
+            |i: &usize| !path.spans.consumed.contains(i) || matches!(path.spans.spans, Spans::Empty);
+        let left: Vec<(Expr, Expr)> =
+            (0..conds.len()).filter(is_left).map(|i| (path.conds[i].clone(), conds[i].clone())).collect();
+        let residual: Vec<Expr> = left.iter().map(|(c, _)| c.clone()).collect();
         let ordered = path.order.is_some();
         let limit = match &ask.limit {
             Some(l) if ask.order.is_empty() || ordered => Some(self.expr(l, &[])?),
@@ -124,7 +138,8 @@ impl Lowerer<'_> {
         let rows = (path.rows * factor).max(if path.rows == 0.0 { 0.0 } else { 1.0 });
         let is_primary = path.index.id == get.table.primary.id;
         if path.covering {
-            let cols: Vec<_> = wanted.iter().map(|o| get.cols[*o]).collect();
+            let wanted = read_ordinals(get, &needed_after(ask, &residual));
+            let cols: Vec<_> = wanted.iter().map(|o| get.col(*o)).collect();
             let filter = self.conjunction(&residual, &cols)?;
             let scan = Scan {
                 table: get.table.clone(),
@@ -144,23 +159,26 @@ impl Lowerer<'_> {
         assert!(!is_primary, "the primary index has every column");
         // Conditions on the entry's columns spare fetching rows.
         let stored = stored_columns(get, path.index);
-        let stored_set = ColSet::from_cols(stored.iter().map(|o| get.cols[*o]));
-        let own = ColSet::from_cols(get.cols.iter().copied());
+        let stored_set = ColSet::from_cols(stored.iter().map(|o| get.col(*o)));
+        let own = ColSet::from_cols(get.cols.iter().chain(&get.virtuals).copied());
         let on_entry = |c: &Expr| c.cols().iter().all(|k| !own.contains(k) || stored_set.contains(k));
-        let (entry_conds, row_conds): (Vec<_>, Vec<_>) =
-            residual.into_iter().partition(|c| on_entry(c) && !c.has_subquery());
+        let (mut entry_conds, mut row_conds) = (Vec::new(), Vec::new());
+        for (c, written) in left {
+            if on_entry(&c) && !c.has_subquery() { entry_conds.push(c) } else { row_conds.push(written) }
+        }
+        let wanted = read_ordinals(get, &needed_after(ask, &row_conds));
         let mut entry = get.table.key_ordinals();
         let key_width = entry.len();
         for c in &entry_conds {
             for k in c.cols().iter() {
-                if let Some(o) = position(&get.cols, k)
+                if let Some(o) = get.ordinal(k)
                     && !entry.contains(&o)
                 {
                     entry.push(o);
                 }
             }
         }
-        let entry_cols: Vec<_> = entry.iter().map(|o| get.cols[*o]).collect();
+        let entry_cols: Vec<_> = entry.iter().map(|o| get.col(*o)).collect();
         let filter = self.conjunction(&entry_conds, &entry_cols)?;
         let entry_limit = if row_conds.is_empty() { limit.clone() } else { None };
         let scan = Scan {
@@ -233,16 +251,14 @@ impl Lowerer<'_> {
 }
 
 /// The columns to put out: what is asked for and what conditions that remain read.
-fn needed_after(ask: &Ask, residual: &[Expr], read: &ColSet) -> ColSet {
+fn needed_after(ask: &Ask, residual: &[Expr]) -> ColSet {
     let mut out = ask.needed.clone();
     residual.iter().for_each(|c| c.collect_cols(&mut out));
-    let mut known = ColSet::new();
-    known.extend(out.iter().filter(|c| read.contains(*c)));
-    known
+    out
 }
 
 fn read_ordinals(get: &Get, read: &ColSet) -> Vec<usize> {
-    (0..get.cols.len()).filter(|i| read.contains(get.cols[*i])).collect()
+    (0..get.cols.len() + get.virtuals.len()).filter(|o| read.contains(get.col(*o))).collect()
 }
 
 /// The columns that an entry of a secondary index has.
@@ -254,7 +270,7 @@ fn stored_columns(get: &Get, index: &IndexDesc) -> Vec<usize> {
 }
 
 pub(super) fn types_of(get: &Get, ordinals: &[usize]) -> Vec<DataType> {
-    ordinals.iter().map(|o| get.table.columns[*o].ty.clone()).collect()
+    ordinals.iter().map(|o| get.table.part_type(*o).clone()).collect()
 }
 
 /// Whether reading the spans yields the asked order: `Some(reverse)`.
@@ -285,13 +301,13 @@ fn ordering(get: &Get, index: &IndexDesc, spans: &IndexSpans, wanted: &[Order]) 
     let mut reverse = None;
     let mut seen = spans.fixed;
     for w in wanted {
-        let ordinal = position(&get.cols, w.col)?;
+        let ordinal = get.ordinal(w.col)?;
         if fixed.contains(&ordinal) {
             continue;
         }
         // After a whole key that can't be NULL, rows are told apart and further keys decide nothing.
         let whole = seen >= unique_at
-            && index.columns.iter().all(|c| !get.table.columns[get.table.ordinal(c.column)].nullable);
+            && index.columns.iter().all(|c| !get.table.is_nullable(get.table.ordinal(c.column)));
         if whole {
             break;
         }
@@ -304,7 +320,7 @@ fn ordering(get: &Get, index: &IndexDesc, spans: &IndexSpans, wanted: &[Order]) 
             return None;
         }
         // Indexes keep NULLs last where they ascend.
-        if get.table.columns[ordinal].nullable && w.nulls_first != w.descending {
+        if get.table.is_nullable(ordinal) && w.nulls_first != w.descending {
             return None;
         }
         seen += 1;

@@ -5,10 +5,12 @@ use meridian_datum::{DataType, Result};
 use meridian_kv_api::Locking;
 
 use super::access::types_of;
+use super::partial::{self, Row, all_implied};
 use super::{Ask, Lowered, Lowerer, plan};
 use crate::expr::Expr;
 use crate::logical::{ColId, ColSet, Get, Rel};
 use crate::physical::{Apply, HashJoin, JoinKind, LookupJoin, NestedLoopJoin, Operator};
+use crate::same::same_expr;
 
 /// What reading one inner row by key costs, in rows read in order. Lookups are batched, so it is no round trip.
 const LOOKUP_COST: f64 = 4.0;
@@ -175,7 +177,7 @@ impl Lowerer<'_> {
         if conds.iter().any(Expr::has_subquery) || !self.frames.is_empty() && reads_outer(conds, get) {
             return Ok(None);
         }
-        let Some((index, key)) = best_index(get, pairs, conds) else { return Ok(None) };
+        let Some((index, key)) = self.best_index(get, pairs, conds)? else { return Ok(None) };
         let total = self.est.table_rows(&get.table);
         let left_rows = self.est.rows(left);
         let is_point = index.unique && key.len() == index.columns.len();
@@ -227,57 +229,81 @@ impl Lowerer<'_> {
         let plan = plan(Operator::LookupJoin(Box::new(node)), types, rows);
         Ok(Some(Lowered { plan, cols, ordered: false }))
     }
+
+    /// The index whose first columns are most fixed by equalities with the left side or with constants. The key's
+    /// expressions come with the pair that each stands for.
+    fn best_index<'g>(
+        &self,
+        get: &'g Get,
+        pairs: &[Pair],
+        conds: &[Expr],
+    ) -> Result<Option<(&'g IndexDesc, Vec<(Expr, Option<usize>)>)>> {
+        let own = ColSet::from_cols(get.cols.iter().copied());
+        let virtuals = partial::virtuals(self.snapshot, get)?;
+        let mut best: Option<(&IndexDesc, Vec<(Expr, Option<usize>)>, bool)> = None;
+        for index in get.table.all_indexes().filter(|i| i.state == IndexState::Public) {
+            let mut key = Vec::new();
+            let mut joined = false;
+            for o in get.table.index_ordinals(index) {
+                let col = get.col(o);
+                let known = virtuals.iter().find(|(c, _)| *c == col).map(|(_, e)| e);
+                let is = |e: &Expr| match known {
+                    Some(known) => same_expr(e, known),
+                    None => {
+                        matches!(crate::optimize::strip_relabel(e), Expr::Column { index, .. } if *index == col)
+                    }
+                };
+                let char_typed = matches!(get.table.part_type(o), DataType::Char(_));
+                let pair = pairs.iter().position(|(_, r)| is(r)).filter(|_| !char_typed);
+                if let Some(p) = pair {
+                    key.push((pairs[p].0.clone(), Some(p)));
+                    joined = true;
+                    continue;
+                }
+                let constant = conds.iter().find_map(|c| match c {
+                    Expr::Call { function, args } if function.def.name == "=" && args.len() == 2 => {
+                        let fixed = |e: &Expr| matches!(e, Expr::Const(..) | Expr::Param { .. });
+                        if is(&args[0]) && fixed(&args[1]) && !char_typed {
+                            Some(args[1].clone())
+                        } else {
+                            None
+                        }
+                    }
+                    _ => None,
+                });
+                match constant {
+                    Some(e) if !e.cols().intersects(&own) => key.push((e, None)),
+                    _ => break,
+                }
+            }
+            if !joined || !self.has_all(get, index, pairs, conds)? {
+                continue;
+            }
+            let whole = index.unique && key.len() == index.columns.len();
+            let better = best.as_ref().is_none_or(|(_, k, w)| (whole, key.len()) > (*w, k.len()));
+            if better {
+                best = Some((index, key, whole));
+            }
+        }
+        Ok(best.map(|(i, k, _)| (i, k)))
+    }
+
+    /// Whether an index has an entry for every row that the join may match.
+    fn has_all(&self, get: &Get, index: &IndexDesc, pairs: &[Pair], conds: &[Expr]) -> Result<bool> {
+        if index.predicate.is_none() {
+            return Ok(true);
+        }
+        let mut known = conds.to_vec();
+        for (l, r) in pairs {
+            known.push(equal(l, r)?);
+        }
+        Ok(all_implied(Row::of(get), &known, &partial::predicate(self.snapshot, Row::of(get), index)?))
+    }
 }
 
 fn reads_outer(conds: &[Expr], get: &Get) -> bool {
     let own = ColSet::from_cols(get.cols.iter().copied());
     conds.iter().any(|c| !c.cols().is_subset(&own))
-}
-
-/// The index whose first columns are most fixed by equalities with the left side or with constants. The key's
-/// expressions come with the pair that each stands for.
-fn best_index<'g>(
-    get: &'g Get,
-    pairs: &[Pair],
-    conds: &[Expr],
-) -> Option<(&'g IndexDesc, Vec<(Expr, Option<usize>)>)> {
-    let own = ColSet::from_cols(get.cols.iter().copied());
-    let mut best: Option<(&IndexDesc, Vec<(Expr, Option<usize>)>, bool)> = None;
-    for index in get.table.all_indexes().filter(|i| i.state == IndexState::Public) {
-        let mut key = Vec::new();
-        let mut joined = false;
-        for o in get.table.index_ordinals(index) {
-            let col = get.cols[o];
-            let is = |e: &Expr| matches!(crate::optimize::strip_relabel(e), Expr::Column { index, .. } if *index == col);
-            let char_typed = matches!(get.table.columns[o].ty, DataType::Char(_));
-            let pair = pairs.iter().position(|(_, r)| is(r)).filter(|_| !char_typed);
-            if let Some(p) = pair {
-                key.push((pairs[p].0.clone(), Some(p)));
-                joined = true;
-                continue;
-            }
-            let constant = conds.iter().find_map(|c| match c {
-                Expr::Call { function, args } if function.def.name == "=" && args.len() == 2 => {
-                    let fixed = |e: &Expr| matches!(e, Expr::Const(..) | Expr::Param { .. });
-                    if is(&args[0]) && fixed(&args[1]) && !char_typed { Some(args[1].clone()) } else { None }
-                }
-                _ => None,
-            });
-            match constant {
-                Some(e) if !e.cols().intersects(&own) => key.push((e, None)),
-                _ => break,
-            }
-        }
-        if !joined {
-            continue;
-        }
-        let whole = index.unique && key.len() == index.columns.len();
-        let better = best.as_ref().is_none_or(|(_, k, w)| (whole, key.len()) > (*w, k.len()));
-        if better {
-            best = Some((index, key, whole));
-        }
-    }
-    best.map(|(i, k, _)| (i, k))
 }
 
 /// Equalities between the sides whose values hash alike, and the other conditions.

@@ -8,6 +8,7 @@ mod access;
 mod expr;
 mod join;
 mod modify;
+pub(crate) mod partial;
 mod point;
 mod rel;
 mod spans;

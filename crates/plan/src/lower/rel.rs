@@ -9,6 +9,7 @@ use crate::physical::{
     Aggregate, AggregateCall, FrameBound, Operator, RecursiveUnion, SetOpKind, SortKey, TableFunction,
     Window, WindowCall,
 };
+use crate::same::same_expr;
 
 impl Lowerer<'_> {
     pub(super) fn rel(&mut self, rel: &Rel, ask: Ask) -> Result<Lowered> {
@@ -114,15 +115,19 @@ impl Lowerer<'_> {
             exprs.iter().filter(|(c, e)| ask.needed.contains(*c) || e.is_volatile()).collect();
         let mut needed = ColSet::new();
         kept.iter().for_each(|(_, e)| e.collect_cols(&mut needed));
-        // An order by plain columns is the input's order.
-        let order: Option<Vec<Order>> = ask
-            .order
-            .iter()
-            .map(|o| match exprs.iter().find(|(c, _)| *c == o.col) {
-                Some((_, Expr::Column { index, .. })) => Some(Order { col: *index, ..*o }),
-                _ => None,
-            })
-            .collect();
+        // An order by plain columns is the input's order, and so may be one by what an index has among its columns.
+        let mut order: Option<Vec<Order>> = Some(Vec::with_capacity(ask.order.len()));
+        for o in &ask.order {
+            let col = match exprs.iter().find(|(c, _)| *c == o.col) {
+                Some((_, Expr::Column { index, .. })) => Some(*index),
+                Some((_, e)) => self.indexed_expression(input, e)?,
+                None => None,
+            };
+            order = order.zip(col).map(|(mut order, col)| {
+                order.push(Order { col, ..*o });
+                order
+            });
+        }
         let below = Ask {
             needed,
             order: order.clone().unwrap_or_default(),
@@ -143,6 +148,20 @@ impl Lowerer<'_> {
         let rows = lowered.plan.rows;
         let exprs = kept.iter().map(|(_, e)| self.expr(e, &lowered.cols)).collect::<Result<Vec<_>>>()?;
         Ok(Lowered { plan: project(lowered.plan, exprs, rows), cols, ordered })
+    }
+
+    /// The identity under which the indexes of a table that is read know an expression.
+    fn indexed_expression(&self, input: &Rel, e: &Expr) -> Result<Option<ColId>> {
+        let get = match input {
+            Rel::Get(get) => get,
+            Rel::Filter { input, .. } => match &**input {
+                Rel::Get(get) => get,
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let known = super::partial::virtuals(self.snapshot, get)?;
+        Ok(known.into_iter().find(|(_, known)| same_expr(known, e)).map(|(col, _)| col))
     }
 
     fn aggregate(&mut self, a: &LogicalAggregate, ask: &Ask) -> Result<Lowered> {

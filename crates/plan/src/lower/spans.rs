@@ -8,7 +8,7 @@ use meridian_catalog::{IndexDesc, TableDesc};
 use meridian_datum::{DataType, Datum};
 
 use crate::expr::Expr;
-use crate::logical::{ColId, ColSet};
+use crate::logical::{ColId, ColSet, Get};
 use crate::optimize::strip_relabel;
 use crate::physical::{SpanBound, SpanKey, SpanRange, Spans};
 
@@ -51,7 +51,12 @@ pub(super) struct IndexSpans {
 }
 
 /// The spans of `index` under the conditions.
-pub(super) fn spans(table: &TableDesc, index: &IndexDesc, cols: &[ColId], conds: &[Expr]) -> IndexSpans {
+///
+/// In the conditions, the index's expressions are columns.
+pub(super) fn spans(get: &Get, index: &IndexDesc, conds: &[Expr]) -> IndexSpans {
+    let table = &get.table;
+    let cols: Vec<ColId> = get.cols.iter().chain(&get.virtuals).copied().collect();
+    let cols = cols.as_slice();
     let own = ColSet::from_cols(cols.iter().copied());
     let known = facts(conds, &own);
     let keys: Vec<usize> = index_key(table, index);

@@ -112,8 +112,8 @@ impl Estimator<'_> {
         }
         get.table
             .all_indexes()
-            .filter(|i| i.unique)
-            .any(|i| get.table.index_ordinals(i).iter().all(|o| fixed.contains(get.cols[*o])))
+            .filter(|i| i.unique && i.predicate.is_none())
+            .any(|i| get.table.index_ordinals(i).iter().all(|o| fixed.contains(get.col(*o))))
     }
 
     fn combined(&self, conds: &[Expr], input: &Rel, base: f64) -> f64 {
@@ -159,8 +159,8 @@ fn fixes_unique_key(g: &Get, conds: &[Expr]) -> bool {
     }
     g.table
         .all_indexes()
-        .filter(|i| i.unique)
-        .any(|i| g.table.index_ordinals(i).iter().all(|o| fixed.contains(g.cols[*o])))
+        .filter(|i| i.unique && i.predicate.is_none())
+        .any(|i| g.table.index_ordinals(i).iter().all(|o| fixed.contains(g.col(*o))))
 }
 
 /// `column = column`.

@@ -11,7 +11,7 @@ use crate::physical::JoinKind;
 pub(super) fn scalar_keys(get: Box<Get>, conds: Vec<Expr>) -> Rel {
     let own = ColSet::from_cols(get.cols.iter().copied());
     let leading: Vec<ColId> =
-        get.table.all_indexes().map(|i| get.cols[get.table.ordinal(i.columns[0].column)]).collect();
+        get.table.all_indexes().map(|i| get.col(get.table.ordinal(i.columns[0].column))).collect();
     let mut values: Vec<(ColId, Expr)> = Vec::new();
     let conds: Vec<Expr> = conds.into_iter().map(|c| take_scalar(c, &own, &leading, &mut values)).collect();
     let table = Rel::Get(get);

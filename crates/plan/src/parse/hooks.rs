@@ -5,6 +5,7 @@ use sqlparser::ast;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::conflict::ConflictElements;
 use super::cursor::is_word;
 use crate::planned::AsOf;
 
@@ -17,6 +18,8 @@ pub(crate) struct Hooks {
     pub(crate) interleave: Option<InterleaveClause>,
     /// `AT TIMESTAMP`
     pub(crate) at_timestamp: Option<AtClause>,
+    /// `ON CONFLICT (lower(name)) WHERE ...`, in the order of the text.
+    pub(crate) conflict_targets: Vec<ConflictElements>,
 }
 
 /// `AT TIMESTAMP 'value'` behind a schema change.
@@ -48,7 +51,7 @@ pub(crate) struct InterleaveClause {
 }
 
 /// Takes the clauses out.
-pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
+pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>, source: &str) -> Result<Hooks> {
     let mut hooks = Hooks { at_timestamp: take_at_timestamp(tokens), ..Hooks::default() };
     expand_table(tokens);
     unwrap_insert_source(tokens);
@@ -69,6 +72,9 @@ pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>) -> Result<Hooks> {
                 continue;
             }
             Keyword::FOR => shorten_lock(tokens, i),
+            Keyword::ON if words(tokens, i, &["ON", "CONFLICT"]) => {
+                super::conflict::take(tokens, i, source, &mut hooks.conflict_targets)?;
+            }
             Keyword::SELECT => name_empty_list(tokens, i),
             Keyword::TRIM => shorten_trim(tokens, i),
             Keyword::ONLY => drop_only(tokens, i),

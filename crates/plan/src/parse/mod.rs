@@ -5,7 +5,7 @@
 //! - statements of the session (`BEGIN`, `SET`, `SHOW`, `COPY`, ...) are read from the tokens here, since their grammar is
 //!   PostgreSQL's own and small ([`commands`]);
 //! - clauses that sqlparser does not know are taken out of the token stream before it sees them ([`hooks`]):
-//!   `AS OF SYSTEM TIME`, `INTERLEAVE IN PARENT`, `OPERATOR(schema.op)`; and spellings that it does not know are
+//!   `AS OF SYSTEM TIME`, `INTERLEAVE IN PARENT`, `ON CONFLICT (...) WHERE`, `OPERATOR(schema.op)`; and spellings that it does not know are
 //!   changed to ones that it does;
 //! - token positions are rewritten to character offsets in the whole text, so that every span in a syntax tree is a
 //!   position that an error can carry.
@@ -14,6 +14,7 @@
 //! recursion begins.
 
 mod commands;
+mod conflict;
 mod copy;
 mod cursor;
 mod cursors;
@@ -34,6 +35,7 @@ use sqlparser::parser::{Parser, ParserOptions};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 pub(crate) use commands::{AlterSyntax, Command, MaintainedTable, TableName};
+pub(crate) use conflict::{ConflictElements, target_number};
 pub(crate) use copy::{CopySource, CopySyntax};
 pub(crate) use dialect::SYMMETRIC;
 pub(crate) use hooks::{Hooks, InterleaveClause, is_empty_list, is_mere_name};
@@ -149,6 +151,11 @@ pub(crate) fn parse_expression(sql: &str) -> Result<sqlparser::ast::Expr> {
     parser.parse_expr().map_err(|e| error::syntax(e, sql, &parser))
 }
 
+/// Whether an expression's text needs a deep stack.
+pub(crate) fn is_deep_expression(sql: &str) -> Result<bool> {
+    limits::check(&tokenize(sql)?)
+}
+
 /// Tokens without white space, with positions in characters from 1 in the field `column`.
 fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
     let mut tokens =
@@ -182,7 +189,7 @@ fn parse_statement(
     range: (usize, usize),
 ) -> Result<ParsedStatement> {
     let position = tokens.first().map_or(1, |t| t.span.start.column as u32);
-    let hooks = hooks::apply(&mut tokens)?;
+    let hooks = hooks::apply(&mut tokens, source)?;
     let whole = range == (0, source.len());
     let text: Arc<str> = if whole { source.clone() } else { Arc::from(source[range.0..range.1].trim()) };
     let change = match &hooks.at_timestamp {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use meridian_catalog::{
-    CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, DatabaseDesc, DatabaseId, Direction, IndexColumn,
-    IndexDesc, IndexId, IndexState, Interleave, SchemaDesc, SchemaId, TableDesc, TableId, TableStatistics,
+    CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, DatabaseDesc, DatabaseId, Direction, ExpressionDesc,
+    IndexColumn, IndexDesc, IndexId, IndexState, Interleave, SchemaDesc, SchemaId, TableDesc, TableId,
+    TableStatistics,
 };
 use meridian_datum::{DataType, EvalContext, SqlError};
 use meridian_types::Timestamp;
@@ -42,6 +43,8 @@ fn index(id: u32, name: &str, columns: &[u32], unique: bool) -> IndexDesc {
             .map(|c| IndexColumn { column: ColumnId(*c), direction: Direction::Ascending })
             .collect(),
         storing: Vec::new(),
+        predicate: None,
+        expressions: Vec::new(),
         state: IndexState::Public,
     }
 }
@@ -114,6 +117,58 @@ impl Fixture {
         log.columns[2].hidden = true;
         log.columns[2].default = Some("unique_rowid()".into());
         log.primary.constraint_oid = None;
+        let partial = |id: u32, name: &str, columns: &[u32], unique: bool, predicate: &str| IndexDesc {
+            predicate: Some(predicate.into()),
+            ..index(id, name, columns, unique)
+        };
+        let mut tickets = table(
+            16_450,
+            "tickets",
+            "id int8 !, state text, prio int4, who int4, urgent bool, due date",
+            &[1],
+            vec![
+                partial(2, "tickets_open_idx", &[4], false, "(state = 'open')"),
+                partial(3, "tickets_high_idx", &[6], false, "(prio > 5)"),
+                partial(4, "tickets_due_idx", &[6, 4], false, "(who IS NOT NULL)"),
+                partial(5, "tickets_urgent_key", &[4], true, "(urgent AND (prio >= 9))"),
+            ],
+        );
+        for i in &mut tickets.indexes {
+            i.oid += 100;
+        }
+        let expression = |id: u32, name: &str, text: &str, ty: DataType| ExpressionDesc {
+            id: ColumnId(id),
+            name: name.into(),
+            text: text.into(),
+            ty,
+            is_call: name != "expr",
+        };
+        let people = table(
+            16_460,
+            "people",
+            "id int4 !, name text, city varchar, a int4, b int4",
+            &[1],
+            vec![
+                IndexDesc {
+                    expressions: vec![expression(6, "lower", "lower(name)", DataType::Text)],
+                    ..index(2, "people_lower_key", &[6], true)
+                },
+                IndexDesc {
+                    columns: vec![
+                        IndexColumn { column: ColumnId(3), direction: Direction::Ascending },
+                        IndexColumn { column: ColumnId(7), direction: Direction::Descending },
+                    ],
+                    expressions: vec![expression(7, "expr", "(a + b)", DataType::Int4)],
+                    ..index(3, "people_city_expr_idx", &[3], false)
+                },
+                IndexDesc {
+                    expressions: vec![expression(8, "upper", "upper(city)", DataType::Text)],
+                    predicate: Some("(a > 0)".into()),
+                    ..index(4, "people_upper_key", &[8], true)
+                },
+            ],
+        );
+        let people = TableDesc { next_column: 9, ..people };
         let snapshot = CatalogSnapshot::new(
             1,
             Timestamp::from_nanos(1),
@@ -124,7 +179,7 @@ impl Fixture {
                 name: "public".into(),
                 owner: "root".into(),
             }],
-            [accounts, orders, customers, items, log],
+            [accounts, orders, customers, items, log, tickets, people],
         )
         .with_statistics([
             (TableId(16_400), TableStatistics { rows: 1_000_000.0 }),

@@ -73,6 +73,16 @@ fn access_paths() {
 }
 
 #[test]
+fn partial_indexes() {
+    golden("partial");
+}
+
+#[test]
+fn expression_indexes() {
+    golden("expression");
+}
+
+#[test]
 fn joins() {
     golden("joins");
 }

@@ -121,6 +121,8 @@ impl Record {
             constraint_oid: None,
             columns: vec![IndexColumn { column: ColumnId(column), direction: Direction::Ascending }],
             storing: Vec::new(),
+            predicate: None,
+            expressions: Vec::new(),
             state,
         };
         let id = 1 + u32::try_from(self.number).expect("a run makes few indexes");
