@@ -268,7 +268,8 @@ impl Core {
         out.send_after_persist.push(self.envelope(to, message));
     }
 
-    /// Extends the chosen prefix by one slot. Returns true when the membership changed with it.
+    /// Extends the chosen prefix by one slot. Returns true when the membership changed with it: that it is chosen is
+    /// written at once, since a restart that had only the entry would need quorums of the membership before it, too.
     pub(crate) fn choose_next(&mut self) -> bool {
         let Command::Membership(next) = &self.log.choose_next().command else { return false };
         if self.membership == *next {
@@ -276,6 +277,7 @@ impl Core {
         }
         self.membership = next.clone();
         self.membership_since = self.log.chosen();
+        self.touch_hard_state();
         true
     }
 

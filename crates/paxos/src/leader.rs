@@ -90,6 +90,9 @@ impl Leader {
             leader.peers.insert(*node, progress);
         }
         leader.update_lease(core, now);
+        if core.known < core.membership_since {
+            core.touch_hard_state();
+        }
         let entries = candidate.into_proposals(chosen);
         leader.ready_at = entries.last().map_or(chosen, |e| e.slot);
         leader.settled_max = leader.ready_at;
@@ -170,6 +173,17 @@ impl Leader {
             Some(peer) => peer.known,
             None => Slot::ZERO,
         })
+    }
+
+    /// True when a quorum of the members knows durably that their membership is chosen (see
+    /// [`crate::Replica::is_membership_known`]). What a member reports as learned it reports once that is written.
+    pub(crate) fn is_membership_known(&self, core: &Core) -> bool {
+        let known = core.membership.reached_by_quorum(|node| match self.peers.get(&node) {
+            _ if node == core.node() => core.known,
+            Some(peer) => peer.chosen,
+            None => Slot::ZERO,
+        });
+        known >= core.membership_since
     }
 
     /// A voter has told what it knows durably.

@@ -302,6 +302,19 @@ impl Replica {
         self.core.membership_since
     }
 
+    /// True on a leader when a quorum of the members knows durably that their membership is chosen. Until then the next
+    /// leader may need a quorum of the membership before it, too: whoever left must be kept alive.
+    ///
+    /// Every quorum of the members has one that knows it then. A candidate asks that one, since it has the entry in its log
+    /// or hears of it: of those whose quorum chose the entry, every quorum of the members has one, or it is a quorum of the
+    /// membership before, too.
+    pub fn is_membership_known(&self) -> bool {
+        match &self.role {
+            Role::Leader(leader) => leader.is_membership_known(&self.core),
+            Role::Follower(_) | Role::Candidate(_) | Role::Failed => false,
+        }
+    }
+
     /// Slots that this leader has proposed and not yet seen chosen.
     pub fn in_flight(&self) -> u64 {
         match &self.role {

@@ -1,7 +1,7 @@
 //! Changes of the group's members, one at a time, through the log.
 //!
 //! ```text
-//!   ChangeReplica{node, kind} --> sound? caught up? --> entry proposed --> applied by everybody --> answered
+//!   ChangeReplica{node, kind} --> sound? caught up? --> entry proposed --> applied here, known to a quorum --> answered
 //!     stranger -> read-only -> voter       a new voter has been a read-only replica and has the log
 //!     voter -> read-only -> stranger       or at once; a leader hands over first
 //! ```
@@ -20,6 +20,10 @@
 //! in front of the entry by which it came back, neither leads nor serves, and asks for a snapshot, its log and votes
 //! being what they were.
 //!
+//! A change is answered once a quorum of the new members knows durably that it is chosen. Before that the next leader may
+//! need a quorum of the old members, too, and whoever left must not be switched off: without it, one more failure than
+//! the new members should bear would stop the group.
+//!
 //! Paxos lets at most one change be under way, and refuses those whose quorums need not meet (I-2, I-4). Asking for
 //! what is so already is answered at once, so an interrupted change is asked for again.
 
@@ -28,6 +32,7 @@ use meridian_paxos::MemberKind;
 use meridian_types::{Duration, NodeId, Slot, limits};
 
 use crate::leader::{Changing, InFlight};
+use crate::planted::Planted;
 use crate::replica::{Replica, Step};
 use crate::{RequestId, Response, ShardDescriptor, ShardError};
 
@@ -64,6 +69,9 @@ impl Replica {
             return cx.reply(id, Err(ShardError::Overloaded));
         }
         if current.kind(node) == kind {
+            if !self.is_membership_known() {
+                return cx.reply(id, Err(ShardError::Overloaded));
+            }
             let descriptor = self.state.descriptor.clone();
             return cx.reply(id, Ok(Response::Changed { descriptor }));
         }
@@ -103,9 +111,20 @@ impl Replica {
             && (has > Slot::ZERO || self.paxos.commit() == Slot::ZERO)
     }
 
-    /// A membership is in force and in the data engine.
-    pub(crate) fn on_membership(&mut self, slot: Slot, cx: &mut Step<'_>) {
-        if let Some(changing) = self.leader_mut().changing.take_if(|c| c.slot <= slot) {
+    /// True when whoever left with the last change is not needed any more.
+    fn is_membership_known(&self) -> bool {
+        self.paxos.is_membership_known() || self.config.has(Planted::AnswerUnknownChange)
+    }
+
+    /// Answers a change that is in force, in the data engine, and known to a quorum of the new members.
+    pub(crate) fn answer_change(&mut self, cx: &mut Step<'_>) {
+        let Some(leader) = &self.leader else { return };
+        if leader.changing.as_ref().is_none_or(|c| c.slot > self.state.confirmed)
+            || !self.is_membership_known()
+        {
+            return;
+        }
+        if let Some(changing) = self.leader_mut().changing.take() {
             let descriptor = self.state.descriptor.clone();
             cx.reply(changing.id, Ok(Response::Changed { descriptor }));
         }
@@ -140,6 +159,11 @@ impl Replica {
     /// True when data is applied here; a witness has none.
     pub fn holds_data(&self) -> bool {
         self.state.holds_data
+    }
+
+    /// Whoever has learned this slot knows the members.
+    pub fn membership_since(&self) -> Slot {
+        self.paxos.membership_since()
     }
 
     /// How far the log is settled, as this replica knows.

@@ -23,6 +23,9 @@ pub enum Planted {
     ForgetPrepared,
     /// A closed timestamp is told without the slots that are in flight (breaks I-8).
     CloseInFlight,
+    /// A change of members is answered although a quorum of them may not know that it is chosen (breaks availability:
+    /// whoever left may be needed still).
+    AnswerUnknownChange,
 }
 
 impl crate::Config {

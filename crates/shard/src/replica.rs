@@ -190,6 +190,7 @@ impl Replica {
             self.retry(cx);
             self.advance_split(cx);
             self.advance_hand_over(cx);
+            self.answer_change(cx);
             self.retry_reads(cx);
             if self.role_changes.is_empty() {
                 return;
@@ -314,7 +315,7 @@ impl Replica {
 
     fn on_effect(&mut self, effect: Effect, cx: &mut Step<'_>) {
         match effect {
-            Effect::None | Effect::RolledBack { .. } | Effect::Filled => {}
+            Effect::None | Effect::RolledBack { .. } | Effect::Filled | Effect::Membership => {}
             Effect::Committed { txn, s } => self.on_committed(txn, s, cx),
             Effect::Staged { txn, chunk } => self.on_staged(txn, chunk, cx),
             Effect::Prepared { txn } => self.on_prepared(txn, cx),
@@ -322,7 +323,6 @@ impl Replica {
             Effect::AbortRecorded { txn } => self.on_abort_recorded(txn, cx),
             Effect::Forgotten { txn } => self.on_forgotten(txn, cx),
             Effect::Split { left, right } => self.on_split(left, right, cx),
-            Effect::Membership => self.on_membership(self.state.confirmed, cx),
         }
     }
 

@@ -178,6 +178,14 @@ fn a_snapshot_from_before_a_removal_is_found_within_1000_seeds() {
     assert!(breaks_replicas(&found) || is_anomaly(&found), "{found}");
 }
 
+#[test]
+fn a_change_of_members_that_is_answered_before_a_quorum_knows_it_is_found_within_40_seeds() {
+    let faults = [Fault::Members, Fault::Crash, Fault::Partition, Fault::Pause, Fault::Loss];
+    let faults = faults.into_iter().fold(Faults::NONE, Faults::with);
+    let found = hunt_under(faults, Planted::Shard(Shard::AnswerUnknownChange), None, 40);
+    assert!(matches!(found.broken, Broken::UnknownChange { .. }), "{found}");
+}
+
 /// Witnesses, nodes that are away, and logs that are cut.
 fn with_witnesses(bug: Paxos, seeds: u64) -> Box<Violation> {
     let faults = [

@@ -39,6 +39,7 @@ fn clusters_under_every_fault_reach_every_mechanism() {
     assert!(sum(|s| s.members_promoted) > 0);
     assert!(sum(|s| s.members_demoted) > 10);
     assert!(sum(|s| s.members_removed) > 20);
+    assert!(sum(|s| s.changes_judged) > 20);
     assert!(sum(|s| s.replicas_removed) > 20);
     assert!(sum(|s| s.witnesses_cut) > 500);
     assert!(sum(|s| s.schema_changes) > 40);

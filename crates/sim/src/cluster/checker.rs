@@ -92,6 +92,15 @@ pub enum Broken {
         /// Which slot.
         slot: Slot,
     },
+    /// A change of members is answered that too few of the new members would know after a restart.
+    UnknownChange {
+        /// The group.
+        group: GroupId,
+        /// Who has answered.
+        node: NodeId,
+        /// Where the members are in the log.
+        since: Slot,
+    },
     /// A witness drops an entry that too few voters have.
     WitnessForgot {
         /// The group.

@@ -224,6 +224,9 @@ impl Cluster {
     ) {
         let note = Note::Reply { node: node.get(), group, request: request.0, is_ok: answer.is_ok() };
         self.trace.note(self.scheduler.now(), note);
+        if let Ok(Response::Changed { descriptor }) = &answer {
+            self.judge_change(node, group, descriptor);
+        }
         let Some(origin) = self.node(node).origins.remove(&request) else { return };
         let packet = Packet::Answer { call: origin.call, group, answer };
         self.send(Address::Node(node), origin.from, packet, true);

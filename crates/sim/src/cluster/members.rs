@@ -6,12 +6,13 @@
 //! voters. A removed replica erases its rows and forgets its log, but not its promise; one that was away meanwhile is
 //! taught or told when it asks for votes or for the log.
 
-use meridian_paxos::{MemberKind, Message};
+use meridian_paxos::{MemberKind, Membership, Message};
 use meridian_shard::{Input, Request, ShardDescriptor, Stranger};
 use meridian_storage::{Durability, Engine, WriteBatch};
 use meridian_types::{Duration, GroupId, Key, NodeId, Span};
 
 use super::calls::NodeCall;
+use super::checker::Broken;
 use super::client::key;
 use super::delivery::{Address, Packet};
 use super::options::{Fault, Weather};
@@ -50,6 +51,18 @@ impl Cluster {
         };
         let from = self.leader_guess(group).unwrap_or(node);
         self.node_call(from, group, Request::ChangeReplica { node, kind }, NodeCall::Ignore);
+    }
+
+    /// Whoever left may be gone for good once the change is answered: whatever quorum of the new members lives on must know
+    /// of it, all of them having been restarted.
+    pub(super) fn judge_change(&mut self, id: NodeId, group: GroupId, descriptor: &ShardDescriptor) {
+        let members = Membership::new(descriptor.replicas.iter().copied());
+        let since = self.nodes[&id].replicas[&group].replica.membership_since();
+        let log = |node: NodeId| self.nodes.get(&node).and_then(|n| n.logs.get(&group));
+        self.stats.changes_judged += 1;
+        if !members.has_quorum(|node| log(node).is_some_and(|log| log.knows_members(&members, since))) {
+            self.fail(Broken::UnknownChange { group, node: id, since });
+        }
     }
 
     fn any_observer(&self) -> Option<(GroupId, NodeId)> {

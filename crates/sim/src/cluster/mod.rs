@@ -93,6 +93,8 @@ pub struct Stats {
     pub witnesses_added: u64,
     /// Entries that witnesses have dropped.
     pub witnesses_cut: u64,
+    /// Changes of members that were answered.
+    pub changes_judged: u64,
     /// Members that were removed.
     pub members_removed: u64,
     /// Replicas that found out that they were removed, and went.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use meridian_paxos::{HardState, LogEntry, MemberKind, Persist, PersistToken};
+use meridian_paxos::{Command, HardState, LogEntry, MemberKind, Membership, Persist, PersistToken};
 use meridian_shard::{Config, Now, Outputs, Recovered, Replica, RequestId, ShardDescriptor};
 use meridian_storage::{CrashPoint, Durability, Engine, MemoryEngine};
 use meridian_types::{Duration, GroupId, NodeId, SeededRng, Slot, Span, Timestamp};
@@ -66,6 +66,14 @@ impl Log {
         let held = self.entries.get(&entry.slot);
         entry.slot <= self.truncated
             || entry.slot <= self.hard.commit && held.is_some_and(|held| held.command == entry.command)
+    }
+
+    /// True when a restart finds these members in force, which were chosen at `since` or, where that was applied before the
+    /// last start of whoever tells, earlier.
+    pub(super) fn knows_members(&self, members: &Membership, since: Slot) -> bool {
+        let is_theirs = |entry: &LogEntry| matches!(&entry.command, Command::Membership(m) if m == members);
+        let commit = self.hard.commit;
+        self.truncated.max(commit) >= since || self.entries.range(..=commit).any(|(_, e)| is_theirs(e))
     }
 
     /// Entries go; what was promised stays.
