@@ -168,14 +168,16 @@ fn moving(bug: DriverBug, seeds: u64) -> Box<Violation> {
 #[test]
 fn a_snapshot_in_a_span_that_is_being_erased_is_found_within_400_seeds() {
     let found = moving(DriverBug::ErasesUnderSnapshot, 400);
-    let is_lost = asserts(&found, "erasure") || asserts(&found, "the log is truncated");
+    let is_lost = asserts(&found, "erasure")
+        || asserts(&found, "the log is truncated")
+        || matches!(found.broken, Broken::NotDurable { .. });
     assert!(breaks_replicas(&found) || is_anomaly(&found) || is_lost, "{found}");
 }
 
 #[test]
 fn a_snapshot_from_before_a_removal_is_found_within_1000_seeds() {
     let found = moving(DriverBug::SnapshotFromBefore, 1_000);
-    assert!(breaks_replicas(&found) || is_anomaly(&found), "{found}");
+    assert!(breaks_replicas(&found) || is_anomaly(&found) || asserts(&found, "I-2"), "{found}");
 }
 
 #[test]
