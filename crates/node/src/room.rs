@@ -4,7 +4,7 @@
 //! node refuses requests that add data, and serves reads; it keeps its leases as long as the log, which may use more of
 //! the disk than the data, can be written.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use meridian_storage::StorageError;
@@ -15,13 +15,14 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Whether there is room.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    short: AtomicBool,
+    /// Writes that wait.
+    waiting: AtomicUsize,
 }
 
 impl Room {
     /// True while some write waits for room.
     pub(crate) fn is_short(&self) -> bool {
-        self.short.load(Ordering::Relaxed)
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Writes, again and again while the disk is full, until `stopped`. The thread that calls has nothing else to do.
@@ -37,14 +38,14 @@ impl Room {
                 Err(error @ StorageError::NoSpace { .. }) if !stopped() => {
                     if !waited {
                         tracing::error!(%error, "the disk is full: writes wait");
+                        self.waiting.fetch_add(1, Ordering::Relaxed);
                     }
                     waited = true;
-                    self.short.store(true, Ordering::Relaxed);
                     std::thread::sleep(RETRY);
                 }
                 _ => {
                     if waited {
-                        self.short.store(false, Ordering::Relaxed);
+                        self.waiting.fetch_sub(1, Ordering::Relaxed);
                     }
                     return written;
                 }

@@ -133,27 +133,33 @@ fn erasure_of(row: SnapshotRow) -> Option<(GroupId, Span)> {
     Some((GroupId::new(u64::from_be_bytes(*group)), span))
 }
 
-/// Puts the chunks in the place of what is in `erase`.
+/// Puts the chunks in the place of what is in `erase`. `write` may wait for room: what was begun can't be left halfway.
 pub(crate) fn install(
     engine: &dyn Engine,
     group: GroupId,
     erase: &[(GroupId, Span)],
+    write: &dyn Fn(&WriteBatch) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
     let rows: Vec<SnapshotRow> = erase.iter().map(erasure_row).collect();
     let mut batch = WriteBatch::new();
     batch.put(Family::Node, local::snapshot_complete(group), encode_rows(&rows));
-    engine.write(batch, Durability::Buffered)?;
-    put_in_place(engine, group, erase)
+    write(&batch)?;
+    put_in_place(engine, group, erase, write)
 }
 
-fn put_in_place(engine: &dyn Engine, group: GroupId, erase: &[(GroupId, Span)]) -> Result<(), StorageError> {
+fn put_in_place(
+    engine: &dyn Engine,
+    group: GroupId,
+    erase: &[(GroupId, Span)],
+    write: &dyn Fn(&WriteBatch) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
     let mut batch = WriteBatch::new();
     for (group, span) in erase {
         batch.delete_span(Family::State, local::group_span(*group));
         batch.delete_span(Family::Staged, local::group_span(*group));
         erase_span(&mut batch, span);
     }
-    engine.write(batch, Durability::Buffered)?;
+    write(&batch)?;
     let mut cursor = engine.cursor(Family::Node, &local::snapshot_chunks(group));
     let mut more = cursor.first()?;
     while more {
@@ -161,14 +167,14 @@ fn put_in_place(engine: &dyn Engine, group: GroupId, erase: &[(GroupId, Span)]) 
         for row in decode_rows(cursor.value()).ok_or_else(|| corrupt(cursor.key()))? {
             batch.put(family_of(row.family).ok_or_else(|| corrupt(cursor.key()))?, row.key, row.value);
         }
-        engine.write(batch, Durability::Buffered)?;
+        write(&batch)?;
         more = cursor.next()?;
     }
     drop(cursor);
     let mut batch = WriteBatch::new();
     batch.delete_span(Family::Node, local::snapshot_chunks(group));
     batch.delete(Family::Node, local::snapshot_complete(group));
-    engine.write(batch, Durability::Buffered)?;
+    write(&batch)?;
     engine.sync()
 }
 
@@ -189,7 +195,7 @@ pub(crate) fn recover(engine: &dyn Engine) -> Result<(), StorageError> {
         let erase: Option<Vec<_>> = rows.into_iter().map(erasure_of).collect();
         let erase = erase.ok_or_else(|| corrupt(&local::snapshot_complete(group)))?;
         tracing::info!(group = group.get(), "an interrupted snapshot is installed");
-        put_in_place(engine, group, &erase)?;
+        put_in_place(engine, group, &erase, &|batch| engine.write_kept(batch, Durability::Buffered))?;
     }
     let mut batch = WriteBatch::new();
     batch.delete_span(Family::Node, local::all_snapshot_chunks());
@@ -298,7 +304,7 @@ mod tests {
         put_version(&mut batch, b"d", Timestamp::from_nanos(5), b"gone");
         to.write(batch, Durability::Synced).unwrap();
         copy(&from, &to);
-        install(&to, GROUP, &[(GROUP, span())]).unwrap();
+        install(&to, GROUP, &[(GROUP, span())], &|b| to.write_kept(b, Durability::Buffered)).unwrap();
         let found: Vec<_> = ["a", "b", "c", "d", "m"].iter().map(|k| value(&to, k)).collect();
         let expect = |s: &'static str| Some(Bytes::from_static(s.as_bytes()));
         assert_eq!(found, [expect("old"), expect("new"), expect("new"), None, expect("old")]);
@@ -316,7 +322,8 @@ mod tests {
             copy(&from, &to);
             // Everything but the sync at the end.
             let unsynced = Unsynced(&to);
-            install(&unsynced, GROUP, &[(GROUP, span())]).unwrap();
+            install(&unsynced, GROUP, &[(GROUP, span())], &|b| unsynced.write_kept(b, Durability::Buffered))
+                .unwrap();
             let to = to.crash(CrashPoint { surviving_batches });
             recover(&to).unwrap();
             let values: Vec<_> = ["b", "c"].iter().map(|k| value(&to, k)).collect();

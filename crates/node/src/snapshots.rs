@@ -472,7 +472,13 @@ impl Inner {
         }
         if let Err(error) = snapshot_rows::keep_chunk(&*self.data, group, sequence, rows) {
             receiving.remove(&group);
-            self.disk_failed(&error);
+            if matches!(error, StorageError::NoSpace { .. }) {
+                // Nothing here depends on it: it is offered again, and what was kept makes room.
+                tracing::warn!(group = group.get(), %error, "no room for a snapshot");
+                self.discard(group);
+            } else {
+                self.disk_failed(&error);
+            }
             return self.refuse(from, id);
         }
         stream.next += 1;
@@ -539,9 +545,13 @@ impl Inner {
         if self.is_stopped() {
             return Ok(false);
         }
-        let no_reads = existing.as_ref().map(|cell| cell.data.write());
-        snapshot_rows::install(&*self.data, group, &erase)?;
-        drop(no_reads);
+        // The last reads end; others do not begin in this phase.
+        existing.iter().for_each(|cell| drop(cell.data.write()));
+        let write = |batch: &WriteBatch| {
+            let write = || self.data.write_kept(batch, Durability::Buffered);
+            self.room.wait(|| self.is_stopped(), write)
+        };
+        snapshot_rows::install(&*self.data, group, &erase, &write)?;
         self.counters.snapshots_installed.add(1);
         match existing {
             Some(cell) => {
@@ -587,7 +597,7 @@ impl Inner {
     fn truncate_log(&self, group: GroupId, applied: Slot) -> Result<(), StorageError> {
         let mut batch = WriteBatch::new();
         log_store::push(&mut batch, group, vec![meridian_paxos::Persist::Truncate(applied)]);
-        self.log.write(batch, Durability::Synced)
+        self.room.wait(|| self.is_stopped(), || self.log.write_kept(&batch, Durability::Synced))
     }
 }
 

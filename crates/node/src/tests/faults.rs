@@ -1,5 +1,6 @@
 //! Nodes that stop, lag, are cut off, or lose their disk.
 
+use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use meridian_storage::{CrashPoint, Durability, Engine, Family, Fault, WriteBatch
 use meridian_types::{Slot, Timestamp};
 
 use super::cluster::*;
+use super::gated::Cramped;
 use crate::damage::{self, Damage, verify};
 use crate::{Counter, Counters, NodeOptions, log_store};
 
@@ -244,4 +246,33 @@ fn a_full_disk_holds_a_commit_up_and_reads_go_on() {
     cluster.engines[0].log.fail_next_write(Fault::NoSpace);
     cluster.commit(0, GROUP, &[write("k", "y")]);
     assert_eq!(cluster.read(0, 0, GROUP, ReadMode::Strong, "k"), Ok(Some(Bytes::from_static(b"y"))));
+}
+
+/// A disk that fills up while a snapshot comes, or while it is put in place: neither costs the node its vote, nor the
+/// snapshot more than the time until there is room.
+#[test]
+fn a_snapshot_that_meets_a_full_disk_comes_when_there_is_room() {
+    for full in [Family::Node, Family::Data] {
+        let mut cluster = Cluster::new(NodeOptions { log_retain: 0, ..NodeOptions::default() });
+        cluster.await_caught_up(2, GROUP);
+        cluster.stop(2);
+        commit_many(&mut cluster, 20);
+        let ts = cluster.commit(0, GROUP, &[write("k", "x")]);
+        cluster.await_caught_up(1, GROUP);
+        (0..2).for_each(|i| cluster.truncate_log(i, GROUP));
+        let data = Arc::new(Cramped::new(cluster.engines[2].data.clone()));
+        data.set_full(&[full]);
+        cluster.start_on(2, data.clone());
+        let count = |counter: fn(&Counters) -> &Counter| counter(cluster.node(2).counters()).get();
+        eventually("it has no room", || {
+            let has_refused = full == Family::Node && count(|c| &c.snapshots_refused) > 0;
+            (has_refused || cluster.node(2).is_out_of_space()).then_some(())
+        });
+        assert!(!cluster.node(2).is_disk_failed());
+        assert_eq!(count(|c| &c.snapshots_installed), 0);
+        data.set_full(&[]);
+        assert_eq!(cluster.read_at(2, GROUP, ts, "k"), Some(Bytes::from_static(b"x")), "{full:?}");
+        assert_eq!(count(|c| &c.snapshots_installed), 1);
+        assert!(!cluster.node(2).is_disk_failed() && !cluster.node(2).is_out_of_space());
+    }
 }
