@@ -267,7 +267,7 @@ where
 
     async fn handle_copy(&mut self, message: Message) -> Next {
         let result = match message {
-            Message::CopyData(data) => match self.session.copy_data(&data.data).await {
+            Message::CopyData(data) => match self.session.copy_data(&data.data, &mut self.sink).await {
                 Ok(()) => return Next::Continue,
                 Err(error) => Err(error),
             },

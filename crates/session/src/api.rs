@@ -20,7 +20,7 @@
 //! Execute          session.execute(portal, max_rows, &mut sink).await -> Result<Flow>
 //! Close            session.close_statement(name) / session.close_portal(name)
 //! Sync             session.sync(&mut sink).await                  -> Result<()>, then ReadyForQuery(status)
-//! CopyData         session.copy_data(&bytes).await                -> Result<()>
+//! CopyData         session.copy_data(&bytes, &mut sink).await     -> Result<()>
 //! CopyDone         session.copy_done(&mut sink).await             -> Result<Flow>
 //! CopyFail         session.copy_fail(&message, &mut sink).await   -> Result<Flow> (always an error: 57014)
 //! Terminate, EOF   session.terminate().await

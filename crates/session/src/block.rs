@@ -61,7 +61,7 @@ pub(crate) struct Transaction {
     pub(crate) retry_of: Option<TxnId>,
     /// How it was when the block began.
     pub(crate) beginning: Beginning,
-    /// What the block has done since then.
+    /// What the block, or the several statements of a message, have done since then.
     pub(crate) journal: Journal,
     /// How often it was run again.
     pub(crate) attempts: u32,
@@ -143,14 +143,18 @@ impl Transaction {
         }
     }
 
+    /// Several statements of one query string, or a COPY: what they do is written down, as in a block.
+    pub(crate) fn keep_journal(&mut self) {
+        assert!(!self.has_run, "a journal has everything that the transaction has done");
+        self.journal = Journal::default();
+    }
+
     /// BEGIN: from here on it is a block. What ran before in the same query string can't be run again with it.
     pub(crate) fn begin_block(&mut self, modes: &TransactionModes, settings: SettingsMark) {
         self.is_explicit = true;
         self.modes.apply(modes);
         self.beginning = Beginning { modes: self.modes.clone(), settings };
-        if !self.has_run {
-            self.journal = Journal::default();
-        }
+        self.journal = if self.has_run { Journal::none(Lost::NoBlock) } else { Journal::default() };
     }
 
     /// The position of the latest savepoint with this name.

@@ -310,7 +310,7 @@ impl Session {
             CopyDirection::From { .. } => {
                 let input = CopyIn::new(statement.clone())?;
                 sink.copy_in(CopyHeader { columns: input.columns() as u16, is_binary: input.is_binary() });
-                self.copy = Some(CopyState { input, rest: Vec::new(), is_simple: false });
+                self.copy = Some(CopyState { input, kept: None, rest: Vec::new(), is_simple: false });
                 Ok(Flow::CopyIn)
             }
             CopyDirection::To { .. } => {

@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng};
 use crate::advisory::NodeLocks;
 use crate::api::SessionParams;
 use crate::cluster_settings::ClusterSettings;
+use crate::copied::CopyBudget;
 use crate::replay::RetryCounters;
 use crate::roles::{self, Role, Roles};
 use crate::session::Session;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) locks: Arc<NodeLocks>,
     pub(crate) sessions: Mutex<BTreeMap<u64, Arc<Mutex<SessionInfo>>>>,
     pub(crate) retries: RetryCounters,
+    pub(crate) copied: CopyBudget,
     pub(crate) statistics: Statistics,
     next_session: AtomicU64,
     /// Seeds of sessions.
@@ -106,6 +108,7 @@ impl SessionFactory {
                 server,
                 sessions: Mutex::default(),
                 retries: RetryCounters::default(),
+                copied: CopyBudget::default(),
                 statistics: Statistics::default(),
                 next_session: AtomicU64::new(1),
                 rng,

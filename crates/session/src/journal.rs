@@ -1,21 +1,24 @@
 //! What a transaction block has done so far, so that it can be run again unnoticed.
 //!
 //! A step is a statement with its parameters, the seed of its volatile functions, and a digest of what the client was
-//! told. The journal belongs to one block and lives in memory: it holds `transparent_retry_limit` bytes at most (1 MB
-//! unless set otherwise); a block that outgrows it goes on, but is not run again.
+//! told. The journal belongs to one transaction and lives in memory: it holds `transparent_retry_limit` bytes at most (1 MB
+//! unless set otherwise), besides the data of COPY, which has a limit of its own (`copied`); a transaction that outgrows
+//! either goes on, but is not run again.
 //!
-//! Invariants: either `steps` is everything that the block has done since BEGIN, or `lost` says why not and `steps` is
-//! empty; what is lost stays lost until the block ends.
+//! Invariants: either `steps` is everything that the transaction has done since it began, or `lost` says why not and
+//! `steps` is empty; what is lost stays lost until the transaction ends.
 
 use std::sync::Arc;
 
 use meridian_datum::{Datum, SqlError, SqlState};
 use meridian_exec::is_retry;
+use meridian_plan::ddl::{CopyDirection, Ddl};
 use meridian_plan::session::SessionStatement;
 use meridian_plan::{PlannedStatement, StatementPlan};
 
 use crate::api::RowDescription;
 use crate::cache::CachedPlan;
+use crate::copied::Copied;
 use crate::extended::Unopened;
 
 /// What a step costs beside its texts and parameters.
@@ -48,6 +51,8 @@ pub(crate) enum Action {
     Run(Call),
     /// Fetches rows from a portal; its first step makes it, unless it is a cursor.
     Fetch { portal: String, max_rows: u32, opens: Option<Unopened> },
+    /// COPY FROM STDIN, with what the client sent. That it was asked to send is no part of the answer.
+    Copy { call: Call, data: Copied },
 }
 
 /// How a step ended.
@@ -94,7 +99,7 @@ pub(crate) struct Step {
 /// Why a transaction is not run again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lost {
-    /// It is no block: one statement, which its caller runs again as a whole, or several in one message.
+    /// It is one statement, which its caller runs again as a whole, or several that came one by one before Sync.
     NoBlock,
     /// `transparent_retries` is off.
     Off,
@@ -108,8 +113,8 @@ pub(crate) enum Lost {
     ClusterChange,
     /// It takes or gives up advisory locks of the session, which its end does not undo.
     SessionLock,
-    /// It takes data by COPY, of which nothing is kept.
-    Copy,
+    /// It has copied in more data than is kept.
+    CopyTooLong,
     /// A statement of it was refused before it ran, and a savepoint brought the block back.
     Refused,
     /// A part of the answer to the statement that met the conflict has been sent.
@@ -132,7 +137,9 @@ impl Lost {
             Lost::SessionLock => {
                 "It has changed advisory locks of the session and is therefore not run again unnoticed."
             }
-            Lost::Copy => "It copies data in and is therefore not run again unnoticed.",
+            Lost::CopyTooLong => {
+                "It copies in more data than is kept to run it again unnoticed (copy_retry_limit)."
+            }
             Lost::Refused => "A statement was refused in it; it is therefore not run again unnoticed.",
             Lost::Sent => "A part of the statement's answer had been sent.",
             Lost::Changed => "Run again, it would have answered differently than before.",
@@ -194,6 +201,15 @@ impl Journal {
         &self.steps
     }
 
+    /// Bytes of COPY data that are kept.
+    pub(crate) fn copied_bytes(&self) -> usize {
+        let of = |step: &Step| match &step.action {
+            Action::Copy { data, .. } => data.bytes(),
+            Action::Run(_) | Action::Fetch { .. } => 0,
+        };
+        self.steps.iter().map(of).sum()
+    }
+
     /// Whether the last thing that happened is an error that is written down.
     pub(crate) fn ends_in_failure(&self) -> bool {
         self.steps.last().is_some_and(|step| step.ending != Ending::Done)
@@ -203,7 +219,8 @@ impl Journal {
 impl Step {
     fn bytes(&self) -> usize {
         let held = match &self.action {
-            Action::Run(call) => call.bytes(),
+            // The data has a limit of its own.
+            Action::Run(call) | Action::Copy { call, .. } => call.bytes(),
             Action::Fetch { portal, opens, .. } => {
                 portal.len() + opens.as_ref().map_or(0, |p| params_bytes(p.params()))
             }
@@ -246,6 +263,8 @@ impl Kind {
             | StatementPlan::PointDelete(_)
             | StatementPlan::PointInsert(_)
             | StatementPlan::Explain(_) => Kind::Step,
+            // It removes rows, and leaves the schema alone.
+            StatementPlan::Ddl(ddl) if matches!(**ddl, Ddl::Truncate { .. }) => Kind::Step,
             StatementPlan::Ddl(_) => Kind::Once(Lost::SchemaChange),
             StatementPlan::Session(s) => Kind::of_control(s),
         }
@@ -269,11 +288,8 @@ impl Kind {
             | SessionStatement::Declare { .. }
             | SessionStatement::Fetch { .. }
             | SessionStatement::Close(_)
+            | SessionStatement::Copy(_)
             | SessionStatement::LockTable { .. } => Kind::Step,
-            SessionStatement::Copy(copy) => match copy.direction {
-                meridian_plan::ddl::CopyDirection::From { .. } => Kind::Once(Lost::Copy),
-                meridian_plan::ddl::CopyDirection::To { .. } => Kind::Step,
-            },
             SessionStatement::Role(_) => Kind::Once(Lost::ClusterChange),
             SessionStatement::Empty
             | SessionStatement::Begin(_)
@@ -288,6 +304,15 @@ impl Kind {
             | SessionStatement::Unlisten
             | SessionStatement::Job { .. } => Kind::NoStep,
         }
+    }
+}
+
+/// Whether a statement is COPY FROM STDIN.
+pub(crate) fn copies_in(planned: &PlannedStatement) -> bool {
+    let StatementPlan::Session(statement) = &planned.plan else { return false };
+    match &**statement {
+        SessionStatement::Copy(copy) => matches!(copy.direction, CopyDirection::From { .. }),
+        _ => false,
     }
 }
 

@@ -19,8 +19,9 @@
 //!    statement that reads or writes, the store's transaction (`transaction`).
 //! 3. `execute` runs the plan: point statements directly, operator trees batch by batch, control statements here.
 //! 4. At the end of the query string, or at Sync, the implicit transaction commits. Where the store asks for a retry, a
-//!    statement of its own is run again if nothing of its result has left the buffer; a block is run again from its
-//!    journal, and its answers compared (`replay`). Both keep the first attempt's age.
+//!    statement of its own is run again if nothing of its result has left the buffer; a block, several statements of one
+//!    message, and COPY FROM STDIN are run again from a journal, and their answers compared (`replay`). All keep the
+//!    first attempt's age.
 //!
 //! # Invariants
 //! - Every statement runs inside a transaction of the session, implicit or explicit; there is none between requests
@@ -41,6 +42,7 @@ mod cache;
 mod catalog_access;
 mod cluster_settings;
 mod control;
+mod copied;
 mod copy;
 mod cursor;
 mod ddl;

@@ -1,4 +1,5 @@
-//! Running a transaction block again behind the client's back (DESIGN section 5, Retries).
+//! Running a transaction again behind the client's back: a block, several statements of one message, or a COPY FROM STDIN
+//! (DESIGN section 5, Retries). A statement of its own that is none of these is run again by its caller as a whole.
 //!
 //! ```text
 //!   statement ──ok, error──> journal: statement, parameters, seed, digest of the answer
@@ -18,7 +19,8 @@
 //!
 //! Savepoints are steps like others, and so are cursors and fetches from a portal with a row limit: portals that have begun
 //! are made again under their names and fetched to where they were. An error from which a savepoint brought the block back
-//! is met again where it is about data, and passed over where it is not (a timeout).
+//! is met again where it is about data, and passed over where it is not (a timeout). COPY is a step with the data that came
+//! (`copy`).
 //!
 //! Not run again, with 40001 and the reason for the client: what [`Lost`] lists.
 //!
@@ -35,11 +37,11 @@ use meridian_plan::session::SessionStatement;
 use meridian_plan::{PlannedStatement, StatementPlan};
 use rand::Rng;
 
-use crate::api::{Flow, ResultSink, RowDescription};
+use crate::api::{CommandTag, Flow, ResultSink, RowDescription};
 use crate::cache::CachedPlan;
 use crate::digest::Digesting;
 use crate::extended::{Portal, unknown_portal};
-use crate::journal::{Action, Call, Ending, Journal, Kind, Lost, Seed, Step};
+use crate::journal::{Action, Call, Ending, Journal, Kind, Lost, Seed, Step, copies_in};
 use crate::session::Session;
 use crate::transaction::ATTEMPTS_MAX;
 
@@ -90,7 +92,7 @@ impl Session {
         Seed { now: self.now(), random: self.rng.lock().random() }
     }
 
-    fn lost(&self) -> Option<Lost> {
+    pub(crate) fn lost(&self) -> Option<Lost> {
         self.transaction.as_ref().map_or(Some(Lost::NoBlock), |t| t.journal.lost())
     }
 
@@ -102,24 +104,25 @@ impl Session {
         self.lost().is_none()
     }
 
-    fn lose_journal(&mut self, why: Lost) {
+    pub(crate) fn lose_journal(&mut self, why: Lost) {
         if let Some(t) = &mut self.transaction {
             t.journal.lose(why);
         }
     }
 
-    fn note_step(&mut self, step: Step) {
+    pub(crate) fn note_step(&mut self, step: Step) {
         let limit = self.settings.lock().effective().transparent_retry_limit;
         // A statement may have ended its transaction.
         let Some(t) = &mut self.transaction else { return };
-        if t.kv_read_only {
+        // Statements of one message have a snapshot each.
+        if t.kv_read_only && t.is_explicit {
             t.journal.lose(Lost::Snapshot);
         }
         t.journal.push(step, limit);
     }
 
     /// The error as the client sees it, when the open transaction is not run again.
-    fn explain<T>(&self, result: Result<T, SqlError>) -> Result<T, SqlError> {
+    pub(crate) fn explain<T>(&self, result: Result<T, SqlError>) -> Result<T, SqlError> {
         result.map_err(|e| match self.lost() {
             Some(why) => why.explain(e),
             None => e,
@@ -154,7 +157,7 @@ impl Session {
         describes: bool,
         sink: &mut dyn ResultSink,
     ) -> Result<Flow, SqlError> {
-        if self.lost() == Some(Lost::NoBlock) {
+        if self.lost() == Some(Lost::NoBlock) && !self.begins_with_copy(&plan.planned) {
             return self.run_once(plan, params, rows, describes, sink).await;
         }
         let is_step = match Kind::of(&plan.planned) {
@@ -171,6 +174,16 @@ impl Session {
         let result = self.run_once(plan, params, rows, describes, sink).await;
         // COMMIT has explained itself.
         if is_step { self.explain(result) } else { result }
+    }
+
+    /// Whether the statement is a COPY FROM STDIN that its transaction begins with; what it does is written down then.
+    fn begins_with_copy(&mut self, planned: &PlannedStatement) -> bool {
+        let Some(t) = self.transaction.as_mut().filter(|t| !t.has_run) else { return false };
+        if !copies_in(planned) {
+            return false;
+        }
+        t.keep_journal();
+        true
     }
 
     /// False for what is fetched from a cursor that has outlived its transaction: its rows are there already.
@@ -209,6 +222,10 @@ impl Session {
                     self.run_block_again(e.clone(), sink).await?;
                     call.plan = self.refresh(&call.plan)?;
                 }
+                Ok(Flow::CopyIn) => {
+                    self.keep_copy(call, seed);
+                    return result;
+                }
                 // What a failed block refuses changes nothing.
                 Err(_) if was_failed => return result,
                 _ => {
@@ -220,7 +237,7 @@ impl Session {
         }
     }
 
-    async fn run_call(
+    pub(crate) async fn run_call(
         &mut self,
         call: &Call,
         seed: Seed,
@@ -302,7 +319,7 @@ impl Session {
     ///
     /// # Errors
     /// The conflict, where the block can't be run again or would have answered differently.
-    fn run_block_again<'a>(
+    pub(crate) fn run_block_again<'a>(
         &'a mut self,
         conflict: SqlError,
         sink: &'a mut dyn ResultSink,
@@ -443,6 +460,11 @@ impl Session {
                 let plan = self.refresh(&call.plan)?;
                 let call = Call { plan, ..call.clone() };
                 self.run_call(&call, step.seed, sink).await?;
+            }
+            Action::Copy { call, data } => {
+                let input = self.copy_in_again(call, step.seed, data, sink).await?;
+                let rows = Box::pin(input.finish()).await?;
+                self.complete(sink, CommandTag::Copy(rows));
             }
             Action::Fetch { portal: name, max_rows, opens } => {
                 let found = match opens {

@@ -20,6 +20,7 @@ use crate::api::{Flow, ResultSink, SessionParams, Severity, TransactionStatus};
 use crate::block::{Transaction, in_failed_transaction};
 use crate::cache::{CachedPlan, PlanCache};
 use crate::catalog_access::Past;
+use crate::copy::KeptCopy;
 use crate::extended::{Prepared, Replay};
 use crate::factory::{SessionInfo, Shared};
 use crate::journal::Seed;
@@ -72,6 +73,8 @@ pub struct Session {
 /// A COPY FROM that awaits data.
 pub(crate) struct CopyState {
     pub(crate) input: CopyIn,
+    /// What it takes to make the copy again, if its transaction is run again.
+    pub(crate) kept: Option<KeptCopy>,
     /// Statements of the query string that follow it.
     pub(crate) rest: Vec<Arc<ParsedStatement>>,
     pub(crate) is_simple: bool,
@@ -230,6 +233,7 @@ impl Session {
             self.start_timeout();
             if self.transaction.is_none() {
                 self.begin(false);
+                self.transaction.as_mut().expect("just begun").keep_journal();
             }
             self.lease().await?;
             self.look_back(&statement).await?;

@@ -166,7 +166,7 @@ async fn run_block(session: &mut Session, sql: &str) -> String {
     let mut sink = TextSink::default();
     let mut result = session.simple_query(sql, &mut sink).await;
     if let (Ok(Flow::CopyIn), Some(data)) = (&result, data) {
-        result = match session.copy_data(data.as_bytes()).await {
+        result = match session.copy_data(data.as_bytes(), &mut sink).await {
             Ok(()) => session.copy_done(&mut sink).await,
             Err(e) => Err(e),
         };

@@ -151,7 +151,7 @@ impl Session {
     pub(crate) async fn end_implicit(&mut self, sink: &mut dyn ResultSink) -> Result<(), SqlError> {
         match &self.transaction {
             Some(t) if !t.is_explicit => {
-                let committed = self.commit().await;
+                let committed = self.commit_journaled(sink).await;
                 if committed.is_err() {
                     self.take_tag_back(sink);
                 }

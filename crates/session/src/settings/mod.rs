@@ -72,6 +72,8 @@ pub(crate) struct Effective {
     pub(crate) transparent_retries: bool,
     /// `transparent_retry_limit` in bytes.
     pub(crate) transparent_retry_limit: usize,
+    /// `copy_retry_limit` in bytes.
+    pub(crate) copy_retry_limit: usize,
     /// `default_transaction_read_only`
     pub(crate) default_read_only: bool,
     /// `default_transaction_isolation`
@@ -314,6 +316,7 @@ impl Settings {
             hedged_reads: &*self.value("hedged_reads") == "on",
             transparent_retries: &*self.value("transparent_retries") == "on",
             transparent_retry_limit: bytes("transparent_retry_limit"),
+            copy_retry_limit: bytes("copy_retry_limit"),
             default_read_only: &*self.value("default_transaction_read_only") == "on",
             default_isolation: self.value("default_transaction_isolation"),
             staleness,
@@ -339,6 +342,7 @@ impl Effective {
             hedged_reads: true,
             transparent_retries: true,
             transparent_retry_limit: 0,
+            copy_retry_limit: 0,
             default_read_only: false,
             default_isolation: "serializable".into(),
             staleness: Staleness::Strong,

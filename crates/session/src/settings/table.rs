@@ -88,6 +88,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     user("commit_siblings", "5", N),
     user("compute_query_id", "auto", Kind::Enum(&["auto", "on", "off", "regress"])),
     user("constraint_exclusion", "partition", Kind::Enum(&["partition", "on", "off"])),
+    user("copy_retry_limit", "64MB", KB),
     user("cpu_index_tuple_cost", "0.005", R),
     user("cpu_operator_cost", "0.0025", R),
     user("cpu_tuple_cost", "0.01", R),

@@ -42,6 +42,39 @@ impl Block {
         out
     }
 
+    /// A COPY whose data comes in pieces; what the client is told at its end.
+    async fn copy(&mut self, sql: &str, pieces: &[&[u8]]) -> String {
+        self.begin_copy(sql).await;
+        for piece in pieces {
+            self.copy_data(piece).await;
+        }
+        self.copy_done().await
+    }
+
+    async fn begin_copy(&mut self, sql: &str) {
+        let mut sink = TextSink::default();
+        assert_eq!(self.session.simple_query(sql, &mut sink).await, Ok(Flow::CopyIn));
+    }
+
+    async fn copy_data(&mut self, piece: &[u8]) {
+        let mut sink = TextSink::default();
+        self.session.copy_data(piece, &mut sink).await.unwrap();
+        assert_eq!(sink.out, "", "data is not answered");
+    }
+
+    async fn copy_done(&mut self) -> String {
+        let mut sink = TextSink::default();
+        match self.session.copy_done(&mut sink).await {
+            Ok(_) => sink.out,
+            Err(e) => sink.out + &error_text(&e),
+        }
+    }
+
+    /// The next commit meets a conflict.
+    fn fail_commit(&self) {
+        self.world.kv.fail_next_commit(KvError::Retry { reason: RetryReason::LocksLost });
+    }
+
     /// An older transaction takes the block's locks and changes rows.
     async fn wound(&mut self, change: &str) {
         let id = self.session.attempt_id().expect("the block has begun");
@@ -277,14 +310,12 @@ async fn what_is_not_run_again_says_why() {
         let out = simple(&mut block.session, "commit").await;
         assert!(out.starts_with("ERROR 40001") && out.contains(why), "{begin}; {statement}: {out}");
     }
-    block.run("begin").await;
-    let mut sink = TextSink::default();
-    assert_eq!(block.session.simple_query("copy t from stdin", &mut sink).await, Ok(Flow::CopyIn));
-    block.session.copy_data(b"30\t30\n").await.unwrap();
-    block.session.copy_done(&mut sink).await.unwrap();
+    block.run("begin; set local copy_retry_limit = '100kB'").await;
+    block.copy("copy t from stdin", &[b"30\t30\n"]).await;
+    block.copy("copy t from stdin", &[b"31\t31\n"]).await;
     block.wound("select 1").await;
     let out = simple(&mut block.session, "commit").await;
-    assert!(out.starts_with("ERROR 40001") && out.contains("copies data in"), "{out}");
+    assert!(out.starts_with("ERROR 40001") && out.contains("copy_retry_limit"), "{out}");
     // A statement that was never run is not looked at again.
     block.run("begin; update t set b = 1 where a = 1; savepoint s").await;
     let out = simple(&mut block.session, "select nonsense").await;
@@ -315,4 +346,145 @@ async fn a_query_string_that_begins_a_block_is_its_first_step_on() {
     block.run("commit").await;
     assert_eq!(block.run("select b from t where a in (1, 11)").await, "[b]\n5\n11\nSELECT 2\n");
     assert_eq!((block.count("retried_blocks"), block.count("serialization_failures")), (1, 1));
+}
+
+#[tokio::test]
+async fn several_statements_of_one_message_are_run_again() {
+    let mut block = Block::new().await;
+    let several =
+        "update t set b = b + 1 where a = 1; select b from t where a = 1; insert into t values (11, 11)";
+    let answer = "UPDATE 1\n[b]\n2\nSELECT 1\nINSERT 0 1\n";
+    block.fail_commit();
+    assert_eq!(block.run(several).await, answer);
+    assert_eq!(block.session.status(), TransactionStatus::Idle);
+    assert_eq!(block.run("select b from t where a in (1, 11)").await, "[b]\n2\n11\nSELECT 2\n", "once each");
+    // What follows a COMMIT in the message is a transaction of its own, and so is what comes before it.
+    block.fail_commit();
+    block.run("delete from t where a = 11; commit; insert into t values (11, 0)").await;
+    block.fail_commit();
+    block.run("set application_name = 'x'; update t set b = b + 1 where a = 11").await;
+    assert_eq!(block.run("select b from t where a = 11").await, "[b]\n1\nSELECT 1\n");
+    assert!(block.run("show application_name").await.contains('x'));
+    // TRUNCATE leaves the schema alone.
+    block.fail_commit();
+    block.run("truncate u; insert into u values (gen_random_uuid(), now())").await;
+    assert_eq!(block.run("select count(*) from u").await, "[count]\n1\nSELECT 1\n");
+    assert_eq!(block.count("retried_blocks"), 4);
+    block.hidden();
+    // An error of one of them undoes all.
+    let out = simple(&mut block.session, "update t set b = 0; insert into t values (1, 1)").await;
+    assert!(out.starts_with("UPDATE 11\nERROR 23505"), "{out}");
+    assert_eq!(block.run("select b from t where a = 2").await, "[b]\n2\nSELECT 1\n");
+    // Switched off, and with a schema change.
+    for (several, why) in [
+        ("set transparent_retries = off; update t set b = 0; select 1", "retries are off"),
+        ("update t set b = 0; create table w (a int)", "changes the schema"),
+    ] {
+        block.fail_commit();
+        let out = simple(&mut block.session, several).await;
+        assert!(out.contains("ERROR 40001") && out.contains(why), "{several}: {out}");
+    }
+    assert_eq!(block.run("select count(*) from t where b = 0").await, "[count]\n0\nSELECT 1\n");
+}
+
+#[tokio::test]
+async fn several_statements_whose_answers_change_are_a_conflict() {
+    let mut block = Block::new().await;
+    // A COPY among them stops the message, so that another transaction can come between.
+    block
+        .begin_copy(
+            "update t set b = 5 where a = 1; select b from t where a = 2 for update; copy t from stdin",
+        )
+        .await;
+    block.wound("update t set b = 20 where a = 2").await;
+    block.session.copy_data(b"11\t11\n", &mut TextSink::default()).await.unwrap();
+    let out = block.copy_done().await;
+    assert!(out.starts_with("ERROR 40001") && out.contains("answered differently"), "{out}");
+    assert_eq!(out.matches("answered differently").count(), 1, "the reason is given once: {out}");
+    assert_eq!(block.session.status(), TransactionStatus::Idle);
+    assert_eq!(block.run("select b from t where a in (1, 2, 11)").await, "[b]\n1\n20\nSELECT 2\n");
+    assert_eq!((block.count("retried_blocks_changed"), block.count("serialization_failures")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_copy_is_made_again_with_the_data_that_came() {
+    let mut block = Block::new().await;
+    // By itself: wounded between its pieces, and at its commit.
+    block.begin_copy("copy t from stdin").await;
+    block.copy_data(b"11\t11\n1").await;
+    block.wound("update t set b = 5 where a = 5").await;
+    block.copy_data(b"2\t12\n").await;
+    block.fail_commit();
+    assert_eq!(block.copy_done().await, "COPY 2\n");
+    assert_eq!(block.run("select b from t where a > 10 order by a").await, "[b]\n11\n12\nSELECT 2\n");
+    assert_eq!(block.count("retried_blocks"), 2);
+    // In a block, as a step before the one that meets the conflict, and with statements behind it in its message.
+    block.run("begin; truncate t; insert into t values (1, 1)").await;
+    let rows: Vec<u8> = (2..3000).flat_map(|n| format!("{n}\t{n}\n").into_bytes()).collect();
+    let pieces: Vec<&[u8]> = rows.chunks(1000).collect();
+    block.begin_copy("copy t from stdin; select sum(b) from t").await;
+    for piece in &pieces {
+        block.copy_data(piece).await;
+    }
+    block.wound("select 1").await;
+    assert_eq!(block.copy_done().await, "COPY 2998\n[sum]\n4498500\nSELECT 1\n");
+    block.wound("insert into t values (4000, 4000)").await;
+    block.run("update t set b = 0 where a = 7").await;
+    block.wound("select 1").await;
+    block.run("commit").await;
+    assert_eq!(
+        block.run("select count(*), sum(b) from t").await,
+        "[count | sum]\n2999 | 4498493\nSELECT 1\n"
+    );
+    block.hidden();
+}
+
+#[tokio::test]
+async fn a_copy_that_failed_is_met_again() {
+    let mut block = Block::new().await;
+    block.run("begin; update t set b = 0 where a = 1; savepoint s").await;
+    block.begin_copy("copy t from stdin").await;
+    block.copy_data(b"11\t11\n").await;
+    block.copy_data(b"5\t5\n").await;
+    let out = block.copy_done().await;
+    assert!(out.starts_with("ERROR 23505"), "{out}");
+    block.run("rollback to s").await;
+    block.begin_copy("copy t from stdin").await;
+    block.copy_data(b"12\t12\n").await;
+    let e = block.session.copy_fail("the client has no more", &mut TextSink::default()).await.unwrap_err();
+    assert_eq!(e.state.code(), "57014");
+    block.run("rollback to s").await;
+    block.begin_copy("copy t from stdin").await;
+    let e = block.session.copy_data(b"x\t1\n", &mut TextSink::default()).await.unwrap_err();
+    assert_eq!(e.state.code(), "22P02");
+    block.run("rollback to s").await;
+    block.wound("select 1").await;
+    block.run("commit").await;
+    assert_eq!(block.run("select a from t where a > 10 or b = 0").await, "[a]\n1\nSELECT 1\n");
+    block.hidden();
+    // The row that was in its way is gone: it would not fail again.
+    block.run("begin; update t set b = 0 where a = 1; savepoint s").await;
+    let out = block.copy("copy t from stdin", &[b"5\t5\n"]).await;
+    assert!(out.starts_with("ERROR 23505"), "{out}");
+    block.run("rollback to s").await;
+    block.wound("delete from t where a = 5").await;
+    let out = simple(&mut block.session, "commit").await;
+    assert!(out.starts_with("ERROR 40001") && out.contains("answered differently"), "{out}");
+}
+
+#[tokio::test]
+async fn a_copy_of_the_extended_protocol_is_made_again_at_sync() {
+    let mut block = Block::new().await;
+    let mut sink = TextSink::default();
+    let s = &mut block.session;
+    s.parse("", "copy t from stdin", &[]).await.unwrap();
+    s.bind("", "", NO_PARAMS).await.unwrap();
+    assert_eq!(s.execute("", 0, &mut sink).await, Ok(Flow::CopyIn));
+    s.copy_data(b"11\t11\n", &mut sink).await.unwrap();
+    assert_eq!(s.copy_done(&mut sink).await, Ok(Flow::Done));
+    block.fail_commit();
+    block.session.sync(&mut sink).await.unwrap();
+    assert_eq!(sink.out, "COPY IN 2\nCOPY 1\n");
+    assert_eq!(block.run("select b from t where a = 11").await, "[b]\n11\nSELECT 1\n");
+    block.hidden();
 }
