@@ -315,6 +315,16 @@ impl AlterAction {
     }
 }
 
+/// The indexes that the actions make, where that is all they do.
+pub fn only_unique(actions: &[AlterAction]) -> Option<Vec<&NewIndex>> {
+    let mut indexes = Vec::with_capacity(actions.len());
+    for action in actions {
+        let AlterAction::AddUnique { index } = action else { return None };
+        indexes.push(index);
+    }
+    Some(indexes)
+}
+
 /// `COPY`.
 #[derive(Clone, Debug)]
 pub struct Copy {

@@ -65,7 +65,7 @@ impl SessionFactory {
         let id = job.id.get();
         let ran = match job.work {
             JobWork::Statement => self.run_statement(&services, job).await,
-            JobWork::AddIndex(_) | JobWork::Rewrite { .. } | JobWork::Clean { .. } => {
+            JobWork::AddIndexes { .. } | JobWork::Rewrite { .. } | JobWork::Clean { .. } => {
                 services.run_job(job).await
             }
         };

@@ -77,6 +77,9 @@ struct JobRecord {
     time_zone: String,
     #[prost(string, tag = "27")]
     date_style: String,
+    /// Indexes from `index` on besides the first one.
+    #[prost(uint32, tag = "28")]
+    more_indexes: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -108,7 +111,7 @@ struct ErrorRecord {
 pub(super) fn encode(job: &Job) -> Bytes {
     let (work, index, storage, new_storage, forget) = match job.work {
         JobWork::Statement => (1, None, 0, 0, false),
-        JobWork::AddIndex(index) => (2, Some(index.0), 0, 0, false),
+        JobWork::AddIndexes { first, .. } => (2, Some(first.0), 0, 0, false),
         JobWork::Rewrite { old, new, first_index } => (3, Some(first_index.0), old.0, new.0, false),
         JobWork::Clean { storage, index, forget } => (4, index.map(|i| i.0), storage.0, 0, forget),
     };
@@ -162,6 +165,10 @@ pub(super) fn encode(job: &Job) -> Bytes {
         error: job.error.clone().map(error_record),
         time_zone: job.session.time_zone.clone(),
         date_style: job.session.date_style.clone(),
+        more_indexes: match job.work {
+            JobWork::AddIndexes { count, .. } => count - 1,
+            _ => 0,
+        },
     };
     record.encode_to_vec().into()
 }
@@ -182,7 +189,10 @@ pub(super) fn decode(id: JobId, bytes: &[u8]) -> Result<Job, JobCodecError> {
     let r = JobRecord::decode(bytes)?;
     let work = match r.work {
         1 => JobWork::Statement,
-        2 => JobWork::AddIndex(IndexId(r.index.unwrap_or_default())),
+        2 => JobWork::AddIndexes {
+            first: IndexId(r.index.unwrap_or_default()),
+            count: r.more_indexes.saturating_add(1),
+        },
         3 => JobWork::Rewrite {
             old: TableId(r.storage),
             new: TableId(r.new_storage),

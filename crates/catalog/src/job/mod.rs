@@ -36,8 +36,13 @@ const START_AHEAD: Duration = Duration::from_secs(3);
 pub enum JobWork {
     /// Plans and runs its statement.
     Statement,
-    /// Writes the entries of an index, and makes it readable.
-    AddIndex(IndexId),
+    /// Writes the entries of indexes with one read of the table, and makes them readable together.
+    AddIndexes {
+        /// The first of them.
+        first: IndexId,
+        /// How many they are; their numbers follow each other.
+        count: u32,
+    },
     /// Moves rows from one storage to another (or only looks at them, where both are the same) while the table is locked.
     Rewrite {
         /// From where.
@@ -63,7 +68,7 @@ impl JobWork {
     pub fn name(self) -> &'static str {
         match self {
             JobWork::Statement => "statement",
-            JobWork::AddIndex(_) => "add index",
+            JobWork::AddIndexes { .. } => "add index",
             JobWork::Rewrite { .. } => "rewrite",
             JobWork::Clean { .. } => "clean",
         }
@@ -278,7 +283,7 @@ impl Job {
     pub fn can_pause(&self) -> bool {
         match self.work {
             JobWork::Statement => self.state != JobState::Running,
-            JobWork::AddIndex(_) | JobWork::Clean { .. } => true,
+            JobWork::AddIndexes { .. } | JobWork::Clean { .. } => true,
             JobWork::Rewrite { .. } => false,
         }
     }

@@ -5,7 +5,7 @@ use super::*;
 fn job() -> Job {
     Job {
         id: JobId::new(7),
-        work: JobWork::AddIndex(IndexId(3)),
+        work: JobWork::AddIndexes { first: IndexId(3), count: 1 },
         table: Some(TableId(100)),
         table_name: "t".into(),
         statement: "create index on t (a)".into(),
@@ -40,7 +40,8 @@ fn job() -> Job {
 fn records_round_trip() {
     let works = [
         JobWork::Statement,
-        JobWork::AddIndex(IndexId(2)),
+        JobWork::AddIndexes { first: IndexId(2), count: 1 },
+        JobWork::AddIndexes { first: IndexId(2), count: 3 },
         JobWork::Rewrite { old: TableId(1), new: TableId(2), first_index: IndexId(4) },
         JobWork::Clean { storage: TableId(1), index: None, forget: true },
         JobWork::Clean { storage: TableId(1), index: Some(IndexId(9)), forget: false },

@@ -7,7 +7,7 @@ use meridian_catalog::{
     TableRef,
 };
 use meridian_datum::{Batch, Column, Result, SqlError, SqlState};
-use meridian_plan::ddl::{AlterAction, NewColumn, RenamedText};
+use meridian_plan::ddl::{AlterAction, NewColumn, RenamedText, only_unique};
 use meridian_plan::{Expr, PlannedStatement};
 
 use super::{DdlServices, create, index, next_version, rewrite};
@@ -301,9 +301,9 @@ pub(super) async fn online(
     planned: &Arc<PlannedStatement>,
 ) -> Result<()> {
     super::check_writable(table)?;
-    // A unique constraint alone is an index, which needs no lock.
-    if let [AlterAction::AddUnique { index }] = actions {
-        return index::create(services, table, index).await;
+    // Unique constraints alone are indexes, which need no lock.
+    if let Some(indexes) = only_unique(actions) {
+        return index::create(services, table, &indexes).await;
     }
     let alteration = plan(services, table, actions).await?;
     if alteration.is_metadata_only() {
@@ -323,8 +323,5 @@ pub(super) async fn rows_in_transaction(
     if alteration.needs_lock() {
         rewrite::in_transaction(statement, &catalog, old, alteration).await?;
     }
-    for id in &alteration.new_indexes {
-        index::backfill_in_transaction(statement, &catalog, &alteration.table, *id).await?;
-    }
-    Ok(())
+    index::backfill_in_transaction(statement, &catalog, &alteration.table, &alteration.new_indexes).await
 }

@@ -15,7 +15,7 @@
 //! whoever commits above looks at a complete index. At a timestamp above it the index is compared with the table: of two
 //! rows with the same key one has no entry.
 //!
-//! Spans of different shards are filled at the same time, and each reads ahead of its writes.
+//! Several indexes are filled by one read of the table. Spans of different shards are filled at the same time, and each reads ahead of its writes.
 
 use futures::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use meridian_catalog::{CatalogChange, CatalogSnapshot, IndexDesc, IndexId, JobPhase, TableDesc};
@@ -25,6 +25,7 @@ use meridian_types::{Key, Span, Timestamp, limits};
 use parking_lot::Mutex;
 use std::time::Duration;
 
+use super::index::has_all;
 use super::jobs::{Directive, Running};
 use super::rows::commit_writes;
 use super::{DdlServices, next_version};
@@ -99,15 +100,18 @@ pub(super) async fn fill(
     catalog: &CatalogSnapshot,
     running: &Running,
     table: &TableDesc,
-    id: IndexId,
+    ids: &[IndexId],
     spans: Vec<Span>,
 ) -> Result<Directive> {
-    let index = table.index(id).ok_or_else(|| SqlError::internal("an index was made and is not there"))?;
+    let missing = || SqlError::internal("an index was made and is not there");
+    let indexes =
+        ids.iter().map(|id| table.index(*id).ok_or_else(missing)).collect::<Result<Vec<&IndexDesc>>>()?;
+    let writer = |index: &&IndexDesc| IndexWriter::new(catalog, table, index);
     let all: Vec<usize> = (0..table.columns.len()).collect();
     let work = Filler {
         services,
         running,
-        writer: IndexWriter::new(catalog, table, index)?,
+        writers: indexes.iter().map(writer).collect::<Result<_>>()?,
         reader: IndexReader::new(catalog, table, &table.primary, &all)?,
         left: Mutex::new(spans.iter().cloned().map(Some).collect()),
         closed: Mutex::new(Timestamp::ZERO),
@@ -133,7 +137,9 @@ pub(super) async fn fill(
     }
     let closed = *work.closed.lock();
     services.wait_until(closed).await?;
-    show(services, catalog, table, index).await?;
+    for index in indexes {
+        show(services, catalog, table, index).await?;
+    }
     Ok(running.directive())
 }
 
@@ -153,11 +159,11 @@ async fn show(
     commit_writes(&*services.kv, touched).await.map_err(sql_error)
 }
 
-/// What fills one index.
+/// What fills indexes.
 struct Filler<'a> {
     services: &'a DdlServices,
     running: &'a Running,
-    writer: IndexWriter,
+    writers: Vec<IndexWriter>,
     reader: IndexReader,
     /// What is left of each span.
     left: Mutex<Vec<Option<Span>>>,
@@ -230,7 +236,10 @@ impl Filler<'_> {
         }
         let mut entries = Vec::with_capacity(batch.len());
         for r in 0..batch.len() {
-            entries.extend(self.writer.entry(&batch.row(r))?);
+            let row = batch.row(r);
+            for writer in &self.writers {
+                entries.extend(writer.entry(&row)?);
+            }
         }
         tokio::task::consume_budget().await;
         Ok(Page { rows: batch.len() as u64, at, entries, rest: page.resume })
@@ -259,11 +268,11 @@ impl Filler<'_> {
 pub(super) async fn settle_writers(
     services: &DdlServices,
     running: &Running,
-    id: IndexId,
+    ids: &[IndexId],
 ) -> Result<Directive> {
     loop {
         let desc = services.current(running.table()).await?;
-        let Some(desc) = desc.filter(|t| t.index(id).is_some()) else { return running.abandon().await };
+        let Some(desc) = desc.filter(|t| has_all(t, ids)) else { return running.abandon().await };
         let next = CatalogChange::ReplaceTable(Box::new(next_version(&desc)));
         match services.change(vec![next, running.in_phase(JobPhase::Validation)]).await {
             Ok(_) => break,

@@ -19,14 +19,13 @@ use crate::context::Statement;
 use crate::dml::key_text;
 use crate::table::{IndexReader, IndexWriter};
 
-/// A table with an index more.
+/// Adds an index to a table's next version.
 async fn add(
     services: &DdlServices,
-    table: &TableDesc,
+    desc: &mut TableDesc,
     new: &NewIndex,
     state: IndexState,
-) -> Result<TableDesc> {
-    let mut desc = next_version(table);
+) -> Result<IndexId> {
     let mut ids: Vec<_> = desc.columns.iter().map(|c| c.id).collect();
     for _ in &new.expressions {
         ids.push(ColumnId(desc.next_column));
@@ -35,7 +34,7 @@ async fn add(
     let id = IndexId(desc.next_index);
     desc.next_index += 1;
     desc.indexes.push(create::index(services, new, id, &ids, state).await?);
-    Ok(desc)
+    Ok(id)
 }
 
 /// A table with an index more that is readable at once: its entries are written in the same transaction.
@@ -44,15 +43,21 @@ pub(super) async fn add_public(
     table: &TableDesc,
     new: &NewIndex,
 ) -> Result<TableDesc> {
-    add(services, table, new, IndexState::Public).await
+    let mut desc = next_version(table);
+    add(services, &mut desc, new, IndexState::Public).await?;
+    Ok(desc)
 }
 
-/// CREATE INDEX while the table is in use.
-pub(super) async fn create(services: &DdlServices, table: &TableRef, new: &NewIndex) -> Result<()> {
+/// CREATE INDEX while the table is in use; several at once are one job.
+pub(super) async fn create(services: &DdlServices, table: &TableRef, news: &[&NewIndex]) -> Result<()> {
     super::check_writable(table)?;
-    let desc = add(services, table, new, IndexState::WriteOnly).await?;
-    let id = desc.indexes.last().expect("an index was added").id;
-    let job = services.new_job(JobWork::AddIndex(id), JobPhase::Waiting, table).await?;
+    let mut desc = next_version(table);
+    let first = IndexId(desc.next_index);
+    for new in news {
+        add(services, &mut desc, new, IndexState::WriteOnly).await?;
+    }
+    let work = JobWork::AddIndexes { first, count: desc.next_index - first.0 };
+    let job = services.new_job(work, JobPhase::Waiting, table).await?;
     let set = CatalogChange::SetJob(Box::new(job.clone()));
     let at = services.change(vec![CatalogChange::ReplaceTable(Box::new(desc)), set]).await?;
     let (id, runner) = (job.id, services.detached());
@@ -61,11 +66,16 @@ pub(super) async fn create(services: &DdlServices, table: &TableRef, new: &NewIn
     services.follow(id, task).await
 }
 
-/// Brings a new index to its end, readable or gone.
-pub(super) async fn run(services: &DdlServices, running: &Running, id: IndexId) -> Result<Directive> {
+/// Whether the table still has the indexes that are being made.
+pub(super) fn has_all(table: &TableDesc, ids: &[IndexId]) -> bool {
+    ids.iter().all(|id| table.index(*id).is_some())
+}
+
+/// Brings new indexes to their end, readable or gone.
+pub(super) async fn run(services: &DdlServices, running: &Running, ids: &[IndexId]) -> Result<Directive> {
     let filled = match running.directive() {
         Directive::Cancel => Ok(Directive::Cancel),
-        Directive::Go | Directive::Pause => fill(services, running, id).await,
+        Directive::Go | Directive::Pause => fill(services, running, ids).await,
     };
     let error = match filled {
         Ok(Directive::Go) => None,
@@ -77,14 +87,17 @@ pub(super) async fn run(services: &DdlServices, running: &Running, id: IndexId) 
     };
     loop {
         let desc = services.current(running.table()).await?;
-        let Some(desc) = desc.filter(|t| t.index(id).is_some()) else { return running.abandon().await };
+        let Some(desc) = desc.filter(|t| has_all(t, ids)) else { return running.abandon().await };
         let mut next = next_version(&desc);
         let mut changes = vec![running.over(error.as_ref())?];
         if error.is_none() {
-            next.indexes.iter_mut().filter(|i| i.id == id).for_each(|i| i.state = IndexState::Public);
+            let made = next.indexes.iter_mut().filter(|i| ids.contains(&i.id));
+            made.for_each(|i| i.state = IndexState::Public);
         } else {
-            next.indexes.retain(|i| i.id != id);
-            changes.push(services.clean_later(&running.job(), desc.storage, Some(id)).await?);
+            next.indexes.retain(|i| !ids.contains(&i.id));
+            for id in ids {
+                changes.push(services.clean_later(&running.job(), desc.storage, Some(*id)).await?);
+            }
         }
         changes.push(CatalogChange::ReplaceTable(Box::new(next)));
         match services.change(changes).await {
@@ -179,28 +192,29 @@ impl<'a> Backfill<'a> {
 }
 
 /// Writes the entries of all rows while the table is in use, from where the job stands.
-async fn fill(services: &DdlServices, running: &Running, id: IndexId) -> Result<Directive> {
+async fn fill(services: &DdlServices, running: &Running, ids: &[IndexId]) -> Result<Directive> {
     let planned = Arc::new(super::placeholder());
     if running.job().phase != JobPhase::Validation {
         let statement = services.reading(&planned).await?;
         let table = services.current(running.table()).await?;
-        let Some(table) = table.filter(|t| t.index(id).is_some()) else { return running.abandon().await };
+        let Some(table) = table.filter(|t| has_all(t, ids)) else { return running.abandon().await };
         if running.job().phase == JobPhase::Waiting {
             let spans = backfill::spans(services, &statement.catalog, &table).await?;
             let total = backfill::count(&statement, &table, &spans).await?;
             running.begin_phase(JobPhase::Backfill, Some(total), spans);
         }
         let left = running.job().rest;
-        let filled = backfill::fill(services, &statement.catalog, running, &table, id, left).await?;
-        if filled != Directive::Go || !table.index(id).is_some_and(|index| index.unique) {
+        let filled = backfill::fill(services, &statement.catalog, running, &table, ids, left).await?;
+        let is_unique = |id: &IndexId| table.index(*id).is_some_and(|index| index.unique);
+        if filled != Directive::Go || !ids.iter().any(is_unique) {
             return Ok(filled);
         }
-        backfill::settle_writers(services, running, id).await?;
+        backfill::settle_writers(services, running, ids).await?;
     }
     let statement = services.reading(&planned).await?;
     let table = services.current(running.table()).await?;
-    let Some(table) = table.filter(|t| t.index(id).is_some()) else { return running.abandon().await };
-    backfill::validate(running, &statement, &table, &[id]).await
+    let Some(table) = table.filter(|t| has_all(t, ids)) else { return running.abandon().await };
+    backfill::validate(running, &statement, &table, ids).await
 }
 
 /// Writes the entries of all rows within the statement's transaction.
@@ -208,14 +222,19 @@ pub(super) async fn backfill_in_transaction(
     statement: &Statement,
     catalog: &CatalogSnapshot,
     table: &TableDesc,
-    id: IndexId,
+    ids: &[IndexId],
 ) -> Result<()> {
-    let work = Backfill::new(catalog, table, id)?;
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let works = ids.iter().map(|id| Backfill::new(catalog, table, *id)).collect::<Result<Vec<_>>>()?;
     let mut pages = RowPages::new(statement, table, Locking::EXCLUSIVE)?;
     while let Some((_, batch)) = pages.next().await? {
         let rows: Vec<Vec<Datum>> = (0..batch.len()).map(|r| batch.row(r)).collect();
-        let writes = work.entries(statement, &*statement.txn, &rows).await?;
-        statement.wait(statement.txn.write(writes)).await?;
+        for work in &works {
+            let writes = work.entries(statement, &*statement.txn, &rows).await?;
+            statement.wait(statement.txn.write(writes)).await?;
+        }
     }
     Ok(())
 }

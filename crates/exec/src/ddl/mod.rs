@@ -234,7 +234,7 @@ impl DdlServices {
                 create::split(self, &desc).await?;
             }
             Ddl::CreateIndex { table, index, .. } => {
-                index::create(self, table, index).await?;
+                index::create(self, table, &[index]).await?;
             }
             Ddl::DropIndex { indexes } => {
                 let changes = index::remove(self, indexes).await?;
@@ -403,7 +403,7 @@ impl DdlServices {
                 )
                 .await?;
                 let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
-                index::backfill_in_transaction(statement, &snapshot, &desc, id).await?;
+                index::backfill_in_transaction(statement, &snapshot, &desc, &[id]).await?;
             }
             Ddl::DropIndex { indexes } => {
                 let changes = index::remove(self, indexes).await?;

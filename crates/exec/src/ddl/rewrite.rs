@@ -185,16 +185,15 @@ async fn rows(
         stopped => return Ok(stopped),
     }
     let table = &alteration.table;
-    for id in &alteration.new_indexes {
-        let spans = backfill::spans(services, &statement.catalog, table).await?;
-        running.begin_phase(JobPhase::Backfill, None, Vec::new());
-        match backfill::fill(services, &statement.catalog, running, table, *id, spans).await? {
-            Directive::Go => {}
-            stopped => return Ok(stopped),
-        }
-    }
     if alteration.new_indexes.is_empty() {
         return Ok(Directive::Go);
+    }
+    let spans = backfill::spans(services, &statement.catalog, table).await?;
+    running.begin_phase(JobPhase::Backfill, None, Vec::new());
+    let ids = &alteration.new_indexes;
+    match backfill::fill(services, &statement.catalog, running, table, ids, spans).await? {
+        Directive::Go => {}
+        stopped => return Ok(stopped),
     }
     running.begin_phase(JobPhase::Validation, None, Vec::new());
     let statement = services.reading(planned).await?;

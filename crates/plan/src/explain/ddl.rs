@@ -6,7 +6,7 @@
 use meridian_catalog::{CatalogSnapshot, TableDesc};
 
 use super::{Explainer, index_name};
-use crate::ddl::{AlterAction, Ddl, NewIndex};
+use crate::ddl::{AlterAction, Ddl, NewIndex, only_unique};
 use crate::optimize::estimate::Estimator;
 
 impl Explainer<'_> {
@@ -102,6 +102,17 @@ impl Explainer<'_> {
             _ => {}
         }
         self.title(&format!("Alter Table {}", table.name));
+        // Several of them are filled together.
+        if let Some(indexes) = only_unique(actions) {
+            let names: Vec<String> = indexes.iter().map(|i| format!("\"{}\"", i.name)).collect();
+            let text = format!(
+                "Backfill: entries in {} for every row, with one read of the table; reads and writes go on",
+                names.join(", ")
+            );
+            self.work(&text, Some(table));
+            indexes.iter().for_each(|index| self.unique(index));
+            return;
+        }
         let rewrites = actions.iter().any(AlterAction::rewrites);
         let conditions = conditions(table, actions);
         if rewrites {

@@ -131,7 +131,7 @@ async fn a_job_that_is_seen_before_its_change_is_in_force_waits_for_that() {
     let txn = world.kv.begin(ReadWriteOptions::default());
     CatalogStore::announce(&*txn, at, now.earliest()).await.unwrap();
     txn.commit().await.unwrap();
-    let work = JobWork::AddIndex(desc.indexes.last().unwrap().id);
+    let work = JobWork::AddIndexes { first: desc.indexes.last().unwrap().id, count: 1 };
     let left = left_behind(work, JobWish::Run, &desc);
     let desc = TableDesc { valid_from: at, ..desc };
     let txn = world.kv.begin(ReadWriteOptions::default());
@@ -218,7 +218,13 @@ async fn an_index_of_a_dead_node_is_completed() {
     let world = World::new().await;
     let mut s = world.session().await;
     let desc = half_an_index(&world, &mut s).await;
-    leave_behind(&world, JobWork::AddIndex(desc.indexes[0].id), JobWish::Run, desc.clone()).await;
+    leave_behind(
+        &world,
+        JobWork::AddIndexes { first: desc.indexes[0].id, count: 1 },
+        JobWish::Run,
+        desc.clone(),
+    )
+    .await;
     settle(&world).await;
     let job = job(&world, LEFT_BEHIND).await;
     assert_eq!((job.state, job.claim, job.runner), (JobState::Succeeded, 2, NodeId::new(1)));
@@ -228,12 +234,61 @@ async fn an_index_of_a_dead_node_is_completed() {
 }
 
 #[tokio::test]
+async fn several_indexes_are_filled_with_one_read_of_the_table() {
+    let world = World::new().await;
+    let mut s = world.session().await;
+    let mut desc = half_an_index(&world, &mut s).await;
+    let mut second = desc.indexes[0].clone();
+    second.id = IndexId(desc.next_index);
+    second.name = "t_ab".into();
+    second.columns[0].column = desc.columns[1].id;
+    desc.indexes.push(second);
+    desc.next_index += 1;
+    let work = JobWork::AddIndexes { first: desc.indexes[0].id, count: 2 };
+    leave_behind(&world, work, JobWish::Run, desc.clone()).await;
+    settle(&world).await;
+    let ended = job(&world, LEFT_BEHIND).await;
+    // Rows are counted as they are read.
+    assert_eq!((ended.state, ended.phase, ended.rows_done), (JobState::Succeeded, JobPhase::Backfill, 2500));
+    assert_eq!(keys(&world, desc.storage).await, 7500);
+    assert!(table(&world, "t").await.indexes.iter().all(|i| i.state == IndexState::Public));
+    run(&mut s, "select meridian.check_table('t')").await;
+}
+
+#[tokio::test]
+async fn unique_constraints_of_one_statement_are_one_job() {
+    let world = World::new().await;
+    let mut s = world.session().await;
+    run(&mut s, "create table t (id int primary key, a int, b int, c int)").await;
+    run(&mut s, "insert into t select g, g, -g, g / 2 from generate_series(1, 3000) g").await;
+    let storage = table(&world, "t").await.storage;
+    run(&mut s, "alter table t add unique (a), add constraint t_b unique (b) include (c)").await;
+    let jobs = run(&mut s, "select kind, phase, rows_done from meridian.jobs").await;
+    assert_eq!(jobs, "[kind | phase | rows_done]\nadd index | validation | 3000\nSELECT 1\n");
+    assert_eq!(keys(&world, storage).await, 9000);
+    run(&mut s, "select meridian.check_table('t')").await;
+
+    let before = table(&world, "t").await;
+    let failed = run_block(&mut s, "alter table t add unique (a, b), add constraint t_c unique (c)").await;
+    assert!(failed.contains("23505") && failed.contains("t_c"), "{failed}");
+    settle(&world).await;
+    assert_eq!(table(&world, "t").await.indexes, before.indexes, "both are undone");
+    assert_eq!(keys(&world, storage).await, 9000, "no entry is left");
+}
+
+#[tokio::test]
 async fn a_cancelled_index_of_a_dead_node_is_removed() {
     let world = World::new().await;
     let mut s = world.session().await;
     let desc = half_an_index(&world, &mut s).await;
     let before = table(&world, "t").await;
-    leave_behind(&world, JobWork::AddIndex(desc.indexes[0].id), JobWish::Cancel, desc.clone()).await;
+    leave_behind(
+        &world,
+        JobWork::AddIndexes { first: desc.indexes[0].id, count: 1 },
+        JobWish::Cancel,
+        desc.clone(),
+    )
+    .await;
     run(&mut s, "insert into t values (0, 0, 0)").await;
     assert_eq!(keys(&world, desc.storage).await, 2502, "writers maintain the index");
     settle(&world).await;
@@ -341,7 +396,10 @@ async fn asynchronous_changes_answer_the_number_of_their_job() {
     assert_eq!(job(&world, number(&added)).await.state, JobState::Succeeded);
     let indexed = job(&world, number(&indexed)).await;
     assert_eq!((indexed.state, indexed.rows_done), (JobState::Succeeded, 100));
-    assert!(matches!(indexed.work, JobWork::AddIndex(_)), "the statement has become the change: {indexed:?}");
+    assert!(
+        matches!(indexed.work, JobWork::AddIndexes { count: 1, .. }),
+        "the statement has become the change: {indexed:?}"
+    );
     let refused = job(&world, number(&refused)).await;
     assert_eq!(refused.state, JobState::Failed);
     assert_eq!(refused.error.unwrap().code, "23505");

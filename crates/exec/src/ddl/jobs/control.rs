@@ -1,7 +1,7 @@
 //! The records of jobs: adopting what nobody runs, waiting for what somebody runs, what operators want.
 
 use meridian_catalog::{
-    CatalogError, CatalogStore, Job, JobPhase, JobState, JobWish, JobWork, TableId, TableRef,
+    CatalogError, CatalogStore, IndexId, Job, JobPhase, JobState, JobWish, JobWork, TableId, TableRef,
 };
 use meridian_datum::{Result, SqlError, SqlState};
 use meridian_keys::JobId;
@@ -215,7 +215,10 @@ impl DdlServices {
             // The job is seen a little before the descriptors that it is about take effect.
             self.see_changes().await?;
             match running.job().work {
-                JobWork::AddIndex(id) => index::run(self, running, id).await,
+                JobWork::AddIndexes { first, count } => {
+                    let ids: Vec<IndexId> = (first.0..first.0 + count).map(IndexId).collect();
+                    index::run(self, running, &ids).await
+                }
                 JobWork::Rewrite { old, new, first_index } => {
                     rewrite::undo(self, running, old, new, first_index).await
                 }
