@@ -169,6 +169,7 @@ impl Session {
         let fetched = self.pull(&mut portal, direction, (!is_move).then_some(&*rows), sink).await;
         self.portals.insert(name, portal);
         let count = fetched?;
+        self.send_warnings(sink);
         sink.complete(if is_move { CommandTag::Move(count) } else { CommandTag::Fetch(count) });
         Ok(())
     }

@@ -155,10 +155,18 @@ impl Session {
 
     /// Sends a command tag, which is taken back when the commit that follows it fails.
     pub(crate) fn complete(&mut self, sink: &mut dyn ResultSink, tag: CommandTag) {
+        self.send_warnings(sink);
         self.row_count = tag.rows();
         let start = sink.position();
         sink.complete(tag);
         self.last_tag = Some((start, sink.position()));
+    }
+
+    /// Sends what the statement warns of.
+    pub(crate) fn send_warnings(&self, sink: &mut dyn ResultSink) {
+        for warning in self.locks.take_warnings() {
+            self.notice(sink, Severity::Warning, &warning);
+        }
     }
 
     /// The statement whose tag was sent last did not commit.

@@ -594,6 +594,7 @@ impl Session {
                 running.pending = Some(batch.slice(left..batch.len()));
                 running.passed += left as u64;
                 self.row_count = sent + left as u64;
+                self.send_warnings(sink);
                 sink.suspended();
                 return Ok(());
             }
@@ -605,6 +606,7 @@ impl Session {
             if left == 0 {
                 self.row_count = sent;
                 // PostgreSQL does not look ahead: the portal is suspended even when no row is left.
+                self.send_warnings(sink);
                 sink.suspended();
                 return Ok(());
             }

@@ -18,6 +18,8 @@ use super::node::{Incarnation, Left, NodeLocks};
 
 /// Locks that a session may have. Each is a row that all who wait for one read once a second.
 const LOCKS_MAX: usize = 4096;
+/// Warnings that a statement keeps until they are sent.
+const WARNINGS_MAX: usize = 1000;
 /// How often a session that waits looks at the lock.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often it looks whether it waits for a dead node, or in a circle.
@@ -68,6 +70,9 @@ struct State {
     deeds: Deeds,
     /// What an attempt of it did that did not commit, and that the present one has not met yet.
     earlier: Deeds,
+    /// What the client of the running statement is to be warned of. Unlocking is limited by nothing, warnings are: the
+    /// rest of them says the same.
+    warnings: Vec<SqlError>,
 }
 
 /// The advisory locks of a session.
@@ -78,6 +83,8 @@ pub(crate) struct SessionLocks {
     state: Mutex<State>,
     /// There is something for the transaction's end to do.
     has_end: AtomicBool,
+    /// There are warnings.
+    has_warnings: AtomicBool,
 }
 
 /// What is asked of a lock.
@@ -114,6 +121,12 @@ fn too_many() -> SqlError {
         .with_detail(format!("A session can have {LOCKS_MAX} advisory locks."))
 }
 
+#[cold]
+fn not_owned(is_exclusive: bool) -> SqlError {
+    let mode = if is_exclusive { "ExclusiveLock" } else { "ShareLock" };
+    SqlError::new(SqlState::WARNING, format!("you don't own a lock of type {mode}"))
+}
+
 /// Whether an error is about the store's state of health and may be over in a moment.
 fn is_passing(error: &KvError) -> bool {
     matches!(error, KvError::Unavailable { .. } | KvError::Retry { .. } | KvError::Ambiguous)
@@ -121,8 +134,8 @@ fn is_passing(error: &KvError) -> bool {
 
 impl SessionLocks {
     pub(crate) fn new(node: Arc<NodeLocks>, session: u64, pid: i32) -> Arc<Self> {
-        let (state, has_end) = (Mutex::default(), AtomicBool::new(false));
-        Arc::new(SessionLocks { node, session, pid, state, has_end })
+        let (has_end, has_warnings) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(SessionLocks { node, session, pid, state: Mutex::default(), has_end, has_warnings })
     }
 
     /// Until when the session has its locks for certain; `None` where it has none.
@@ -278,6 +291,10 @@ impl SessionLocks {
                 return Ok(true);
             }
             let Some(held) = state.held.get_mut(&place).filter(|held| held.by_session > 0) else {
+                if state.warnings.len() < WARNINGS_MAX {
+                    state.warnings.push(not_owned(is_exclusive));
+                    self.has_warnings.store(true, Ordering::SeqCst);
+                }
                 return Ok(false);
             };
             held.by_session -= 1;
@@ -299,9 +316,18 @@ impl SessionLocks {
         self.node.give_up(gone).await;
     }
 
+    /// What the client is to be warned of since it was asked last.
+    pub(crate) fn take_warnings(&self) -> Vec<SqlError> {
+        if !self.has_warnings.swap(false, Ordering::SeqCst) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.state.lock().warnings)
+    }
+
     /// A statement begins that is no attempt at an earlier one.
     pub(crate) fn begin_statement(&self) {
         let mut state = self.state.lock();
+        state.warnings.clear();
         if !state.deeds.0.is_empty() {
             state.deeds = Deeds::default();
         }
@@ -314,6 +340,7 @@ impl SessionLocks {
             state.earlier.0.is_empty(),
             "the transaction's end has dealt with what the attempt before left"
         );
+        state.warnings.clear();
         state.earlier = std::mem::take(&mut state.deeds);
         if !state.earlier.0.is_empty() {
             self.has_end.store(true, Ordering::SeqCst);

@@ -54,6 +54,27 @@ async fn one_session_has_a_lock_as_often_as_it_asked() {
 }
 
 #[tokio::test]
+async fn giving_up_what_one_does_not_have_is_warned_of() {
+    let world = World::new().await;
+    let mut a = world.session().await;
+    let out = run(&mut a, "select pg_advisory_unlock(7)").await;
+    assert!(out.contains("f\nWARNING: you don't own a lock of type ExclusiveLock\nSELECT 1"), "{out}");
+    let out = run(&mut a, "select pg_advisory_unlock_shared(g) from generate_series(1, 2) g").await;
+    assert_eq!(out.matches("WARNING: you don't own a lock of type ShareLock\n").count(), 2, "{out}");
+    let out = run(
+        &mut a,
+        "select pg_advisory_lock(7); select pg_advisory_unlock(7); select pg_advisory_unlock(null)",
+    )
+    .await;
+    assert!(!out.contains("WARNING"), "{out}");
+    run(&mut a, "begin; declare c cursor for select pg_advisory_unlock(g) from generate_series(1, 2) g")
+        .await;
+    assert!(run(&mut a, "fetch 1 from c").await.contains("WARNING"));
+    run(&mut a, "rollback; set client_min_messages = error").await;
+    assert!(!run(&mut a, "select pg_advisory_unlock(7)").await.contains("WARNING"));
+}
+
+#[tokio::test]
 async fn shared_locks_keep_only_others_out() {
     let world = World::new().await;
     let (mut a, mut b) = (world.session().await, world.session().await);
