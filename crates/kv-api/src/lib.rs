@@ -197,6 +197,10 @@ pub trait KvTxn: Send + Sync {
     /// The lowest bound given wins.
     fn limit_commit_timestamp(&self, max: Timestamp);
 
+    /// The transaction may not commit below this timestamp, which may be yet to come: what it wrote and read stays locked
+    /// until it has passed. The greatest bound given wins. Does nothing to a transaction that writes nothing.
+    fn raise_commit_timestamp(&self, min: Timestamp);
+
     /// Sends to the shards ahead of a commit what is too big to travel with it. A bound on the commit timestamp that is
     /// set afterwards need not outlast the sending, which takes as long as it takes to replicate the writes. The
     /// transaction reads and writes nothing more.

@@ -3,7 +3,7 @@
 //! ```text
 //!   nothing written ----------------------> EndReads everywhere: did the read locks stand until now?
 //!   one shard, read and written ----------> (Stage*) Commit
-//!   several ------------------------------> (Stage*) `two_phase`
+//!   several, or not before a given time --> (Stage*) `two_phase`
 //! ```
 //! Big writes may be staged ahead of the commit, so that what bounds its timestamp need not outlast the staging.
 
@@ -25,6 +25,18 @@ use crate::patience::Patience;
 use crate::router::Shard;
 use crate::two_phase::TwoPhase;
 use crate::txn::Touched;
+
+/// Where the commit timestamp has to lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) min: Timestamp,
+    pub(crate) max: Timestamp,
+}
+
+impl Bounds {
+    /// Anywhere.
+    pub(crate) const NONE: Bounds = Bounds { min: Timestamp::ZERO, max: Timestamp::MAX };
+}
 
 /// A shard's part in a commit.
 #[derive(Debug)]
@@ -105,11 +117,11 @@ impl Core {
         self: &Arc<Core>,
         id: TxnId,
         sent: Sent,
-        max_ts: Timestamp,
+        bounds: Bounds,
         patience: &Patience,
     ) -> Result<Timestamp, KvError> {
         let Sent { mut parts, unanswered } = sent;
-        let result = self.commit_parts(id, &mut parts, max_ts, patience).await;
+        let result = self.commit_parts(id, &mut parts, bounds, patience).await;
         let result = result.map_err(|failure| self.give_up(id, &parts, failure));
         self.roll_back(id, unanswered);
         result
@@ -121,7 +133,7 @@ impl Core {
         id: TxnId,
         buffer: WriteBuffer,
         touched: impl IntoIterator<Item = Touched>,
-        max_ts: Timestamp,
+        bounds: Bounds,
         patience: &Patience,
     ) -> Result<Option<Timestamp>, KvError> {
         let (read, unanswered): (Vec<_>, Vec<_>) =
@@ -130,7 +142,7 @@ impl Core {
             self.end_reads(id, &read, patience).await.map(|()| None)
         } else {
             let writes = buffer.into_writes().map(|(key, value)| Write { key, value }).collect();
-            self.commit_writes(id, writes, &read, max_ts, patience).await.map(Some)
+            self.commit_writes(id, writes, &read, bounds, patience).await.map(Some)
         };
         self.roll_back(id, unanswered);
         result
@@ -157,7 +169,7 @@ impl Core {
         id: TxnId,
         mut writes: Vec<Write>,
         read: &[Touched],
-        max_ts: Timestamp,
+        bounds: Bounds,
         patience: &Patience,
     ) -> Result<Timestamp, KvError> {
         let mut tries = Tries::with(patience);
@@ -170,7 +182,7 @@ impl Core {
                     return Err(error);
                 }
             };
-            match (self.commit_parts(id, &mut parts, max_ts, patience).await, &mut parts[..]) {
+            match (self.commit_parts(id, &mut parts, bounds, patience).await, &mut parts[..]) {
                 (Ok(commit_ts), _) => return Ok(commit_ts),
                 // Nothing was locked here before, so that nothing was lost by the move.
                 (Err(Failure::Moved), [part]) if part.staged == 0 && part.registration.is_none() => {
@@ -187,14 +199,17 @@ impl Core {
         self: &Arc<Core>,
         id: TxnId,
         parts: &mut Vec<Part>,
-        max_ts: Timestamp,
+        bounds: Bounds,
         patience: &Patience,
     ) -> Result<Timestamp, Failure> {
-        if let [part] = &mut parts[..] {
-            return self.commit_one(id, part, max_ts, patience).await;
+        // The second phase alone chooses a timestamp from a window.
+        if let [part] = &mut parts[..]
+            && bounds.min == Timestamp::ZERO
+        {
+            return self.commit_one(id, part, bounds.max, patience).await;
         }
         let parts = std::mem::take(parts);
-        let two_phase = TwoPhase::new(Arc::clone(self), id, parts, max_ts, patience.clone());
+        let two_phase = TwoPhase::new(Arc::clone(self), id, parts, bounds, patience.clone());
         // To the end even if the client goes: a participant left prepared blocks others until it recovers.
         self.detached(two_phase.run()).await.map_err(Failure::GaveUp)
     }

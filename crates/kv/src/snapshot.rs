@@ -309,6 +309,8 @@ impl KvTxn for Snapshot {
 
     fn limit_commit_timestamp(&self, _max: Timestamp) {}
 
+    fn raise_commit_timestamp(&self, _min: Timestamp) {}
+
     async fn commit(&self) -> Result<Option<Timestamp>, KvError> {
         Ok(None)
     }

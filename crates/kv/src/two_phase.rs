@@ -23,7 +23,7 @@ use meridian_shard::{Outcome, Request, Response, Vote};
 use meridian_types::{Key, Timestamp, TxnId};
 
 use crate::call::{Failure, Resend, Tries, unexpected};
-use crate::commit::Part;
+use crate::commit::{Bounds, Part};
 use crate::gateway::Core;
 use crate::limits::BACKGROUND_WITHIN;
 use crate::patience::Patience;
@@ -36,7 +36,7 @@ pub(crate) struct TwoPhase {
     /// A written key of the coordinator's shard: where the outcome is found.
     outcome_key: Key,
     others: Vec<Part>,
-    max_ts: Timestamp,
+    bounds: Bounds,
     patience: Patience,
 }
 
@@ -47,14 +47,14 @@ impl TwoPhase {
         core: Arc<Core>,
         id: TxnId,
         mut parts: Vec<Part>,
-        max_ts: Timestamp,
+        bounds: Bounds,
         patience: Patience,
     ) -> Self {
         let rank = |part: &Part| (part.key.is_some(), part.shard.leader() == Some(core.node), part.bytes);
         let best = (0..parts.len()).rev().max_by_key(|i| rank(&parts[*i])).expect("a transaction has parts");
         let coordinator = parts.remove(best);
         let outcome_key = coordinator.key.clone().expect("a transaction that wrote has a written part");
-        TwoPhase { core, id, coordinator, outcome_key, others: parts, max_ts, patience }
+        TwoPhase { core, id, coordinator, outcome_key, others: parts, bounds, patience }
     }
 
     /// Runs to the decision. What comes after it runs in the background.
@@ -80,7 +80,8 @@ impl TwoPhase {
 
     /// First phase. The coordinator stages its writes meanwhile.
     async fn prepare(&mut self) -> Result<Vote, Failure> {
-        let (core, id, max_ts, coordinator) = (&self.core, self.id, self.max_ts, &self.outcome_key);
+        let (core, id, coordinator) = (&self.core, self.id, &self.outcome_key);
+        let Bounds { min: prepare_ts, max: max_ts } = self.bounds;
         let patience = &self.patience;
         let votes = try_join_all(self.others.iter_mut().map(|part| async move {
             core.stage(id, part, patience).await?;
@@ -97,7 +98,7 @@ impl TwoPhase {
             }
         }));
         let (votes, ()) = futures::try_join!(votes, core.stage(id, &mut self.coordinator, patience))?;
-        let everything = Vote { prepare_ts: Timestamp::ZERO, max_ts };
+        let everything = Vote { prepare_ts, max_ts };
         let window = votes.into_iter().fold(everything, |all, vote| Vote {
             prepare_ts: all.prepare_ts.max(vote.prepare_ts),
             max_ts: all.max_ts.min(vote.max_ts),

@@ -28,7 +28,7 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use crate::call::{Failure, Resend, Tries, error_of, is_final, unexpected};
-use crate::commit::Sent;
+use crate::commit::{Bounds, Sent};
 use crate::gateway::Core;
 use crate::heartbeat::LiveTxn;
 use crate::limits::CHUNK_BYTES;
@@ -61,7 +61,7 @@ enum Phase {
 pub(crate) struct TxnState {
     pub(crate) buffer: WriteBuffer,
     pub(crate) touched: SmallVec<[Touched; 2]>,
-    pub(crate) max_commit: Timestamp,
+    pub(crate) bounds: Bounds,
     /// What was sent ahead of the commit.
     sent: Option<Sent>,
     lock_timeout: Option<Duration>,
@@ -133,7 +133,7 @@ impl Txn {
         let state = TxnState {
             buffer: WriteBuffer::new(),
             touched: SmallVec::new(),
-            max_commit: Timestamp::MAX,
+            bounds: Bounds::NONE,
             sent: None,
             lock_timeout: None,
             phase: if id.is_some() { Phase::Open } else { Phase::Dead(unborn()) },
@@ -403,7 +403,12 @@ impl KvTxn for Txn {
 
     fn limit_commit_timestamp(&self, max: Timestamp) {
         let mut state = self.live.state.lock();
-        state.max_commit = state.max_commit.min(max);
+        state.bounds.max = state.bounds.max.min(max);
+    }
+
+    fn raise_commit_timestamp(&self, min: Timestamp) {
+        let mut state = self.live.state.lock();
+        state.bounds.min = state.bounds.min.max(min);
     }
 
     fn set_lock_timeout(&self, timeout: Option<Duration>) {
@@ -448,26 +453,26 @@ impl KvTxn for Txn {
             if sent.is_some() {
                 state.phase = Phase::Ended;
             }
-            sent.map(|sent| (sent, state.max_commit, self.commit_patience(&state)))
+            sent.map(|sent| (sent, state.bounds, self.commit_patience(&state)))
         };
-        if let Some((sent, max_commit, patience)) = sent {
-            let result = self.core.commit_sent(self.open_id(), sent, max_commit, &patience).await;
+        if let Some((sent, bounds, patience)) = sent {
+            let result = self.core.commit_sent(self.open_id(), sent, bounds, &patience).await;
             self.unlist();
             return self.unless_stopped(result).map(Some);
         }
-        let (buffer, touched, max_commit, patience) = {
+        let (buffer, touched, bounds, patience) = {
             let mut state = self.live.state.lock();
             state.check_open()?;
             state.phase = Phase::Ended;
             // The shards stay in the state until the outcome is known, so that heartbeats go on.
             let patience = self.commit_patience(&state);
-            (std::mem::take(&mut state.buffer), state.touched.clone(), state.max_commit, patience)
+            (std::mem::take(&mut state.buffer), state.touched.clone(), state.bounds, patience)
         };
         if buffer.is_empty() && touched.is_empty() {
             self.unlist();
             return Ok(None);
         }
-        let result = self.core.commit(self.open_id(), buffer, touched, max_commit, &patience).await;
+        let result = self.core.commit(self.open_id(), buffer, touched, bounds, &patience).await;
         self.unlist();
         self.unless_stopped(result)
     }

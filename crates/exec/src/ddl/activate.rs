@@ -126,9 +126,14 @@ impl DdlServices {
         Err(too_busy())
     }
 
-    /// Announces the activation of what a transaction block has changed.
+    /// Announces the activation of what a transaction block has changed, and returns when it is near enough for the
+    /// block's commit: schema leases and those of shard leaders reach that far by then, and what the commit writes is not
+    /// prepared for longer than it has to be.
     pub(super) async fn fence_block(&self) -> Result<Timestamp> {
-        self.fence(&mut self.pace.ahead().max(AHEAD_OF_BLOCK)).await
+        let needed = self.pace.ahead().max(AHEAD_OF_BLOCK);
+        let at = self.fence(&mut needed.clone()).await?;
+        self.cancel.guard(self.wait_until(at.saturating_sub(needed))).await??;
+        Ok(at)
     }
 
     /// Announces an activation `ahead` of now, and more where that is too short. When it returns, every node has bounded

@@ -151,9 +151,13 @@ impl DdlServices {
         self.cancel.guard(publish).await?
     }
 
-    /// Commits a transaction block that has changed the catalog, and returns once the change is in force. The block's rows
-    /// take effect with its commit, which lies a little before that. The block was planned on `guard` and has used the
-    /// tables `used`; nobody else changes the catalog since its first change, whose lock it holds.
+    /// Commits a transaction block that has changed the catalog, and returns once the change is in force. The block was
+    /// planned on `guard` and has used the tables `used`; nobody else changes the catalog since its first change, whose
+    /// lock it holds.
+    ///
+    /// Where plans of others rely on what was changed, the block commits just below the activation and holds its locks
+    /// until then (docs/decisions/0022): a writer on the old version that met the locks finds no timestamp left, so that
+    /// nobody undoes what the block did to rows, or has done since it looked at them.
     pub async fn commit_block(
         &self,
         txn: &dyn KvTxn,
@@ -161,15 +165,13 @@ impl DdlServices {
         guard: &CatalogGuard,
         used: &[TableId],
     ) -> Result<Option<Timestamp>> {
-        let mut at = None;
-        if change.concerns_plans {
-            at = Some(self.fence_block().await?);
-        }
+        let at = if change.concerns_plans { Some(self.fence_block().await?) } else { None };
         let permit = self.catalog.commit_permit(guard, used).await.map_err(sql_error)?;
         let permit = permit.ok_or_else(outdated_plan)?;
         txn.limit_commit_timestamp(permit.limit());
         if let Some(at) = at {
             self.stamp(txn, at).await.map_err(catalog_error)?;
+            txn.raise_commit_timestamp(at.prev());
         }
         let committed = self.cancel.commit(txn).await;
         if !crate::is_ambiguous(&committed) {

@@ -91,6 +91,8 @@ impl KvTxn for MemorySnapshot {
 
     fn limit_commit_timestamp(&self, _max: Timestamp) {}
 
+    fn raise_commit_timestamp(&self, _min: Timestamp) {}
+
     async fn commit(&self) -> Result<Option<Timestamp>, KvError> {
         Ok(None)
     }

@@ -186,6 +186,13 @@ async fn commit_bounds_and_injected_failures() {
     t.limit_commit_timestamp(kv.now().unwrap().latest());
     t.write(put("a", "1")).await.unwrap();
     assert_eq!(t.commit().await, Err(KvError::Retry { reason: RetryReason::NoTimestamp }));
+    let later = kv.now().unwrap().latest() + Duration::from_secs(3_600);
+    let t = kv.begin(ReadWriteOptions::default());
+    t.write(put("a", "0")).await.unwrap();
+    t.raise_commit_timestamp(later);
+    t.limit_commit_timestamp(later);
+    assert_eq!(t.commit().await, Ok(Some(later)));
+    assert!(kv.now().unwrap().earliest() >= later);
     kv.fail_next_commit(KvError::Ambiguous);
     let t = kv.begin(ReadWriteOptions::default());
     t.write(put("a", "2")).await.unwrap();

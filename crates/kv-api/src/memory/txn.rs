@@ -23,6 +23,7 @@ pub(super) struct MemoryTxn {
 
 struct Local {
     buffer: WriteBuffer,
+    min_commit: Timestamp,
     max_commit: Timestamp,
     lock_timeout: Option<Duration>,
     is_stopped: bool,
@@ -41,6 +42,7 @@ impl MemoryTxn {
     pub(super) fn new(inner: Arc<Inner>, id: TxnId) -> Self {
         let local = Local {
             buffer: WriteBuffer::new(),
+            min_commit: Timestamp::ZERO,
             max_commit: Timestamp::MAX,
             lock_timeout: None,
             is_stopped: false,
@@ -144,10 +146,12 @@ impl MemoryTxn {
         if let Some(error) = failure.as_ref().filter(|e| **e != KvError::Ambiguous) {
             return Err(error.clone());
         }
-        let commit_ts = state.tick();
+        // Time goes on from there, since nobody waits here.
+        let commit_ts = state.tick().max(local.min_commit);
         if commit_ts > local.max_commit {
             return Err(KvError::Retry { reason: RetryReason::NoTimestamp });
         }
+        state.last = commit_ts;
         for (key, value) in local.buffer.iter() {
             let versions = state.data.entry(key.clone()).or_default();
             assert!(versions.last().is_none_or(|(ts, _)| *ts < commit_ts), "commit timestamps must ascend");
@@ -260,6 +264,11 @@ impl KvTxn for MemoryTxn {
     fn limit_commit_timestamp(&self, max: Timestamp) {
         let mut local = self.local.lock();
         local.max_commit = local.max_commit.min(max);
+    }
+
+    fn raise_commit_timestamp(&self, min: Timestamp) {
+        let mut local = self.local.lock();
+        local.min_commit = local.min_commit.max(min);
     }
 
     fn set_lock_timeout(&self, timeout: Option<Duration>) {

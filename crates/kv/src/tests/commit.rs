@@ -92,6 +92,42 @@ async fn several_shards_commit_in_two_phases() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_commit_that_may_not_come_early_takes_its_timestamp_from_a_window() {
+    let (fake, gateway) = warm_cluster().await;
+    let (min, max) = (Timestamp::from_nanos(1_500_000_000), Timestamp::from_nanos(2_000_000_000));
+    let bounded = || {
+        let txn = begin(&gateway);
+        txn.raise_commit_timestamp(min);
+        txn.raise_commit_timestamp(Timestamp::from_nanos(7));
+        txn.limit_commit_timestamp(max);
+        txn
+    };
+    let one = bounded();
+    one.write(put("b", "1")).await.unwrap();
+    assert!(one.commit().await.unwrap() >= Some(min));
+    let two = bounded();
+    two.write(put("b", "1")).await.unwrap();
+    two.write(put("i", "2")).await.unwrap();
+    assert!(two.commit().await.unwrap() >= Some(min));
+    settle().await;
+    expect(
+        &fake.trace(),
+        &[
+            "n1 g2 Decide t4 {b=1} from 1500000000 max 2000000000 tell []",
+            "n1 g2 Forget t4",
+            "n2 g3 Prepare t5 {i=2} -> b max 2000000000",
+            "n1 g2 Decide t5 {b=1} from 1500000000 max 2000000000 tell [i]",
+            "n2 g3 Resolve t5 committed",
+            "n1 g2 Forget t5",
+        ],
+    );
+    let late = bounded();
+    late.limit_commit_timestamp(min.prev());
+    late.write(put("b", "3")).await.unwrap();
+    assert_eq!(late.commit().await, Err(retry(RetryReason::NoTimestamp)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_coordinator_is_the_biggest_part_where_none_is_local() {
     let (fake, gateway) = warm_cluster().await;
     let txn = begin(&gateway);

@@ -313,16 +313,16 @@ impl State {
             }
             Request::Commit { txn, mut writes, .. } => {
                 writes.extend(self.staged.remove(&(g, txn.id)).unwrap_or_default());
-                self.decide(clock, txn.id, writes)
+                self.decide(clock, txn.id, writes, Timestamp::ZERO)
             }
             Request::Prepare { txn, mut writes, .. } => {
                 writes.extend(self.staged.remove(&(g, txn.id)).unwrap_or_default());
                 self.prepared.insert((g, txn.id), writes);
                 Ok(Response::Voted(Vote { prepare_ts: Timestamp::from_nanos(5), max_ts: Timestamp::MAX }))
             }
-            Request::Decide { txn, mut writes, .. } => {
+            Request::Decide { txn, mut writes, window, .. } => {
                 writes.extend(self.staged.remove(&(g, txn.id)).unwrap_or_default());
-                self.decide(clock, txn.id, writes)
+                self.decide(clock, txn.id, writes, window.prepare_ts)
             }
             Request::Resolve { id, outcome, .. } => {
                 let writes = self.prepared.remove(&(g, id)).unwrap_or_default();
@@ -364,11 +364,17 @@ impl State {
         }
     }
 
-    fn decide(&mut self, clock: &TestClock, id: TxnId, writes: Vec<Write>) -> Result<Response, ShardError> {
+    fn decide(
+        &mut self,
+        clock: &TestClock,
+        id: TxnId,
+        writes: Vec<Write>,
+        low: Timestamp,
+    ) -> Result<Response, ShardError> {
         if let Some(outcome) = self.outcomes.get(&id) {
             return Err(ShardError::AlreadyDecided { outcome: *outcome });
         }
-        let commit_ts = clock.tick();
+        let commit_ts = clock.tick().max(low);
         self.outcomes.insert(id, Outcome::Committed(commit_ts));
         self.apply(writes, commit_ts);
         Ok(Response::Committed { commit_ts })

@@ -115,3 +115,18 @@ async fn a_block_changes_the_schema_and_its_rows_together() {
     run(&mut a, "begin; alter table t drop column a; rollback").await;
     assert_eq!(run(&mut b, "select a from t").await, "[a]\n7\nSELECT 1\n");
 }
+
+#[tokio::test]
+async fn what_a_block_did_to_rows_outlasts_writers_on_the_old_schema() {
+    let world = World::new().await;
+    let (mut a, mut b) = (world.session().await, world.session().await);
+    run(&mut a, "create table t (id int primary key, n int not null)").await;
+    run(&mut a, "insert into t values (1, 0)").await;
+    run(&mut a, "begin; alter table t add column a int; update t set a = 7").await;
+    // Planned on the old schema, it waits for the row, and would write the row without the column between the commit
+    // and the activation if it could.
+    let writer = async { run(&mut b, "update t set n = n + 1").await };
+    let (_, written) = tokio::join!(run(&mut a, "commit"), writer);
+    assert_eq!(written, "UPDATE 1\n");
+    assert_eq!(run(&mut a, "select * from t").await, "[id | n | a]\n1 | 1 | 7\nSELECT 1\n");
+}
