@@ -41,9 +41,12 @@ impl Change {
     }
 }
 
-/// The columns that indexes are made of, those whose values differ from row to row, and conditions that all rows meet.
+/// The columns that indexes are made of, those whose values differ from row to row, and conditions that all rows meet;
+/// expressions and conditions of indexes, as PostgreSQL prints them.
 struct Ground {
     keys: &'static [&'static str],
+    expressions: &'static [&'static str],
+    predicates: &'static [&'static str],
     unique: &'static [&'static str],
     true_conditions: &'static [&'static str],
 }
@@ -52,12 +55,22 @@ fn ground(table: &str) -> Ground {
     match table {
         "item" => Ground {
             keys: &["a", "c", "d", "b", "n"],
+            expressions: &["lower(c)", "((a + 1))", "((b % 7))"],
+            predicates: &["(a > 10)", "(n IS NOT NULL)", "((a > 3) AND (length(c) > 4))"],
             unique: &["b"],
             true_conditions: &["a >= 0", "b > 0", "length(c) > 0"],
         },
-        "side" => Ground { keys: &["v"], unique: &[], true_conditions: &["v >= 0"] },
+        "side" => Ground {
+            keys: &["v"],
+            expressions: &["((v % 7))"],
+            predicates: &["(v > 5)"],
+            unique: &[],
+            true_conditions: &["v >= 0"],
+        },
         _ => Ground {
             keys: &["balance", "writer"],
+            expressions: &["((balance / 2))"],
+            predicates: &["(balance > 50)"],
             unique: &["id"],
             true_conditions: &["balance > -100000", "writer >= 0"],
         },
@@ -179,6 +192,10 @@ impl Draw<'_> {
             let sql = format!("CREATE UNIQUE INDEX bad_{} ON item (a)", self.serial);
             return self.refused(sql, "23505");
         }
+        if table == "item" && rng.random_range(0..12) == 0 {
+            let sql = format!("CREATE INDEX bad_{} ON item ((1 / (b - b)))", self.serial);
+            return self.refused(sql, "22012");
+        }
         let unique = !ground.unique.is_empty() && rng.random_range(0..3) == 0;
         let extras: Vec<&str> = self.extras().into_iter().map(|(name, _)| name.as_str()).collect();
         let mut pool: Vec<&str> = ground.keys.iter().copied().chain(extras).collect();
@@ -192,31 +209,40 @@ impl Draw<'_> {
                 key.push(pool.remove(*at));
             }
         }
+        // A constraint has columns only, and holds for all rows.
+        let is_constraint = unique && rng.random();
+        if !is_constraint && rng.random_range(0..3) == 0 {
+            key.push(*ground.expressions.choose(rng).expect("it is not empty"));
+        }
+        let predicate = (!is_constraint && rng.random_range(0..3) == 0)
+            .then(|| (*ground.predicates.choose(rng).expect("it is not empty")).to_owned());
         let mut include = Vec::new();
         if !pool.is_empty() && rng.random_range(0..3) == 0 {
             include.push(pool[rng.random_range(0..pool.len())]);
         }
         let strings = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let fact = |is_constraint| Fact::Index {
+        let fact = Fact::Index {
             unique,
             is_constraint,
             key: strings(&key),
             include: strings(&include),
+            predicate: predicate.clone(),
         };
         let columns = match include.is_empty() {
             true => format!("({})", key.join(", ")),
             false => format!("({}) INCLUDE ({})", key.join(", "), include.join(", ")),
         };
-        if unique && rng.random() {
+        if is_constraint {
             let name = format!("uq_{}", self.serial);
             let action = format!("ADD CONSTRAINT {name} UNIQUE {columns}");
-            return self.alter(&action, vec![(self.index(&name), Some(fact(true)))]);
+            return self.alter(&action, vec![(self.index(&name), Some(fact))]);
         }
         let name = format!("ix_{}", self.serial);
         let words = if unique { "UNIQUE INDEX" } else { "INDEX" };
         let concurrently = if rng.random() { " CONCURRENTLY" } else { "" };
-        let sql = format!("CREATE {words}{concurrently} {name} ON {table} {columns}");
-        self.change(sql, vec![(self.index(&name), Some(fact(false)))])
+        let condition = predicate.map_or_else(String::new, |p| format!(" WHERE {p}"));
+        let sql = format!("CREATE {words}{concurrently} {name} ON {table} {columns}{condition}");
+        self.change(sql, vec![(self.index(&name), Some(fact))])
     }
 
     fn drop_index(&self, rng: &mut SmallRng) -> Option<Change> {
@@ -284,9 +310,14 @@ impl Draw<'_> {
             names.iter().map(|n| if n == from { to.clone() } else { n.clone() }).collect::<Vec<_>>()
         };
         for (index, fact) in self.indexes() {
-            let Fact::Index { unique, is_constraint, key, include } = fact else { continue };
-            let (unique, is_constraint) = (*unique, *is_constraint);
-            let fact = Fact::Index { unique, is_constraint, key: renamed(key), include: renamed(include) };
+            let Fact::Index { unique, is_constraint, key, include, predicate } = fact else { continue };
+            let fact = Fact::Index {
+                unique: *unique,
+                is_constraint: *is_constraint,
+                key: renamed(key),
+                include: renamed(include),
+                predicate: predicate.clone(),
+            };
             after.push((self.index(index), Some(fact)));
         }
         self.alter(&format!("RENAME COLUMN {from} TO {to}"), after)
@@ -406,7 +437,8 @@ impl Draw<'_> {
             let name = format!("uq_{}", self.serial);
             actions += &format!(", ADD CONSTRAINT {name} UNIQUE ({unique})");
             let key = vec![(*unique).to_owned()];
-            let fact = Fact::Index { unique: true, is_constraint: true, key, include: Vec::new() };
+            let fact =
+                Fact::Index { unique: true, is_constraint: true, key, include: Vec::new(), predicate: None };
             after.push((self.index(&name), Some(fact)));
         }
         self.alter(&actions, after)

@@ -33,8 +33,11 @@ pub(super) enum Fact {
         unique: bool,
         /// It belongs to a UNIQUE constraint.
         is_constraint: bool,
+        /// Columns, and expressions as PostgreSQL prints them.
         key: Vec<String>,
         include: Vec<String>,
+        /// Which rows it has entries of.
+        predicate: Option<String>,
     },
     Check {
         condition: String,
@@ -48,15 +51,32 @@ pub(super) type Schema = BTreeMap<Object, Fact>;
 /// The tables whose columns and indexes are followed.
 pub(super) const TABLES: [&str; 4] = ["item", "side", "bank_0", "bank_1"];
 
-fn list(text: &str) -> Vec<String> {
-    text.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect()
+/// What stands in the parentheses that the text begins with, split at its commas, and what follows them.
+fn list(text: &str) -> (Vec<String>, &str) {
+    let (mut depth, mut items, mut from) = (0, Vec::new(), 1);
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 || depth == 1 && c == ',' {
+            items.push(text[from..at].trim().to_owned());
+            from = at + 1;
+        }
+        if depth == 0 {
+            return (items, text[from..].trim_start());
+        }
+    }
+    (items, "")
 }
 
-/// `(a, b) INCLUDE (c)` as its two lists.
-fn columns(definition: &str) -> (Vec<String>, Vec<String>) {
-    let parts = definition.split_once(" USING btree (").map_or(definition, |(_, rest)| rest);
-    let (key, include) = parts.split_once(" INCLUDE (").unwrap_or((parts, ""));
-    (list(key.trim_end_matches(')')), list(include.trim_end_matches(')')))
+/// `(a, lower(b)) INCLUDE (c) WHERE (a > 1)` in its three parts.
+fn parts(definition: &str) -> (Vec<String>, Vec<String>, Option<String>) {
+    let text = definition.split_once(" USING btree ").map_or(definition, |(_, rest)| rest);
+    let (key, rest) = list(text);
+    let (include, rest) = rest.strip_prefix("INCLUDE ").map_or((Vec::new(), rest), list);
+    (key, include, rest.strip_prefix("WHERE ").map(str::to_owned))
 }
 
 /// The schema as a node shows it.
@@ -83,9 +103,9 @@ pub(super) async fn observe(client: &Client) -> Result<Schema, Error> {
          WHERE schemaname = 'public' AND tablename IN ({tables}) AND indexname NOT LIKE '%_pkey'"
     );
     for row in texts(client, &sql).await? {
-        let (key, include) = columns(&row[2]);
+        let (key, include, predicate) = parts(&row[2]);
         let unique = row[2].starts_with("CREATE UNIQUE");
-        let fact = Fact::Index { unique, is_constraint: false, key, include };
+        let fact = Fact::Index { unique, is_constraint: false, key, include, predicate };
         schema.insert(Object::Index(row[0].clone(), row[1].clone()), fact);
     }
     let sql = format!(
@@ -134,11 +154,14 @@ pub(super) fn conditions(schema: &Schema) -> Vec<(String, String)> {
             (Object::Check(table, name), Fact::Check { condition, validated: true }) => {
                 all.push((name.clone(), format!("SELECT count(*) FROM {table} WHERE NOT ({condition})")));
             }
-            (Object::Index(table, name), Fact::Index { unique: true, key, .. }) => {
+            (Object::Index(table, name), Fact::Index { unique: true, key, predicate, .. }) => {
                 let key = key.join(", ");
+                let rows = predicate.as_ref().map_or_else(|| table.clone(), |p| format!("{table} WHERE {p}"));
                 all.push((
                     name.clone(),
-                    format!("SELECT count(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1) d"),
+                    format!(
+                        "SELECT count(*) FROM (SELECT {key} FROM {rows} GROUP BY {key} HAVING count(*) > 1) d"
+                    ),
                 ));
             }
             _ => {}

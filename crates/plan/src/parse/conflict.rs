@@ -43,7 +43,7 @@ pub(super) fn take(
     }
     let (predicate, behind) = if has_predicate {
         let Some(action) = end(tokens, close + 2, &|t| is_word(t, "DO")) else { return Ok(()) };
-        (Some(read(&tokens[close + 2..action], source)?), action)
+        (Some(read(&tokens[close + 2..=action], source)?), action)
     } else {
         (None, close + 1)
     };
@@ -51,7 +51,7 @@ pub(super) fn take(
     let mut from = open + 1;
     while from <= close {
         let to = end(tokens, from, &|t| *t == Token::Comma).map_or(close, |to| to.min(close));
-        elements.push(read(&tokens[from..to], source)?);
+        elements.push(read(&tokens[from..=to], source)?);
         from = to + 1;
     }
     let span = tokens[open].span;
@@ -78,11 +78,16 @@ fn end(tokens: &[TokenWithSpan], from: usize, is: &dyn Fn(&Token) -> bool) -> Op
     None
 }
 
+/// The expression before the last token, which ends it.
 fn read(tokens: &[TokenWithSpan], source: &str) -> Result<ast::Expr> {
+    let (last, before) = tokens.split_last().expect("an end has been found");
+    if before.is_empty() {
+        return Err(error::near(last, source));
+    }
     let mut parser = super::parser(tokens.to_vec());
     let expr = parser.parse_expr().map_err(|e| error::syntax(e, source, &parser))?;
     let rest = parser.peek_token();
-    if rest.token != Token::EOF {
+    if rest.span != last.span {
         return Err(error::near(&rest, source));
     }
     Ok(expr)
