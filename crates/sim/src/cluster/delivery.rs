@@ -207,12 +207,14 @@ impl Cluster {
     }
 
     fn learn_leader(&mut self, group: GroupId, answer: &Result<Response, ShardError>) {
-        if let Err(ShardError::NotLeader { leader, .. }) = answer {
-            match leader {
-                Some(leader) => self.guess.insert(group, *leader),
-                None => self.guess.remove(&group),
-            };
-        }
+        match answer {
+            Err(ShardError::NotLeader { leader: Some(leader), .. }) => self.guess.insert(group, *leader),
+            // A late answer may name a node that has been removed since.
+            Err(ShardError::NotLeader { leader: None, .. } | ShardError::UnknownGroup { .. }) => {
+                self.guess.remove(&group)
+            }
+            _ => None,
+        };
     }
 
     pub(super) fn reply(
