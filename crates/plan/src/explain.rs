@@ -229,7 +229,11 @@ impl Explainer<'_> {
             Operator::TableFunction(f) => {
                 let name = function_name(&f.function);
                 self.line(depth, &format!("Function Scan on {name}"), p.rows);
-                p.types.iter().map(|_| name.clone()).collect()
+                match &f.function {
+                    // One column each.
+                    SetFunction::Lockstep(all) => all.iter().map(|(f, _)| function_name(f)).collect(),
+                    _ => p.types.iter().map(|_| name.clone()).collect(),
+                }
             }
             Operator::VirtualScan { table, columns, filter } => {
                 self.line(depth, &format!("Virtual Scan on {}", table.name), p.rows);
@@ -504,5 +508,8 @@ fn function_name(f: &SetFunction) -> String {
         SetFunction::Empty => "empty".into(),
         SetFunction::Virtual(v) => v.name.into(),
         SetFunction::Cluster(c) => format!("{c:?}"),
+        SetFunction::Lockstep(functions) => {
+            functions.iter().map(|(f, _)| function_name(f)).collect::<Vec<_>>().join(", ")
+        }
     }
 }

@@ -539,9 +539,32 @@ pub enum SetFunction {
     Virtual(Arc<VirtualTable>),
     /// `meridian.split_at`, `merge_at`, `move_replica`, `transfer_leader`.
     Cluster(ClusterFunction),
+    /// Several functions of one SELECT list, each with the number of its arguments, which stand one after another: they
+    /// step together, and one that has no more rows yields NULL until all have none.
+    Lockstep(Vec<(SetFunction, usize)>),
 }
 
 impl SetFunction {
+    /// Calls `f` with the function, or with each of those that step together, and its arguments.
+    pub fn each<'a, A>(&'a self, args: &'a [A], f: &mut dyn FnMut(&'a SetFunction, &'a [A])) {
+        let SetFunction::Lockstep(functions) = self else { return f(self, args) };
+        let mut rest = args;
+        for (function, count) in functions {
+            let (own, others) = rest.split_at(*count);
+            f(function, own);
+            rest = others;
+        }
+        assert!(rest.is_empty(), "every argument belongs to a function");
+    }
+
+    /// Whether `holds` is true of the function, or of one of those that step together.
+    pub(crate) fn any(&self, holds: &dyn Fn(&SetFunction) -> bool) -> bool {
+        match self {
+            SetFunction::Lockstep(functions) => functions.iter().any(|(f, _)| holds(f)),
+            other => holds(other),
+        }
+    }
+
     /// The types of the columns, but for the ordinality.
     pub(crate) fn output_types(&self, args: &[Expr]) -> Vec<DataType> {
         match self {
@@ -553,6 +576,11 @@ impl SetFunction {
             SetFunction::Empty => vec![DataType::Text; 5],
             SetFunction::Virtual(v) => v.columns.iter().map(|c| c.ty.clone()).collect(),
             SetFunction::Cluster(function) => vec![function.result_type()],
+            SetFunction::Lockstep(_) => {
+                let mut types = Vec::new();
+                self.each(args, &mut |f, own| types.extend(f.output_types(own)));
+                types
+            }
         }
     }
 }

@@ -398,16 +398,18 @@ pub(crate) fn changes_cluster(p: &Plan) -> bool {
 fn changes(function: &SetFunction) -> bool {
     // Advisory locks are no part of the transaction that runs the statement.
     let is_other = |f| !matches!(f, ClusterFunction::CheckTable | ClusterFunction::Advisory(_));
-    matches!(function, SetFunction::Cluster(f) if is_other(*f))
+    function.any(&|f| matches!(f, SetFunction::Cluster(f) if is_other(*f)))
 }
 
 /// Whether an operator of the tree is a function on advisory locks that the transaction's end does not undo.
 pub(crate) fn locks_for_session(p: &Plan) -> bool {
-    !all(p, &|op| match op {
-        Operator::TableFunction(f) => {
-            !matches!(f.function, SetFunction::Cluster(ClusterFunction::Advisory(call)) if !call.is_of_transaction)
-        }
+    !all(p, &|op| {
+        match op {
+        Operator::TableFunction(f) => !f.function.any(&|f| {
+            matches!(f, SetFunction::Cluster(ClusterFunction::Advisory(call)) if !call.is_of_transaction)
+        }),
         _ => true,
+    }
     })
 }
 

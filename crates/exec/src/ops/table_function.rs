@@ -1,4 +1,4 @@
-//! Set-returning functions in FROM.
+//! Set-returning functions: one in FROM or in a SELECT list, or several of a SELECT list that step together.
 
 use async_trait::async_trait;
 use meridian_datum::{
@@ -16,13 +16,23 @@ pub(super) struct TableFunctionOp<'a> {
     ctx: Ctx<'a>,
     plan: &'a TableFunction,
     types: &'a [DataType],
-    rows: Option<Rows>,
+    /// One for each function.
+    rows: Option<Vec<Rows>>,
     ordinal: i64,
 }
 
 enum Rows {
     Series(Series),
     List(std::vec::IntoIter<Vec<Datum>>),
+}
+
+impl Rows {
+    fn next(&mut self, ctx: Ctx<'_>) -> Result<Option<Vec<Datum>>> {
+        match self {
+            Rows::Series(series) => Ok(series.take(ctx)?.map(|d| vec![d])),
+            Rows::List(rows) => Ok(rows.next()),
+        }
+    }
 }
 
 /// `generate_series`.
@@ -104,21 +114,35 @@ impl<'a> TableFunctionOp<'a> {
         TableFunctionOp { ctx, plan, types, rows: None, ordinal: 0 }
     }
 
-    async fn start(&self) -> Result<Rows> {
+    /// The rows of each function.
+    async fn start(&self) -> Result<Vec<Rows>> {
         let resolved = self.ctx.resolve_row(&self.plan.args, Row::None).await?;
         let scope = self.ctx.scope_with(&resolved);
         let args = self.plan.args.iter().map(|e| scope.datum(e, Row::None)).collect::<Result<Vec<_>>>()?;
-        let rows = match &self.plan.function {
+        let types: Vec<DataType> = self.plan.args.iter().map(meridian_plan::Expr::ty).collect();
+        let mut calls = Vec::new();
+        let typed: Vec<(Datum, DataType)> = args.into_iter().zip(types).collect();
+        self.plan.function.each(&typed, &mut |function, own| calls.push((function, own)));
+        let mut all = Vec::with_capacity(calls.len());
+        for (function, own) in calls {
+            let (args, types): (Vec<Datum>, Vec<DataType>) = own.iter().cloned().unzip();
+            all.push(self.call(function, &args, &types).await?);
+        }
+        Ok(all)
+    }
+
+    async fn call(&self, function: &SetFunction, args: &[Datum], types: &[DataType]) -> Result<Rows> {
+        let rows = match function {
             SetFunction::GenerateSeries(ty) => {
-                return Ok(match Series::new(ty, &args)? {
+                return Ok(match Series::new(ty, args)? {
                     Some(series) => Rows::Series(series),
                     None => Rows::List(Vec::new().into_iter()),
                 });
             }
             SetFunction::GenerateSubscripts => subscripts(&args[0], args[1].as_int()),
-            SetFunction::Unnest => unnest(&args),
+            SetFunction::Unnest => unnest(args),
             SetFunction::UnnestCall(function) => {
-                let array = function.call(&self.ctx.stmt.eval, &args)?;
+                let array = function.call(&self.ctx.stmt.eval, args)?;
                 unnest(&[array])
             }
             SetFunction::Scalar(e) => {
@@ -128,17 +152,34 @@ impl<'a> TableFunctionOp<'a> {
             SetFunction::Empty => Vec::new(),
             SetFunction::Virtual(table) => virtual_rows(self.ctx.stmt, table).await?,
             SetFunction::Cluster(function) => {
-                let types: Vec<DataType> = self.plan.args.iter().map(meridian_plan::Expr::ty).collect();
-                vec![vec![cluster_function(self.ctx.stmt, *function, &args, &types).await?]]
+                vec![vec![cluster_function(self.ctx.stmt, *function, args, types).await?]]
+            }
+            SetFunction::Lockstep(_) => {
+                return Err(SqlError::internal("functions that step together stand side by side"));
             }
         };
         Ok(Rows::List(rows.into_iter()))
     }
 
     fn take(&mut self) -> Result<Option<Vec<Datum>>> {
-        match self.rows.as_mut().expect("the function has started") {
-            Rows::Series(series) => Ok(series.take(self.ctx)?.map(|d| vec![d])),
-            Rows::List(rows) => Ok(rows.next()),
+        let ctx = self.ctx;
+        match self.rows.as_mut().expect("the function has started").as_mut_slice() {
+            [only] => only.next(ctx),
+            several => {
+                let mut row = Vec::with_capacity(several.len());
+                let mut is_end = true;
+                for rows in several {
+                    match rows.next(ctx)? {
+                        Some(value) => {
+                            is_end = false;
+                            row.extend(value);
+                        }
+                        // In a SELECT list a function has one column.
+                        None => row.push(Datum::Null),
+                    }
+                }
+                Ok((!is_end).then_some(row))
+            }
         }
     }
 }

@@ -88,8 +88,13 @@ impl Binder<'_> {
         }
         if super::from::is_set_returning(&call.name) {
             let place = match cx.clause {
-                Clause::IndexPredicate | Clause::IndexExpression => cx.clause.name(),
-                _ => "this context",
+                // In most of these PostgreSQL takes them, and they are what is missing here.
+                Clause::Select
+                | Clause::GroupBy
+                | Clause::OrderBy
+                | Clause::FromFunction
+                | Clause::AggregateArgument => "this context",
+                clause => clause.name(),
             };
             let message = format!("set-returning functions are not allowed in {place}");
             return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));

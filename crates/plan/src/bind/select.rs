@@ -116,7 +116,7 @@ impl Binder<'_> {
             rel = self.aggregate_rel(rel, g, having, &mut items, &mut sort, &mut distinct_on, &mut parts)?;
         }
         rel = self.window_rel(rel, std::mem::take(&mut parts.windows))?;
-        rel = self.lateral_functions(rel, std::mem::take(&mut parts.functions))?;
+        rel = Self::lateral_functions(rel, std::mem::take(&mut parts.functions));
         let is_distinct = matches!(s.distinct, Some(Distinct::Distinct));
         self.project(rel, items, sort, is_distinct, distinct_on)
     }
@@ -287,32 +287,34 @@ impl Binder<'_> {
         Ok(Item { named, origin: (0, 0), untyped: None })
     }
 
-    /// Joins the set-returning functions of the select list to the rows. Several of them run side by side, which only
-    /// `unnest` of several arrays can do here.
-    fn lateral_functions(
-        &mut self,
-        rel: Rel,
-        functions: Vec<(SetFunction, Vec<Expr>, ColId)>,
-    ) -> Result<Rel> {
-        let mut functions = functions.into_iter();
-        let Some((function, mut args, col)) = functions.next() else { return Ok(rel) };
-        let mut cols = vec![col];
-        for (f, a, c) in functions {
-            if !matches!((&function, &f), (SetFunction::Unnest, SetFunction::Unnest)) {
-                return Err(SqlError::unsupported("a select list with several set-returning functions"));
+    /// Joins the set-returning functions of the select list to the rows. Several of them step together.
+    fn lateral_functions(rel: Rel, mut functions: Vec<(SetFunction, Vec<Expr>, ColId)>) -> Rel {
+        let (function, args, cols) = match functions.len() {
+            0 => return rel,
+            1 => {
+                let (function, args, col) = functions.remove(0);
+                (function, args, vec![col])
             }
-            args.extend(a);
-            cols.push(c);
-        }
+            _ => {
+                let cols = functions.iter().map(|(_, _, col)| *col).collect();
+                let mut all = Vec::new();
+                let mut each = Vec::with_capacity(functions.len());
+                for (function, args, _) in functions {
+                    each.push((function, args.len()));
+                    all.extend(args);
+                }
+                (SetFunction::Lockstep(each), all, cols)
+            }
+        };
         let right = Rel::Function { function, args, ordinality: false, cols };
         let lateral = !right.free_cols().is_empty();
-        Ok(Rel::Join {
+        Rel::Join {
             kind: JoinKind::Inner,
             left: Box::new(rel),
             right: Box::new(right),
             on: Vec::new(),
             lateral,
-        })
+        }
     }
 
     fn sort_items(
