@@ -28,7 +28,7 @@ pub enum Datum {
     Float8(f64),
     /// `numeric`
     Numeric(Decimal),
-    /// `text`, `varchar`, `name`, `"char"`, and untyped literals.
+    /// `text`, `varchar`, `name`, `"char"`, `json`, and untyped literals.
     Text(Arc<str>),
     /// `character(n)`, padded; compared without its trailing blanks.
     Char(Arc<str>),

@@ -125,7 +125,9 @@ fn unary(name: &str, arg: &DataType) -> Option<(Kind, DataType, DataType)> {
         ("min" | "max", _) => {
             let kind = if name == "min" { Kind::Min } else { Kind::Max };
             let taken = match arg {
-                D::Bool | D::Bytea | D::Uuid | D::Record | D::Void | D::InternalChar => return None,
+                D::Bool | D::Bytea | D::Uuid | D::Json | D::Record | D::Void | D::InternalChar => {
+                    return None;
+                }
                 D::Unknown | D::Varchar(_) | D::Name => D::Text,
                 D::RegClass | D::RegType | D::RegProc | D::RegNamespace => D::Oid,
                 _ => plain,

@@ -58,7 +58,7 @@ pub enum Column {
     Int(IntKind, Vector<i64>),
     /// `double precision`
     Float8(Vector<f64>),
-    /// `text`, `varchar`, `name`, untyped literals
+    /// `text`, `varchar`, `name`, `json`, untyped literals
     Text(TextVector),
     /// Every other type.
     Datum(Vec<Datum>),
@@ -83,7 +83,7 @@ impl Column {
             D::Timestamp => Column::Int(IntKind::Timestamp, Vector::with_capacity(rows)),
             D::TimestampTz => Column::Int(IntKind::TimestampTz, Vector::with_capacity(rows)),
             D::Float8 => Column::Float8(Vector::with_capacity(rows)),
-            D::Text | D::Varchar(_) | D::Name | D::InternalChar | D::Unknown => {
+            D::Text | D::Varchar(_) | D::Name | D::InternalChar | D::Json | D::Unknown => {
                 Column::Text(TextVector::with_capacity(rows))
             }
             D::Float4

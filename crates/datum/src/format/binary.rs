@@ -10,6 +10,7 @@ use crate::datum::Datum;
 use crate::decimal::Decimal;
 use crate::error::{Result, SqlError};
 use crate::format::array::natural_type;
+use crate::format::check_json;
 use crate::interval::Interval;
 use crate::state::SqlState;
 use crate::types::DataType;
@@ -128,6 +129,11 @@ pub fn parse_binary(bytes: &[u8], data_type: &DataType) -> Result<Datum> {
         DataType::Numeric(_) => Datum::Numeric(Decimal::parse_binary(bytes)?),
         DataType::Text | DataType::Varchar(_) | DataType::Unknown | DataType::Name => {
             Datum::Text(utf8(bytes)?.into())
+        }
+        DataType::Json => {
+            let text = utf8(bytes)?;
+            check_json(text)?;
+            Datum::Text(text.into())
         }
         DataType::InternalChar if bytes == [0] => Datum::text(""),
         DataType::InternalChar => Datum::Text(utf8(&fixed::<1>(bytes)?)?.into()),

@@ -8,7 +8,7 @@ use crate::datum::Datum;
 use crate::decimal::Decimal;
 use crate::error::{Result, SqlError};
 use crate::format::array::parse_array;
-use crate::format::{parse_date, parse_interval, parse_time, parse_timestamp, parse_timestamptz};
+use crate::format::{check_json, parse_date, parse_interval, parse_time, parse_timestamp, parse_timestamptz};
 use crate::state::SqlState;
 use crate::types::DataType;
 
@@ -46,6 +46,10 @@ pub fn parse_text(ctx: &EvalContext, text: &str, data_type: &DataType) -> Result
         DataType::TimestampTz => Datum::TimestampTz(parse_timestamptz(ctx, text)?),
         DataType::Interval => Datum::Interval(parse_interval(text)?),
         DataType::Uuid => Datum::Uuid(parse_uuid(text)?),
+        DataType::Json => {
+            check_json(text)?;
+            Datum::Text(text.into())
+        }
         DataType::Oid => Datum::Int(parse_oid(text, "oid")?),
         DataType::RegClass | DataType::RegProc | DataType::RegNamespace | DataType::RegType => {
             parse_reg(text, data_type)?

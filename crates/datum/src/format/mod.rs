@@ -11,6 +11,7 @@ mod datetime_in;
 mod datetime_out;
 mod input;
 mod interval_in;
+mod json;
 mod number;
 mod output;
 
@@ -20,5 +21,6 @@ pub(crate) use datetime_in::{parse_date, parse_time, parse_timestamp, parse_time
 pub use input::parse_text;
 pub(crate) use input::{decode_escape, decode_hex};
 pub(crate) use interval_in::parse_interval;
+pub(crate) use json::{check_json, write_json};
 pub use number::{write_f32, write_f64, write_i64};
 pub use output::{to_text, write_text};

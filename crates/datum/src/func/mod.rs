@@ -16,6 +16,7 @@ mod encode;
 mod float;
 mod format;
 mod integer;
+mod json;
 mod md5;
 mod numeric;
 mod pattern;
@@ -45,6 +46,7 @@ const FUNCTION_TABLES: &[&[FunctionDef]] = &[
     float::FUNCTIONS,
     format::FUNCTIONS,
     integer::FUNCTIONS,
+    json::FUNCTIONS,
     numeric::FUNCTIONS,
     pattern::FUNCTIONS,
     string::FUNCTIONS,

@@ -60,7 +60,7 @@ fn list(types: &[DataType]) -> String {
 pub fn lookup_function(name: &str, args: &[DataType]) -> Result<ResolvedFunction> {
     let all = functions().get(name).map_or(&[][..], Vec::as_slice);
     match select(all, args) {
-        Selection::One(def) => Ok(resolve(def, args)),
+        Selection::One(def) => resolve_comparable(def, args),
         Selection::None => Err(SqlError::new(
             SqlState::UNDEFINED_FUNCTION,
             format!("function {name}({}) does not exist", list(args)),
@@ -89,7 +89,7 @@ pub fn lookup_operator(symbol: &str, left: Option<&DataType>, right: &DataType) 
         let known = if *l == DataType::Unknown { r } else { l };
         let both = [known.clone(), known.clone()];
         if let Some(def) = all.iter().find(|d| is_exact(d, &both)) {
-            return Ok(resolve(def, &both));
+            return resolve_comparable(def, &both);
         }
     }
     let shown = || match args.as_slice() {
@@ -97,7 +97,7 @@ pub fn lookup_operator(symbol: &str, left: Option<&DataType>, right: &DataType) 
         _ => format!("{symbol} {}", right.without_modifier()),
     };
     match select(all, &args) {
-        Selection::One(def) => Ok(resolve(def, &args)),
+        Selection::One(def) => resolve_comparable(def, &args),
         Selection::None => {
             Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {}", shown()))
                 .with_hint(if args.len() == 2 {
@@ -260,6 +260,37 @@ fn assume_same_type(candidates: &mut Vec<&'static FunctionDef>, args: &[DataType
         candidates.iter().filter(|d| is_applicable(d, &same)).copied().collect();
     if fitting.len() == 1 {
         *candidates = fitting;
+    }
+}
+
+/// Functions of arrays that look for elements, and operators that compare them.
+const COMPARING: &[&str] = &[
+    "=",
+    "<>",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "@>",
+    "<@",
+    "&&",
+    "array_position",
+    "array_positions",
+    "array_remove",
+    "array_replace",
+];
+
+/// Resolves the call, unless it compares elements of a type that has no equality.
+fn resolve_comparable(def: &'static FunctionDef, args: &[DataType]) -> Result<ResolvedFunction> {
+    let polymorphic = |i: usize| matches!(formal(def, i), Ty::AnyElement | Ty::AnyNonArray | Ty::AnyArray);
+    let odd = args.iter().enumerate().find(|(i, t)| polymorphic(*i) && !t.is_comparable());
+    match odd {
+        Some((_, t)) if COMPARING.contains(&def.name) => {
+            let element = t.element().unwrap_or_else(|| t.clone());
+            let message = format!("could not identify an equality operator for type {element}");
+            Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message))
+        }
+        _ => Ok(resolve(def, args)),
     }
 }
 

@@ -19,7 +19,7 @@ pub enum TypeCategory {
     String,
     /// `T`: interval
     Timespan,
-    /// `U`: uuid, bytea
+    /// `U`: uuid, bytea, json
     User,
     /// `X`
     Unknown,
@@ -105,6 +105,7 @@ type_table! {
     D::Text, D::Text => 25 1009 "text" "text" -1 false 'i' 'x' String true;
     D::Oid, D::Oid => 26 1028 "oid" "oid" 4 true 'i' 'p' Numeric true;
     D::OidVector, D::OidVector => 30 1013 "oidvector" "oidvector" -1 false 'i' 'p' Array false;
+    D::Json, D::Json => 114 199 "json" "json" -1 false 'i' 'x' User false;
     D::Float4, D::Float4 => 700 1021 "float4" "real" 4 true 'i' 'p' Numeric false;
     D::Float8, D::Float8 => 701 1022 "float8" "double precision" 8 true 'd' 'p' Numeric true;
     D::Unknown, D::Unknown => 705 0 "unknown" "unknown" -2 false 'c' 'p' Unknown false;

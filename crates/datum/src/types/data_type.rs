@@ -52,6 +52,8 @@ pub enum DataType {
     Interval,
     /// `uuid`
     Uuid,
+    /// `json`: a text that is checked and kept as it was written; there is no equality of it
+    Json,
     /// `name`: the catalog's identifiers, at most 63 bytes
     Name,
     /// `"char"`: one byte of the catalog
@@ -156,6 +158,15 @@ impl DataType {
                 | DataType::RegProc
                 | DataType::RegNamespace
         )
+    }
+
+    /// Whether values can be compared: `json` has neither equality nor order, nor has an array of it.
+    pub fn is_comparable(&self) -> bool {
+        match self {
+            DataType::Json => false,
+            DataType::Array(e) => e.is_comparable(),
+            _ => true,
+        }
     }
 
     /// Arrays, and the catalog's vectors.

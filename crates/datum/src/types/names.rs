@@ -28,6 +28,7 @@ impl DataType {
             "timestamptz" | "timestamp with time zone" => D::TimestampTz,
             "interval" => D::Interval,
             "uuid" => D::Uuid,
+            "json" => D::Json,
             "oid" => D::Oid,
             "regclass" => D::RegClass,
             "regtype" => D::RegType,

@@ -27,6 +27,7 @@ pub(crate) fn is_exact_in_key(ty: &DataType) -> bool {
         | DataType::OidVector
         | DataType::Array(_)
         | DataType::Record
+        | DataType::Json
         | DataType::Void => false,
         DataType::Bool
         | DataType::Int2

@@ -6,6 +6,7 @@ use meridian_datum::{CastContext, DataType, Result, SqlError, SqlState, lookup_a
 
 use super::expr::{Clause, Cx, position};
 use super::func::CallSyntax;
+use super::types::{needs_equality, needs_order};
 use super::{At, Binder};
 use crate::expr::Expr;
 use crate::logical::{ColId, ColSet};
@@ -69,6 +70,9 @@ impl Binder<'_> {
         }
         let types: Vec<DataType> = args.iter().map(|(a, _)| a.ty()).collect();
         let function = lookup_aggregate(&call.name, &types).at(at)?;
+        if call.distinct {
+            args.iter().try_for_each(|(a, p)| needs_equality(&a.ty(), *p))?;
+        }
         let mut cast = Vec::with_capacity(args.len());
         for ((a, p), t) in args.into_iter().zip(&function.arg_types) {
             cast.push(if *t == DataType::Unknown {
@@ -81,6 +85,7 @@ impl Binder<'_> {
         let mut order_by = Vec::new();
         for key in call.order_by {
             let e = self.typed_expr(&key.expr, &mut inner)?;
+            needs_order(&e.ty(), position(&key.expr))?;
             let (descending, nulls_first) = super::order::direction(&key.options);
             let column = order_args.len();
             order_args.push(e);

@@ -469,6 +469,12 @@ pub(super) fn key_type(ty: &DataType) -> Result<()> {
     if ty.is_array() {
         return Err(SqlError::unsupported(format!("type {ty} in a key")));
     }
+    if !ty.is_comparable() {
+        let message = format!("data type {ty} has no default operator class for access method \"btree\"");
+        return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message).with_hint(
+            "You must specify an operator class for the index or define a default operator class for the data type.",
+        ));
+    }
     Ok(())
 }
 

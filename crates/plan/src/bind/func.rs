@@ -102,8 +102,44 @@ impl Binder<'_> {
         self.call_named(&call.name, args.into_iter().map(|(a, _)| a).collect(), at)
     }
 
+    /// `to_json`, `json_build_object`, `json_build_array`. Their arguments become JSON where their types are known: from
+    /// a value alone a text could not be told from a JSON, nor an object identifier from a number.
+    fn json_call(&mut self, name: &str, args: Vec<Expr>, at: u32) -> Result<Expr> {
+        let mut json = Vec::with_capacity(args.len());
+        for (i, a) in args.into_iter().enumerate() {
+            let from = a.ty();
+            if name == "to_json" && from == DataType::Unknown {
+                let message = "could not determine polymorphic type because input has type unknown";
+                return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message).at(at));
+            }
+            let is_key = name == "json_build_object" && i % 2 == 0;
+            if is_key && (from.is_array() || matches!(from, DataType::Record | DataType::Json)) {
+                let message = "key value must be scalar, not array, composite, or json";
+                return Err(SqlError::invalid_parameter(message).at(at));
+            }
+            let a = self.settle(a)?;
+            let a = if from.is_oid_like() {
+                self.coerce(a, &DataType::Text, CastContext::Explicit, at)?
+            } else {
+                a
+            };
+            let to_json = lookup_function("to_json", &[a.ty()]).at(at)?;
+            json.push(self.call(to_json, vec![a], at)?);
+        }
+        if name == "to_json" {
+            return json.pop().filter(|_| json.is_empty()).ok_or_else(|| {
+                SqlError::new(SqlState::UNDEFINED_FUNCTION, "function to_json() does not exist").at(at)
+            });
+        }
+        let function = lookup_function(name, &vec![DataType::Json; json.len()]).at(at)?;
+        self.call(function, json, at)
+    }
+
     /// Calls a function by name.
     pub(super) fn call_named(&mut self, name: &str, args: Vec<Expr>, at: u32) -> Result<Expr> {
+        if matches!(name, "to_json" | "json_build_object" | "json_build_array") {
+            return self.json_call(name, args, at);
+        }
         let types: Vec<DataType> = args.iter().map(Expr::ty).collect();
         if let Some((function, arg_types)) = lookup_catalog_function(name, &types) {
             let mut cast = Vec::with_capacity(args.len());

@@ -8,6 +8,7 @@ use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 use super::expr::{Clause, Cx, position};
 use super::order::{direction, order_keys, ordinal};
 use super::scope::{CteEntry, CteSource, Scope};
+use super::types::{needs_equality, needs_order};
 use super::{At, Binder, name_of, pos};
 use crate::expr::Expr;
 use crate::logical::{ColId, LogicalSetOp, Order, Rel};
@@ -206,6 +207,10 @@ impl Binder<'_> {
         for (a, b) in l.columns.iter().zip(&r.columns) {
             types.push(super::types::common_type(name, &[a.own_type(), b.own_type()]).at(at)?);
         }
+        // Only UNION ALL does not compare rows.
+        if !(all && kind == SetOpKind::Union) {
+            types.iter().try_for_each(|t| needs_equality(t, 0))?;
+        }
         let left_cols = self.convert(&mut l, &types, at)?;
         let right_cols = self.convert(&mut r, &types, at)?;
         let cols = self.new_cols(types.len());
@@ -282,6 +287,7 @@ impl Binder<'_> {
                     )
                     .at(position(&k.expr)));
             };
+            needs_order(&columns[index].ty, position(&k.expr))?;
             let (descending, nulls_first) = direction(&k.options);
             order.push(Order { col: columns[index].col, descending, nulls_first });
         }

@@ -8,7 +8,7 @@ use sqlparser::ast::{self, SetExpr, SetOperator, SetQuantifier};
 
 use super::query::{OutCol, count_relations, cte_columns, set_expr_position};
 use super::scope::{CteEntry, CteSource, Scope};
-use super::types::common_type;
+use super::types::{common_type, needs_equality};
 use super::{At, Binder, BoundQuery, pos};
 use crate::logical::{LogicalRecursive, Rel};
 use crate::physical::{JoinKind, SetOpKind};
@@ -104,13 +104,17 @@ impl Binder<'_> {
             }
         }
         let types: Vec<_> = base.columns.iter().map(|c| c.ty.clone()).collect();
+        let all = matches!(set_quantifier, SetQuantifier::All);
+        if !all {
+            types.iter().enumerate().try_for_each(|(i, t)| needs_equality(t, base_position(left, i)))?;
+        }
         let step_cols = self.convert(&mut step, &types, step_at)?;
         let cols = self.new_cols(types.len());
         let out = base.columns.iter().zip(&cols).zip(&types);
         let out = out.map(|((c, id), ty)| OutCol::typed(c.name.clone(), *id, ty.clone(), (0, 0))).collect();
         let recursive = LogicalRecursive {
             index,
-            all: matches!(set_quantifier, SetQuantifier::All),
+            all,
             base_cols: base.columns.iter().map(|c| c.col).collect(),
             base: base.rel,
             step: step.rel,

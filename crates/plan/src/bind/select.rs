@@ -17,6 +17,7 @@ use super::func::call_syntax;
 use super::order::{direction, ordinal};
 use super::query::OutCol;
 use super::scope::{Scope, find_table, missing_table};
+use super::types::{needs_equality, needs_order};
 use super::window::Windows;
 use super::{At, Binder, BoundQuery, NamedExpr, name_of, names_of, pos, position_of};
 use crate::expr::Expr;
@@ -118,6 +119,14 @@ impl Binder<'_> {
         rel = self.window_rel(rel, std::mem::take(&mut parts.windows))?;
         rel = Self::lateral_functions(rel, std::mem::take(&mut parts.functions));
         let is_distinct = matches!(s.distinct, Some(Distinct::Distinct));
+        if is_distinct {
+            // An expansion of * may stand before; then the place is not known.
+            let places: Vec<u32> = s.projection.iter().map(item_position).collect();
+            for (i, item) in items.iter().enumerate() {
+                let at = if places.len() == items.len() { places[i] } else { 0 };
+                needs_equality(&item.named.expr.ty(), at)?;
+            }
+        }
         self.project(rel, items, sort, is_distinct, distinct_on)
     }
 
@@ -328,6 +337,7 @@ impl Binder<'_> {
         for k in keys {
             let (descending, nulls_first) = direction(&k.options);
             let expr = self.output_or_expr(&k.expr, items, scope, parts, "ORDER BY")?;
+            needs_order(&expr.ty(), position(&k.expr))?;
             out.push(SortItem { expr, descending, nulls_first, position: position(&k.expr) });
         }
         Ok(out)
@@ -374,7 +384,13 @@ impl Binder<'_> {
         scope: &Scope<'_>,
         parts: &mut Parts,
     ) -> Result<Vec<Expr>> {
-        exprs.iter().map(|e| self.output_or_expr(e, items, scope, parts, "SELECT DISTINCT ON")).collect()
+        let mut keys = Vec::with_capacity(exprs.len());
+        for e in exprs {
+            let key = self.output_or_expr(e, items, scope, parts, "SELECT DISTINCT ON")?;
+            needs_equality(&key.ty(), position(e))?;
+            keys.push(key);
+        }
+        Ok(keys)
     }
 
     /// The keys of GROUP BY, and the grouping sets over them.
@@ -459,6 +475,7 @@ impl Binder<'_> {
                 continue;
             }
             let expr = self.group_key(e, items, scope)?;
+            needs_equality(&expr.ty(), position(e))?;
             let known = keys.iter().position(|(_, k)| same_expr(k, &expr));
             set.push(match known {
                 Some(i) => i,
@@ -677,6 +694,13 @@ fn add_dependent_keys(rel: &Rel, keys: &mut Vec<(ColId, Expr)>, used: &ColSet) {
     }
     if matches!(rel, Rel::Filter { .. } | Rel::Join { .. }) {
         rel.for_each_input(&mut |r| add_dependent_keys(r, keys, used));
+    }
+}
+
+fn item_position(item: &SelectItem) -> u32 {
+    match item {
+        SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => position(e),
+        _ => 0,
     }
 }
 

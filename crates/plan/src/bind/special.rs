@@ -202,6 +202,10 @@ impl Binder<'_> {
                 needs(args.len(), !args.is_empty())?;
                 let greatest = name == "greatest";
                 let ty = self.unify(if greatest { "GREATEST" } else { "LEAST" }, &mut args)?;
+                if !ty.is_comparable() {
+                    let message = format!("could not identify a comparison function for type {ty}");
+                    return Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message).at(at));
+                }
                 Expr::Extremum { greatest, args: args.into_iter().map(|(a, _)| a).collect(), ty }
             }
             "nullif" => {

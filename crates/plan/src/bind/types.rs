@@ -10,6 +10,26 @@ use sqlparser::ast::{
 use super::{At, Binder, names_of};
 use crate::expr::Expr;
 
+/// Refuses to tell values of a type apart that has no equality.
+pub(super) fn needs_equality(ty: &DataType, at: u32) -> Result<()> {
+    if ty.is_comparable() {
+        return Ok(());
+    }
+    let message = format!("could not identify an equality operator for type {ty}");
+    Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message).at(at))
+}
+
+/// Refuses to sort by a type that has no order.
+pub(super) fn needs_order(ty: &DataType, at: u32) -> Result<()> {
+    if ty.is_comparable() {
+        return Ok(());
+    }
+    let message = format!("could not identify an ordering operator for type {ty}");
+    Err(SqlError::new(SqlState::UNDEFINED_FUNCTION, message)
+        .with_hint("Use an explicit ordering operator or modify the query.")
+        .at(at))
+}
+
 impl Binder<'_> {
     /// Makes the expression one of type `to`, by a cast if need be.
     pub(super) fn coerce(
@@ -203,6 +223,7 @@ impl Binder<'_> {
                 DataType::Varchar(length("varchar", l.as_ref())?)
             }
             A::Uuid => DataType::Uuid,
+            A::JSON => DataType::Json,
             A::Numeric(i) | A::Decimal(i) | A::Dec(i) => numeric(i)?,
             A::Float(i) => match i {
                 ExactNumberInfo::None => DataType::Float8,
@@ -284,9 +305,9 @@ impl Binder<'_> {
         }
         let ty = match last {
             "char" if quoted || parts.len() > 1 => DataType::InternalChar,
-            "timetz" | "json" | "jsonb" | "xml" | "money" | "inet" | "cidr" | "macaddr" | "bit"
-            | "varbit" | "point" | "tsvector" | "tsquery" | "int4range" | "int8range" | "numrange"
-            | "tsrange" | "tstzrange" | "daterange" => {
+            "timetz" | "jsonb" | "xml" | "money" | "inet" | "cidr" | "macaddr" | "bit" | "varbit"
+            | "point" | "tsvector" | "tsquery" | "int4range" | "int8range" | "numrange" | "tsrange"
+            | "tstzrange" | "daterange" => {
                 return Err(SqlError::unsupported(format!("type {last}")));
             }
             _ => DataType::from_name(last).ok_or_else(missing)?,

@@ -9,6 +9,7 @@ use sqlparser::ast::{self, WindowFrameBound, WindowFrameUnits, WindowType};
 use super::expr::{Clause, Cx, position};
 use super::func::{CallSyntax, is_window_function};
 use super::order::direction;
+use super::types::{needs_equality, needs_order};
 use super::{At, Binder, COUNT, name_of, pos};
 use crate::expr::Expr;
 use crate::logical::{ColId, Order, Rel};
@@ -154,12 +155,16 @@ impl Binder<'_> {
         wcx.aggregates = cx.aggregates.as_deref_mut();
         let mut partition = Vec::with_capacity(spec.partition_by.len());
         for e in &spec.partition_by {
-            partition.push(self.typed_expr(e, &mut wcx)?);
+            let key = self.typed_expr(e, &mut wcx)?;
+            needs_equality(&key.ty(), position(e))?;
+            partition.push(key);
         }
         let mut order = Vec::with_capacity(spec.order_by.len());
         for k in &spec.order_by {
             let (descending, nulls_first) = direction(&k.options);
-            order.push((self.typed_expr(&k.expr, &mut wcx)?, descending, nulls_first));
+            let key = self.typed_expr(&k.expr, &mut wcx)?;
+            needs_order(&key.ty(), position(&k.expr))?;
+            order.push((key, descending, nulls_first));
         }
         let frame = self.frame(spec.window_frame.as_ref(), &order, cx)?;
         if frame.unit == FrameUnit::Groups && order.is_empty() {
