@@ -1,6 +1,6 @@
 //! Relations by oid, whatever they are.
 
-use crate::descriptor::{IndexDesc, TableDesc, TableRef};
+use crate::descriptor::{ColumnDesc, IndexDesc, TableDesc, TableRef};
 use crate::ids::{IndexId, TableId};
 use crate::snapshot::CatalogSnapshot;
 use crate::virtual_table::{VirtualTable, virtual_tables};
@@ -44,6 +44,37 @@ pub(crate) fn relation(snapshot: &CatalogSnapshot, oid: u32) -> Option<Object<'_
 /// Whether an index shows in the catalog's listings: the primary index over a hidden row id does not.
 pub(crate) fn is_listed(table: &TableDesc, index: &IndexDesc) -> bool {
     index.id != IndexId::PRIMARY || !table.has_row_id()
+}
+
+/// The generator of an identity column, as tools ask for it: by a name and a row of `pg_sequence`. There is no relation
+/// behind it, and so none is listed: values are drawn at random, and nothing is counted.
+pub(crate) struct IdentitySequence<'a> {
+    pub(crate) oid: u32,
+    pub(crate) name: String,
+    pub(crate) column: &'a ColumnDesc,
+}
+
+/// Longest name, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+/// The generators of a table's identity columns.
+pub(crate) fn identity_sequences(table: &TableDesc) -> impl Iterator<Item = IdentitySequence<'_>> {
+    table.columns.iter().filter(|c| c.identity.is_some()).map(|column| {
+        const LABEL: &str = "_seq";
+        let mut name = format!("{}_{}", table.name, column.name);
+        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX - LABEL.len()));
+        name.push_str(LABEL);
+        let key = [&table.id.0.to_be_bytes()[..], &column.id.0.to_be_bytes()];
+        IdentitySequence { oid: derived_oid("sequence", &key), name, column }
+    })
+}
+
+/// The table and the generator with this oid.
+pub(crate) fn identity_sequence(
+    snapshot: &CatalogSnapshot,
+    oid: u32,
+) -> Option<(&TableRef, IdentitySequence<'_>)> {
+    snapshot.tables().find_map(|t| identity_sequences(t).find(|s| s.oid == oid).map(|s| (t, s)))
 }
 
 /// An oid for what the catalog derives from a descriptor and numbers nowhere (a column's default, a role): a hash in

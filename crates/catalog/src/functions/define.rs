@@ -148,7 +148,7 @@ fn constraint_def(table: &TableRef, kind: &Kind<'_>, pretty: bool, scope: Scope<
     }
 }
 
-/// Identity columns draw from no sequence that a name could mention, so the answer is NULL for every column that exists.
+/// The generator of an identity column. A serial column has a default and nothing else.
 fn serial_sequence(args: &[Datum], scope: Scope<'_>) -> Result<Datum> {
     let text = args[0].as_str().unwrap_or_default();
     let mut parts = split_name(text)?;
@@ -157,6 +157,12 @@ fn serial_sequence(args: &[Datum], scope: Scope<'_>) -> Result<Datum> {
     let missing = || SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{text}\" does not exist"));
     let relation = find_relation(scope, schema.as_deref(), &name).ok_or_else(missing)?;
     let column = args[1].as_str().unwrap_or_default();
+    if let Relation::Table(t) = &relation
+        && let Some(s) = objects::identity_sequences(t).find(|s| s.column.name == column)
+    {
+        let schema = quote_ident(scope.snapshot.schema_name(t));
+        return Ok(Datum::from(format!("{schema}.{}", quote_ident(&s.name))));
+    }
     let exists = match &relation {
         Relation::Table(t) => t.column_by_name(column).is_some(),
         Relation::Virtual(v) => v.columns.iter().any(|c| c.name == column),

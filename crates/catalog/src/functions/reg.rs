@@ -78,7 +78,13 @@ pub fn reg_text(oid: u32, ty: &DataType, snapshot: &CatalogSnapshot, session: &d
 }
 
 fn class_text(oid: u32, scope: Scope<'_>) -> Option<String> {
-    let object = objects::relation(scope.snapshot, oid)?;
+    let Some(object) = objects::relation(scope.snapshot, oid) else {
+        let (table, sequence) = objects::identity_sequence(scope.snapshot, oid)?;
+        let schema = scope.snapshot.schema_name(table);
+        let name = quote_ident(&sequence.name);
+        let on_path = search_schemas(scope).iter().any(|s| s == schema);
+        return Some(if on_path { name } else { format!("{}.{name}", quote_ident(schema)) });
+    };
     let name = quote_ident(object.name());
     if visible::is_visible(&object, scope) {
         return Some(name);
@@ -178,11 +184,24 @@ impl Names<'_> {
             }
         };
         let found = self.snapshot.resolve(self.database, self.search_path, self.user, schema, name);
-        Ok(found.map(|r| match r {
-            Relation::Table(t) => t.id.oid(),
-            Relation::Virtual(v) => v.oid,
-            Relation::Index(t, id) => t.index(id).map_or(0, |i| i.oid),
-        }))
+        Ok(match found {
+            Some(Relation::Table(t)) => Some(t.id.oid()),
+            Some(Relation::Virtual(v)) => Some(v.oid),
+            Some(Relation::Index(t, id)) => Some(t.index(id).map_or(0, |i| i.oid)),
+            None => self.identity_sequence(schema, name),
+        })
+    }
+
+    /// The generator of an identity column, where no relation has the name.
+    fn identity_sequence(&self, schema: Option<&str>, name: &str) -> Option<u32> {
+        let database = self.snapshot.database(self.database)?.id;
+        let path = self.search_path.iter().map(|s| if s == "$user" { self.user } else { s.as_str() });
+        let schemas: Vec<&str> = schema.map_or_else(|| path.collect(), |s| vec![s]);
+        schemas.into_iter().find_map(|s| {
+            let schema = self.snapshot.schema(database, s)?.id;
+            let mut tables = self.snapshot.tables().filter(|t| t.schema == schema);
+            tables.find_map(|t| objects::identity_sequences(t).find(|q| q.name == name).map(|q| q.oid))
+        })
     }
 }
 

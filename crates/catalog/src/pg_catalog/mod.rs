@@ -86,6 +86,7 @@ pub fn virtual_rows(
         "pg_class" => relations::pg_class(ctx, table),
         "pg_attribute" => relations::pg_attribute(ctx, table),
         "pg_attrdef" => relations::pg_attrdef(ctx, table),
+        "pg_sequence" => relations::pg_sequence(ctx, table),
         "pg_index" => relations::pg_index(ctx, table),
         "pg_indexes" => relations::pg_indexes(ctx, table),
         "pg_tables" => relations::pg_tables(ctx, table),

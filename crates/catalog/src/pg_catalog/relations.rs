@@ -8,7 +8,7 @@ use super::{Context, Rows, role_oid};
 use crate::descriptor::{ColumnDesc, Direction, Identity, IndexDesc, IndexState, TableDesc, TableRef};
 use crate::functions::index_def;
 use crate::ids::{ColumnId, IndexId};
-use crate::objects::{derived_oid, is_listed};
+use crate::objects::{derived_oid, identity_sequences, is_listed};
 use crate::virtual_table::{VirtualTable, virtual_tables};
 
 /// Access methods.
@@ -209,6 +209,19 @@ pub(super) fn pg_attrdef(ctx: Context<'_>, table: &VirtualTable) -> Rows {
             if let Some(default) = shown_default(c) {
                 rows.push([oid(default_oid(t, c.id)), oid(t.id.oid()), int(c.id.0), text(default)]);
             }
+        }
+    }
+    rows.finish()
+}
+
+/// What identity columns draw from, as far as it can be said in the terms of sequences: any positive number, each once.
+pub(super) fn pg_sequence(ctx: Context<'_>, table: &VirtualTable) -> Rows {
+    let mut rows =
+        Maker::new(table, "seqrelid seqtypid seqstart seqincrement seqmax seqmin seqcache seqcycle");
+    for (t, _) in ctx.tables() {
+        for s in identity_sequences(t) {
+            let ty = oid(s.column.ty.oid());
+            rows.push([oid(s.oid), ty, int(1), int(1), int(i64::MAX), int(1), int(1), flag(false)]);
         }
     }
     rows.finish()

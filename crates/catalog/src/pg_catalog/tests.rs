@@ -100,6 +100,23 @@ fn attributes() {
     assert_eq!(select("pg_attrdef", "adrelid adnum adbin", CUSTOMERS.0.into()), ["3 \"0\""]);
 }
 
+/// An identity column's generator is found by name and by number, as SQLAlchemy asks for it.
+#[test]
+fn identity_generators() {
+    let columns = "seqtypid seqstart seqincrement seqmax seqmin seqcache seqcycle seqrelid";
+    let t = virtual_table("pg_catalog", "pg_sequence").unwrap();
+    let rows = virtual_rows(&t, &snapshot(), &session(&["public"])).unwrap();
+    assert_eq!(rows.len(), 1, "there is one identity column");
+    let oid = rows[0][0].as_int().unwrap();
+    assert_eq!(select("pg_sequence", columns, 20), [format!("1 1 {} 1 1 false {oid}", i64::MAX)]);
+    let class = |text: &str| {
+        let path = ["public".to_owned()];
+        crate::parse_reg(&snapshot(), "defaultdb", &path, "root", text, &DataType::RegClass).ok()
+    };
+    assert_eq!(class("app.customers_id_seq").map(i64::from), Some(oid));
+    assert_eq!(class("customers_id_seq"), None, "its schema is not on the path");
+}
+
 #[test]
 fn indexes() {
     let columns =
