@@ -54,6 +54,10 @@ pub(crate) struct InterleaveClause {
 pub(super) fn apply(tokens: &mut Vec<TokenWithSpan>, source: &str) -> Result<Hooks> {
     let mut hooks = Hooks { at_timestamp: take_at_timestamp(tokens), ..Hooks::default() };
     expand_table(tokens);
+    // Nobody waits for the removal of an index anyway; sqlparser does not know the word here.
+    if words(tokens, 0, &["DROP", "INDEX", "CONCURRENTLY"]) {
+        tokens.remove(2);
+    }
     unwrap_insert_source(tokens);
     type_columns_of_query(tokens);
     let mut i = 0;
