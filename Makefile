@@ -2,7 +2,7 @@
 CARGO  ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: setup demo test chaos failover release check fmt bench
+.PHONY: setup demo test chaos failover migrations release check fmt bench
 
 setup:
 	@./deploy/setup
@@ -34,6 +34,10 @@ chaos: release
 failover: release
 	$(CARGO) build --release --locked --workspace --bin chaos
 	$(TARGET)/release/chaos failover
+
+# On demand: migration tools as they come, on a cluster and on PostgreSQL. Needs python3 with pip for Alembic, and fetches both tools.
+migrations: release
+	./deploy/migrations/run
 
 check: setup
 	$(CARGO) fmt --all --check

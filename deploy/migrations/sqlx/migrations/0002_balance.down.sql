@@ -1,0 +1,2 @@
+ALTER TABLE accounts DROP CONSTRAINT accounts_solvent;
+ALTER TABLE accounts DROP COLUMN balance;

@@ -1,0 +1,2 @@
+-- no-transaction
+CREATE INDEX transfers_source ON transfers (source) INCLUDE (amount);

@@ -1,0 +1,2 @@
+ALTER TABLE payments RENAME TO transfers;
+ALTER TABLE accounts RENAME COLUMN holder TO owner;

@@ -1,0 +1,2 @@
+ALTER TABLE accounts RENAME COLUMN owner TO holder;
+ALTER TABLE transfers RENAME TO payments;
