@@ -83,7 +83,7 @@ pub struct VirtualTable {
     pub schema: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// Whether PostgreSQL has it as a view (`relkind` v) rather than a table.
+    /// Whether it is listed as a view (`relkind` v) rather than a table: as PostgreSQL has it.
     pub is_view: bool,
     /// Its columns.
     pub columns: Vec<VirtualColumn>,
