@@ -28,6 +28,7 @@ use crate::api::TransactionStatus;
 use crate::catalog_access::Lease;
 use crate::journal::{Journal, Lost};
 use crate::settings::SettingsMark;
+use crate::several::Outlook;
 
 /// A transaction of the session.
 pub(crate) struct Transaction {
@@ -43,8 +44,10 @@ pub(crate) struct Transaction {
     pub(crate) kv_read_only: bool,
     /// How long the store's transaction waits for locks.
     pub(crate) lock_timeout: Option<Duration>,
-    /// The store's transaction promised to read once, and has.
+    /// The store's transaction was for one statement, and has had it.
     pub(crate) kv_is_spent: bool,
+    /// What an implicit transaction may still come to do.
+    pub(crate) outlook: Outlook,
     /// The catalog that its statements are planned on.
     pub(crate) lease: Option<Lease>,
     /// What SET changed is undone to here.
@@ -130,6 +133,7 @@ impl Transaction {
             kv_read_only: false,
             lock_timeout: None,
             kv_is_spent: false,
+            outlook: Outlook::Unknown,
             lease: None,
             settings,
             savepoints: Vec::new(),

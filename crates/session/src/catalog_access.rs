@@ -99,9 +99,9 @@ impl Session {
 
     /// Makes the catalog of its moment ready for a statement that reads the past.
     pub(crate) async fn look_back(&mut self, parsed: &ParsedStatement) -> Result<(), SqlError> {
-        let begun = self.transaction.as_ref().filter(|t| t.is_explicit && t.kv.is_some());
+        let begun = self.transaction.as_ref().filter(|t| t.kv.is_some() && !t.kv_is_spent);
         if let (Some(t), Some(past)) = (begun, &self.past) {
-            // The block reads at one moment, which its first statement has chosen.
+            // The transaction reads at one moment, which its first statement has chosen.
             if t.kv_read_only
                 && t.kv.as_ref().is_some_and(|kv| kv.read_timestamp().is_none_or(|r| r == past.at))
             {
@@ -128,11 +128,11 @@ impl Session {
         Ok(())
     }
 
-    /// The moment that the session's staleness names, for a query outside of blocks.
+    /// The moment that the session's staleness names, for a query of a transaction that only reads.
     fn stale_moment(&self, parsed: &ParsedStatement) -> Result<Option<Timestamp>, SqlError> {
         let staleness = self.settings.lock().effective().staleness;
-        let is_block = self.transaction.as_ref().is_some_and(|t| t.is_explicit && !t.modes.read_only);
-        if staleness == Default::default() || is_block || !parsed.is_query() {
+        let may_write = self.transaction.as_ref().is_some_and(|t| t.may_write() && !t.modes.read_only);
+        if staleness == Default::default() || may_write || !parsed.is_query() {
             return Ok(None);
         }
         let now = self.shared.kv.now().map_err(sql_error)?;

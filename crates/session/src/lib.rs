@@ -57,6 +57,7 @@ mod replay;
 mod roles;
 mod session;
 mod settings;
+mod several;
 mod simple;
 mod statistics;
 mod system_rows;

@@ -222,33 +222,6 @@ impl Session {
         }
     }
 
-    /// Runs statements as one implicit transaction, as far as they do not say otherwise.
-    pub(crate) async fn run_several(
-        &mut self,
-        statements: Vec<Arc<ParsedStatement>>,
-        sink: &mut dyn ResultSink,
-    ) -> Result<Flow, SqlError> {
-        let mut rest = statements.into_iter();
-        while let Some(statement) = rest.next() {
-            self.start_timeout();
-            if self.transaction.is_none() {
-                self.begin(false);
-                self.transaction.as_mut().expect("just begun").keep_journal();
-            }
-            self.lease().await?;
-            self.look_back(&statement).await?;
-            let plan = Arc::new(self.plan(&statement, &[]).map_err(|e| self.unless_failed(e))?);
-            let flow = self.run_in_transaction(&plan, Vec::new(), sink).await?;
-            if flow == Flow::CopyIn {
-                let copy = self.copy.as_mut().expect("COPY has begun");
-                copy.rest = rest.collect();
-                copy.is_simple = true;
-                return Ok(flow);
-            }
-        }
-        Ok(Flow::Done)
-    }
-
     /// Runs the only statement of a query string; outside a block it is a transaction of its own, and is run again
     /// when it conflicts.
     async fn run_alone(

@@ -9,6 +9,7 @@ mod jobs;
 mod protocol;
 mod replay;
 mod schema_time;
+mod several;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -15,6 +15,7 @@ use crate::block::{Modes, Transaction, in_failed_transaction};
 use crate::cache::CachedPlan;
 use crate::journal::Lost;
 use crate::session::Session;
+use crate::several::Outlook;
 use crate::simple::Simple;
 
 /// Attempts of a statement that conflicts. Its age grows with every one, so that it wins in the end; the number only
@@ -60,15 +61,14 @@ impl Session {
                 ));
             }
             if !t.kv_is_spent {
-                return Ok(());
+                return t.check_write_after_reads(planned);
             }
-            // The statement before promised to be alone. A pipeline goes on in a transaction of its own.
+            // The statement before was to be alone. A pipeline goes on in a transaction of its own.
             t.kv = None;
             t.kv_is_spent = false;
         }
         let as_of = planned.as_of.or(t.modes.as_of);
-        let may_read_only = planned.is_read_only && !t.is_explicit && t.savepoints.is_empty();
-        let only_reads = as_of.is_some() || t.modes.read_only || may_read_only;
+        let only_reads = as_of.is_some() || t.modes.read_only || (planned.is_read_only && !t.may_write());
         let kv = if only_reads {
             let bound = match &self.past {
                 Some(past) => ReadBound::At(past.at),
@@ -81,8 +81,9 @@ impl Session {
                     (bound, _) => bound,
                 },
             };
-            let single_operation = !t.is_explicit && planned.single_operation;
-            t.kv_is_spent = !t.is_explicit;
+            let is_shared = t.is_explicit || (t.outlook != Outlook::Unknown && planned.as_of.is_none());
+            let single_operation = !is_shared && planned.single_operation;
+            t.kv_is_spent = !is_shared;
             let kv = shared.kv.begin_read_only(ReadOnlyOptions { bound, single_operation });
             if !effective.hedged_reads {
                 kv.set_hedging(false);
