@@ -115,9 +115,9 @@ impl<W: AsyncWrite + Unpin + Send> ResultSink for WireSink<W> {
         true
     }
 
-    fn appended(&self, position: u64) -> &[u8] {
-        let from = position.checked_sub(self.flushed).expect("the bytes asked for are still buffered");
-        &self.buffer[from as usize..]
+    fn appended(&self, position: u64) -> Option<&[u8]> {
+        let from = position.checked_sub(self.flushed)?;
+        Some(&self.buffer[from as usize..])
     }
 
     fn is_full(&self) -> bool {

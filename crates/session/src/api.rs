@@ -281,11 +281,9 @@ pub trait ResultSink: Send {
     /// the statement can then not be run again unnoticed.
     fn rewind(&mut self, position: u64) -> bool;
 
-    /// The bytes appended from `position` on: when a transaction is run again, a digest of them is compared.
-    ///
-    /// # Panics
-    /// When a part of them has been flushed.
-    fn appended(&self, position: u64) -> &[u8];
+    /// The bytes appended from `position` on: when a transaction is run again, a digest of them is compared. `None` when a part
+    /// of them has been flushed.
+    fn appended(&self, position: u64) -> Option<&[u8]>;
 
     /// True when so much is buffered that the producer should call [`ResultSink::flush`] before it goes on.
     fn is_full(&self) -> bool;

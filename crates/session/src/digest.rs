@@ -36,7 +36,7 @@ impl<'a> Digesting<'a> {
     }
 
     fn fold(&mut self) {
-        self.hash.write(self.inner.appended(self.from));
+        self.hash.write(self.inner.appended(self.from).expect("what is not digested is still buffered"));
         if self.is_rehearsal {
             let dropped = self.inner.rewind(self.from);
             assert!(dropped, "nothing is sent while a statement is rehearsed");
@@ -54,6 +54,13 @@ impl<'a> Digesting<'a> {
         }
         self.hash.finish()
     }
+}
+
+/// The digest of an answer that is no error.
+pub(crate) fn digest_of(sent: &[u8]) -> u64 {
+    let mut hash = DefaultHasher::new();
+    hash.write(sent);
+    hash.finish()
 }
 
 #[async_trait]
@@ -110,7 +117,7 @@ impl ResultSink for Digesting<'_> {
         position >= self.from && self.inner.rewind(position)
     }
 
-    fn appended(&self, position: u64) -> &[u8] {
+    fn appended(&self, position: u64) -> Option<&[u8]> {
         self.inner.appended(position)
     }
 

@@ -15,6 +15,7 @@ use crate::cache::CachedPlan;
 use crate::control::{duplicate_statement, unknown_statement};
 use crate::execute::{command_tag, drain};
 use crate::journal::Kind;
+use crate::pipeline::Replay;
 use crate::session::Session;
 
 /// A prepared statement.
@@ -25,7 +26,7 @@ pub(crate) struct Prepared {
     /// Types as the client declared them; unknown ones are inferred.
     declared: Vec<DataType>,
     /// The latest plan.
-    plan: Mutex<Arc<CachedPlan>>,
+    pub(crate) plan: Mutex<Arc<CachedPlan>>,
     /// Made by PREPARE rather than by Parse.
     pub(crate) from_sql: bool,
 }
@@ -193,17 +194,6 @@ impl Unopened {
         let Unopened { prepared, plan, params, rows } = self.clone();
         Portal { prepared, plan, params, rows, state: PortalState::New, hold: Hold::Transaction }
     }
-}
-
-/// A statement of the implicit transaction that may be run again when its commit conflicts.
-pub(crate) struct Replay {
-    parsed: Arc<ParsedStatement>,
-    plan: Arc<CachedPlan>,
-    params: Vec<Datum>,
-    rows: Option<Arc<RowDescription>>,
-    declared: Vec<DataType>,
-    start: u64,
-    end: u64,
 }
 
 fn cannot_insert_several() -> SqlError {
@@ -455,6 +445,7 @@ impl Session {
                 self.begin(false);
                 self.replay = None;
             }
+            self.begin_pipeline(sink);
             self.lease().await?;
             if let Some(parsed) = &portal.prepared.parsed {
                 self.look_back(parsed).await?;
@@ -495,10 +486,13 @@ impl Session {
             params: kept,
             rows: portal.rows.clone(),
             declared: portal.prepared.declared.clone(),
+            seed: self.new_seed(),
             start,
             end: start,
         });
+        self.seed = replay.as_ref().map(|r| r.seed);
         let mut result = self.run_plan(&portal.plan, params, portal.rows.clone(), false, sink).await;
+        self.seed = None;
         if let (Err(e), Some(r)) = (&result, &replay)
             && is_retry(e)
             && self.retries_transparently()
@@ -517,44 +511,6 @@ impl Session {
             self.portals.insert(name, portal);
         }
         Ok(flow)
-    }
-
-    /// Runs the only statement of an implicit transaction again, until it no longer conflicts; its transaction stays
-    /// open.
-    async fn run_again(
-        &mut self,
-        r: &Replay,
-        e: SqlError,
-        sink: &mut dyn ResultSink,
-    ) -> Result<Flow, SqlError> {
-        const ATTEMPTS_MAX: u32 = 1000;
-        let mut error = e;
-        let mut plan = r.plan.clone();
-        for attempt in 2..ATTEMPTS_MAX {
-            if self.cancel.is_cancelled() || !sink.rewind(r.start) {
-                return Err(error);
-            }
-            self.shared.retries.note_statement();
-            plan.note_retry();
-            let id = self.attempt_id();
-            self.roll_back().await;
-            self.locks.run_again();
-            self.cancel.guard(tokio::time::sleep(self.backoff(attempt))).await?;
-            self.begin(false);
-            if let Some(t) = &mut self.transaction {
-                t.retry_of = id;
-            }
-            self.lease().await?;
-            self.look_back(&r.parsed).await?;
-            if !plan.is_current(self.snapshot().version(), false) {
-                plan = Arc::new(self.plan(&r.parsed, &r.declared)?);
-            }
-            match self.run_plan(&plan, r.params.clone(), r.rows.clone(), false, sink).await {
-                Err(e) if is_retry(&e) => error = e,
-                other => return other,
-            }
-        }
-        Err(error)
     }
 
     /// Sends up to `max_rows` rows of a portal, which begins to run if it does not yet.
@@ -647,23 +603,6 @@ impl Session {
         self.tell_settings(sink);
         self.note_idle();
         result
-    }
-
-    async fn commit_again(
-        &mut self,
-        r: &Replay,
-        e: SqlError,
-        sink: &mut dyn ResultSink,
-    ) -> Result<(), SqlError> {
-        let mut error = e;
-        for _ in 0..100 {
-            self.run_again(r, error, sink).await?;
-            match self.end_implicit(sink).await {
-                Err(e) if is_retry(&e) => error = e,
-                other => return other,
-            }
-        }
-        Err(error)
     }
 
     /// The edge refused a message that it could not make sense of (a text that is not UTF-8): fails the transaction as a

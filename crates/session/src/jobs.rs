@@ -227,8 +227,8 @@ impl ResultSink for NoSink {
         true
     }
 
-    fn appended(&self, _: u64) -> &[u8] {
-        &[]
+    fn appended(&self, _: u64) -> Option<&[u8]> {
+        Some(&[])
     }
 
     fn is_full(&self) -> bool {

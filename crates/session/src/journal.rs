@@ -99,7 +99,7 @@ pub(crate) struct Step {
 /// Why a transaction is not run again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lost {
-    /// It is one statement, which its caller runs again as a whole, or several that came one by one before Sync.
+    /// It is one statement, which its caller runs again as a whole.
     NoBlock,
     /// `transparent_retries` is off.
     Off,

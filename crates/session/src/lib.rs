@@ -52,6 +52,7 @@ mod extended;
 mod factory;
 mod jobs;
 mod journal;
+mod pipeline;
 mod portals;
 mod replay;
 mod roles;

@@ -1,5 +1,5 @@
-//! Running a transaction again behind the client's back: a block, several statements of one message, or a COPY FROM STDIN
-//! (DESIGN section 5, Retries). A statement of its own that is none of these is run again by its caller as a whole.
+//! Running a transaction again behind the client's back: a block, several statements of one message or before one Sync, or a
+//! COPY FROM STDIN (DESIGN section 5, Retries). A statement of its own that is none of these is run again by its caller as a whole.
 //!
 //! ```text
 //!   statement ──ok, error──> journal: statement, parameters, seed, digest of the answer

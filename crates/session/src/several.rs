@@ -61,8 +61,24 @@ impl Transaction {
             return Ok(());
         }
         self.outlook = Outlook::MayWrite;
-        Err(sql_error(KvError::Retry { reason: RetryReason::LocksLost }))
+        Err(reads_without_locks())
     }
+
+    /// The same for a pipeline, which nobody can foresee: its statements come one by one. Where it can't be run again, its reads
+    /// stay what they were.
+    pub(crate) fn check_write_after_snapshots(&mut self, planned: &PlannedStatement) -> Result<(), SqlError> {
+        let is_pipeline = !self.is_explicit && self.outlook == Outlook::Unknown;
+        if !is_pipeline || self.journal.lost().is_some() || planned.is_read_only || self.modes.read_only {
+            return Ok(());
+        }
+        self.outlook = Outlook::MayWrite;
+        Err(reads_without_locks())
+    }
+}
+
+/// What has been read may have changed since.
+fn reads_without_locks() -> SqlError {
+    sql_error(KvError::Retry { reason: RetryReason::LocksLost })
 }
 
 /// Where in the message the open transaction began.

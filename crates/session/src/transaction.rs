@@ -63,7 +63,8 @@ impl Session {
             if !t.kv_is_spent {
                 return t.check_write_after_reads(planned);
             }
-            // The statement before was to be alone. A pipeline goes on in a transaction of its own.
+            t.check_write_after_snapshots(planned)?;
+            // The statement before was to be alone. What follows reads a snapshot of its own.
             t.kv = None;
             t.kv_is_spent = false;
         }

@@ -6,10 +6,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::poll;
 use meridian_datum::{Batch, EvalContext, SqlError};
+use meridian_kv_api::{KvError, RetryReason};
 use tokio::sync::Semaphore;
 
 use super::{TextSink, World, error_text};
-use crate::{CommandTag, CopyHeader, ResultSink, RowDescription, Session, Severity, SinkClosed};
+use crate::{
+    BindParams, CommandTag, CopyHeader, ResultSink, RowDescription, Session, Severity, SinkClosed,
+    TransactionStatus,
+};
+
+const NO_PARAMS: BindParams<'static> =
+    BindParams { parameter_formats: &[], parameters: &[], result_formats: &[] };
 
 /// A sink that is sent after every batch, each time when the test gives a permit.
 struct Gate {
@@ -76,7 +83,7 @@ impl ResultSink for Gate {
         self.text.rewind(position)
     }
 
-    fn appended(&self, position: u64) -> &[u8] {
+    fn appended(&self, position: u64) -> Option<&[u8]> {
         self.text.appended(position)
     }
 
@@ -168,7 +175,10 @@ async fn reads_alone_have_one_snapshot_and_no_locks() {
         message.await.unwrap();
     }
     assert_eq!(sink.text.out.matches("[b]\n1\n2\nSELECT 2\n").count(), 3, "{}", sink.text.out);
-    assert_eq!(run(&mut a, "select count(*) from t; select count(*) from t").await.matches("\n0\n").count(), 2);
+    assert_eq!(
+        run(&mut a, "select count(*) from t; select count(*) from t").await.matches("\n0\n").count(),
+        2
+    );
 }
 
 /// What follows COMMIT is another transaction, and BEGIN makes a block of what came before.
@@ -177,10 +187,12 @@ async fn only_what_the_transaction_itself_may_write_makes_its_reads_lock() {
     let (_world, mut a, mut b) = world().await;
     for (message, locks) in [
         ("select b from t order by b; update t set b = 1 where a = 99", true),
-        ("select b from t order by b; with d as (delete from t where a = 99 returning a) select * from d", true),
+        (
+            "select b from t order by b; with d as (delete from t where a = 99 returning a) select * from d",
+            true,
+        ),
         ("select b from t order by b; select b from t where a = 99 for update", true),
         ("select b from t order by b; begin; select b from t where a = 1; rollback", true),
-        ("select b from t order by b; create table w (a int)", true),
         ("select b from t order by b; explain analyze delete from t where a = 99", true),
         ("select b from t order by b; explain delete from t", false),
         ("select b from t order by b; commit; update t set b = 1 where a = 99", false),
@@ -248,4 +260,108 @@ async fn a_session_that_reads_stale_does_not_in_a_message_that_writes() {
     let out = run(&mut b, "select b from t where a = 1; update t set b = 6 where a = 1").await;
     assert_eq!(out, "[b]\n5\nSELECT 1\nUPDATE 1\n");
     assert_eq!(run(&mut a, "select b from t where a = 1").await, "[b]\n6\nSELECT 1\n");
+}
+
+/// Parse, Bind and Execute, with what the edge says in between.
+async fn execute(session: &mut Session, sql: &str, sink: &mut TextSink) -> Result<(), SqlError> {
+    session.parse("", sql, &[]).await?;
+    session.bind("", "", NO_PARAMS).await?;
+    sink.out.push_str("(bound)\n");
+    session.execute("", 0, sink).await.map(|_| ())
+}
+
+/// A pipeline up to Sync: what the client sees.
+async fn pipeline(session: &mut Session, statements: &[&str]) -> String {
+    let mut sink = TextSink::default();
+    let mut result = Ok(());
+    for sql in statements {
+        result = execute(session, sql, &mut sink).await;
+        if result.is_err() {
+            break;
+        }
+    }
+    let synced = session.sync(&mut sink).await;
+    match result.and(synced) {
+        Ok(()) => sink.out,
+        Err(e) => sink.out + &error_text(&e),
+    }
+}
+
+fn lost() -> KvError {
+    KvError::Retry { reason: RetryReason::LocksLost }
+}
+
+#[tokio::test]
+async fn a_pipeline_whose_commit_conflicts_is_run_again() {
+    let (world, mut a, _b) = world().await;
+    let statements = [
+        "update t set b = b + 1 where a = 1 returning b, random() > 2",
+        "select b from t where a = 1",
+        "insert into t values (11, 11)",
+    ];
+    world.kv.fail_next_commit(lost());
+    let out = pipeline(&mut a, &statements).await;
+    assert_eq!(out, "(bound)\n2 | f\nUPDATE 1\n(bound)\n2\nSELECT 1\n(bound)\nINSERT 0 1\n");
+    assert_eq!(a.status(), TransactionStatus::Idle);
+    assert_eq!((count(&world, "retried_blocks"), count(&world, "serialization_failures")), (1, 0));
+    assert_eq!(
+        run(&mut a, "select b from t where a in (1, 11)").await,
+        "[b]\n2\n11\nSELECT 2\n",
+        "once each"
+    );
+    // A single statement is run again as a whole, and may answer otherwise.
+    world.kv.fail_next_commit(lost());
+    let out = pipeline(&mut a, &["update t set b = b + 1 where a = 1 returning b"]).await;
+    assert_eq!(out, "(bound)\n3\nUPDATE 1\n");
+    assert_eq!((count(&world, "retried_blocks"), count(&world, "retried_statements")), (1, 1));
+    // Switched off.
+    run(&mut a, "set transparent_retries = off").await;
+    world.kv.fail_next_commit(lost());
+    let out = pipeline(&mut a, &statements[..2]).await;
+    assert!(out.contains("ERROR 40001") && out.contains("retries are off"), "{out}");
+    assert_eq!(run(&mut a, "select b from t where a = 1").await, "[b]\n3\nSELECT 1\n");
+}
+
+#[tokio::test]
+async fn a_pipeline_that_meets_a_conflict_in_the_middle_goes_on() {
+    let (world, mut a, mut b) = world().await;
+    let mut sink = TextSink::default();
+    execute(&mut a, "update t set b = 5 where a = 1", &mut sink).await.unwrap();
+    execute(&mut a, "update t set b = 6 where a = 2", &mut sink).await.unwrap();
+    assert!(world.kv.wound(a.attempt_id().unwrap()));
+    run(&mut b, "update t set b = b + 10 where a in (1, 3)").await;
+    execute(&mut a, "update t set b = b + 1 where a = 3 returning b", &mut sink).await.unwrap();
+    a.sync(&mut sink).await.unwrap();
+    assert_eq!(sink.out, "(bound)\nUPDATE 1\n(bound)\nUPDATE 1\n(bound)\n14\nUPDATE 1\n");
+    assert_eq!(count(&world, "serialization_failures"), 0);
+    // What has been answered and has changed is a conflict.
+    let mut sink = TextSink::default();
+    execute(&mut a, "select b from t where a = 3 for update", &mut sink).await.unwrap();
+    execute(&mut a, "update t set b = 6 where a = 2", &mut sink).await.unwrap();
+    assert!(world.kv.wound(a.attempt_id().unwrap()));
+    run(&mut b, "update t set b = 0 where a = 3").await;
+    let e = execute(&mut a, "update t set b = b + 1 where a = 3", &mut sink).await.unwrap_err();
+    assert_eq!(e.state.code(), "40001");
+    a.sync(&mut sink).await.unwrap();
+    assert_eq!((a.status(), count(&world, "serialization_failures")), (TransactionStatus::Idle, 1));
+}
+
+#[tokio::test]
+async fn reads_of_a_pipeline_are_made_again_under_locks_by_its_first_write() {
+    let (world, mut a, mut b) = world().await;
+    let reads = ["select b from t where a = 1", "select count(*) from t"];
+    let out = pipeline(&mut a, &[reads[0], reads[1], "update t set b = 0 where a = 2"]).await;
+    assert_eq!(out, "(bound)\n1\nSELECT 1\n(bound)\n10\nSELECT 1\n(bound)\nUPDATE 1\n");
+    assert_eq!((count(&world, "retried_blocks"), count(&world, "serialization_failures")), (1, 0));
+    assert_eq!(pipeline(&mut a, &reads).await.matches("SELECT 1").count(), 2);
+    assert_eq!(count(&world, "retried_blocks"), 1, "reads alone need no locks");
+    // Each reads the row that the other one writes.
+    let mut sink = TextSink::default();
+    execute(&mut a, reads[0], &mut sink).await.unwrap();
+    let out = pipeline(&mut b, &["select b from t where a = 3", "update t set b = 0 where a = 1"]).await;
+    assert!(out.ends_with("UPDATE 1\n"), "{out}");
+    let e = execute(&mut a, "update t set b = 0 where a = 3", &mut sink).await.unwrap_err();
+    assert_eq!(e.state.code(), "40001", "the first row was 1 and is 0");
+    a.sync(&mut sink).await.unwrap();
+    assert_eq!(run(&mut a, "select b from t where a = 3").await, "[b]\n3\nSELECT 1\n");
 }
