@@ -10,13 +10,13 @@ use meridian_storage::MemoryEngine;
 use meridian_types::{Ballot, Duration, Slot, Span, Timestamp, TxnId};
 
 use super::cluster::*;
-use super::gated::Gated;
+use super::troubled::Troubled;
 use crate::backlog::lighten;
 use crate::{LocalNetwork, Node, NodeClock, NodeConfig, NodeOptions, machine_time};
 
 #[test]
 fn a_leader_whose_disk_stalls_pushes_back_and_goes_on_when_it_does_not() {
-    let log = Arc::new(Gated::new(Arc::default()));
+    let log = Arc::new(Troubled::new(Arc::default()));
     let network = LocalNetwork::new(LatencyTable::none());
     let node = Node::open(NodeConfig {
         node: node_id(0),
@@ -45,14 +45,14 @@ fn a_leader_whose_disk_stalls_pushes_back_and_goes_on_when_it_does_not() {
         |answer: &Result<Response, CallError>| matches!(answer, Ok(Response::Committed { .. }));
     eventually("the first commit", || is_committed(&block_on(commit(1))).then_some(()));
     eventually("nothing waits", || is_committed(&block_on(commit(2))).then_some(()));
-    log.set(true);
+    log.set_shut(true);
     let waiting = eventually("a commit is under way", || match commit(3) {
         Call::Ready(_) => None,
         pending => Some(pending),
     });
     assert_eq!(block_on(commit(4)), Err(CallError::Shard(ShardError::Overloaded)));
     assert!(node.counters().requests_pushed_back.get() > 0);
-    log.set(false);
+    log.set_shut(false);
     let answer = block_on(waiting);
     assert!(is_committed(&answer), "{answer:?}");
     eventually("commits go on", || is_committed(&block_on(commit(4))).then_some(()));

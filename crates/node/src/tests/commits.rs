@@ -10,7 +10,7 @@ use meridian_storage::{CrashPoint, Family, Reader};
 use meridian_types::{GroupId, Timestamp};
 
 use super::cluster::*;
-use super::gated::Gated;
+use super::troubled::Troubled;
 use crate::{Counter, Counters, NodeOptions};
 
 fn value(s: &'static str) -> Option<Bytes> {
@@ -186,10 +186,10 @@ fn what_a_split_is_about_to_create_is_not_taken_as_a_snapshot() {
     cluster.commit(0, GROUP, &[write("a", "1"), write("z", "1")]);
     cluster.await_caught_up(2, GROUP);
     cluster.stop(2);
-    let data = Arc::new(Gated::new(cluster.engines[2].data.clone()));
+    let data = Arc::new(Troubled::new(cluster.engines[2].data.clone()));
     cluster.start_on(2, data.clone());
     cluster.await_caught_up(2, GROUP);
-    data.set(true);
+    data.set_shut(true);
     let right = split(&mut cluster);
     eventually("it is narrowed", || {
         let descriptors = cluster.node(2).descriptors();
@@ -206,7 +206,7 @@ fn what_a_split_is_about_to_create_is_not_taken_as_a_snapshot() {
     let kept = kept();
     let status = cluster.node(2).replica_status(right);
     // First of all, since the node's end waits for its disk.
-    data.set(false);
+    data.set_shut(false);
     assert_eq!((kept, status), (None, None));
     assert_eq!(cluster.read_at(2, right, ts, "z"), value("2"));
     assert_eq!(count(|c| &c.snapshots_installed), 0);

@@ -13,7 +13,7 @@ use meridian_storage::{CrashPoint, Durability, Engine, Family, Fault, WriteBatch
 use meridian_types::{Slot, Timestamp};
 
 use super::cluster::*;
-use super::gated::Cramped;
+use super::troubled::Troubled;
 use crate::damage::{self, Damage, verify};
 use crate::{Counter, Counters, NodeOptions, log_store};
 
@@ -260,7 +260,7 @@ fn a_snapshot_that_meets_a_full_disk_comes_when_there_is_room() {
         let ts = cluster.commit(0, GROUP, &[write("k", "x")]);
         cluster.await_caught_up(1, GROUP);
         (0..2).for_each(|i| cluster.truncate_log(i, GROUP));
-        let data = Arc::new(Cramped::new(cluster.engines[2].data.clone()));
+        let data = Arc::new(Troubled::new(cluster.engines[2].data.clone()));
         data.set_full(&[full]);
         cluster.start_on(2, data.clone());
         let count = |counter: fn(&Counters) -> &Counter| counter(cluster.node(2).counters()).get();

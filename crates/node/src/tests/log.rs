@@ -11,13 +11,13 @@ use meridian_storage::MemoryEngine;
 use meridian_types::{Duration, GroupId, Span, Timestamp, TxnId};
 
 use super::cluster::*;
-use super::gated::Gated;
+use super::troubled::Troubled;
 use crate::{LocalNetwork, Node, NodeClock, NodeConfig, NodeOptions, machine_time};
 
 #[test]
 fn one_fsync_serves_every_group_that_waits() {
     const GROUPS: u64 = 16;
-    let log = Arc::new(Gated::new(Arc::new(MemoryEngine::new())));
+    let log = Arc::new(Troubled::new(Arc::new(MemoryEngine::new())));
     let network = LocalNetwork::new(LatencyTable::none());
     let node = Node::open(NodeConfig {
         node: node_id(0),
@@ -39,7 +39,7 @@ fn one_fsync_serves_every_group_that_waits() {
         node.bootstrap_group(&descriptor, true).unwrap();
         eventually("the node leads", || node.replica_status(*group)?.is_leader.then_some(()));
     }
-    log.set(true);
+    log.set_shut(true);
     let before = node.counters().log_writes.get();
     let calls: Vec<Call> = groups
         .iter()
@@ -54,7 +54,7 @@ fn one_fsync_serves_every_group_that_waits() {
             node.call(node_id(0), *group, request)
         })
         .collect();
-    log.set(false);
+    log.set_shut(false);
     for call in calls {
         assert!(matches!(block_on(call), Ok(Response::Committed { .. })));
     }
