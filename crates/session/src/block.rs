@@ -17,6 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use meridian_catalog::CatalogSnapshot;
 use meridian_datum::{SqlError, SqlState};
 use meridian_exec::ddl::BlockChange;
 use meridian_kv_api::{KvTxn, Savepoint};
@@ -91,6 +92,9 @@ pub(crate) struct Mark {
     /// Where the write buffer was; `None` when the store's transaction had not begun.
     pub(crate) kv: Option<Savepoint>,
     pub(crate) settings: SettingsMark,
+    /// What the block had changed in the catalog, and the catalog with it.
+    pub(crate) changed_catalog: Option<BlockChange>,
+    pub(crate) catalog: Option<Arc<CatalogSnapshot>>,
 }
 
 /// An isolation level's name.

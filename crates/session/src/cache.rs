@@ -1,8 +1,9 @@
 //! Plans kept by statement text, or by what texts share that differ in literals only.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use meridian_catalog::CatalogSnapshot;
 use meridian_datum::DataType;
 use meridian_exec::CompiledPoint;
 use meridian_plan::planned::CommandTag;
@@ -45,8 +46,9 @@ pub(crate) struct CachedPlan {
     pub(crate) point: Option<CompiledPoint>,
     /// The catalog it was made on.
     catalog_version: u64,
-    /// That catalog had uncommitted changes of the transaction in it.
-    is_private: bool,
+    /// That catalog, where it had uncommitted changes of the transaction in it: after ROLLBACK another one may have the same
+    /// version.
+    private: Option<Weak<CatalogSnapshot>>,
     /// The result, all text.
     pub(crate) rows: Option<Arc<RowDescription>>,
     /// The result in the formats last asked for.
@@ -59,7 +61,7 @@ impl CachedPlan {
         source: Option<(Arc<ParsedStatement>, Vec<DataType>)>,
         point: Option<CompiledPoint>,
         catalog_version: u64,
-        is_private: bool,
+        private: Option<&Arc<CatalogSnapshot>>,
     ) -> Self {
         let rows = planned.columns.as_ref().map(|columns| {
             let fields = columns.iter().map(|c| Field {
@@ -78,7 +80,7 @@ impl CachedPlan {
             defer: None,
             point,
             catalog_version,
-            is_private,
+            private: private.map(Arc::downgrade),
             rows,
             formatted: Mutex::new(None),
         }
@@ -120,12 +122,17 @@ impl CachedPlan {
             as_of: None,
             notices: Vec::new(),
         };
-        CachedPlan::new(planned, None, None, 0, false)
+        CachedPlan::new(planned, None, None, 0, None)
     }
 
     /// Whether the plan was made on this catalog. A version with uncommitted changes is nobody else's.
-    pub(crate) fn is_current(&self, version: u64, is_private: bool) -> bool {
-        self.catalog_version == version && self.is_private == is_private
+    pub(crate) fn is_current(&self, version: u64, private: Option<&Arc<CatalogSnapshot>>) -> bool {
+        let is_same = match (&self.private, private) {
+            (None, None) => true,
+            (Some(own), Some(private)) => std::ptr::eq(own.as_ptr(), Arc::as_ptr(private)),
+            _ => false,
+        };
+        is_same && self.catalog_version == version
     }
 
     /// The statement's text, without its terminator.
@@ -221,11 +228,11 @@ impl PlanCache {
         types: &[DataType],
         settings: u64,
         catalog_version: u64,
-        is_private: bool,
+        private: Option<&Arc<CatalogSnapshot>>,
     ) -> Option<(Arc<ParsedStatement>, Arc<CachedPlan>)> {
         let key = PlanKey { text: text.clone(), types: types.to_vec(), settings };
         let entry = self.entries.get_mut(&key)?;
-        if !entry.plan.is_current(catalog_version, is_private) {
+        if !entry.plan.is_current(catalog_version, private) {
             self.entries.remove(&key);
             return None;
         }

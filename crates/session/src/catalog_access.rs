@@ -57,9 +57,14 @@ impl Lease {
         &self.guard
     }
 
-    /// The transaction has changed the catalog.
-    pub(crate) fn set_private(&mut self, snapshot: Arc<CatalogSnapshot>) {
-        self.private = Some(snapshot);
+    /// The catalog with what the transaction has changed, if it has.
+    pub(crate) fn private(&self) -> Option<&Arc<CatalogSnapshot>> {
+        self.private.as_ref()
+    }
+
+    /// The transaction has changed the catalog, or has gone back to a savepoint.
+    pub(crate) fn set_private(&mut self, snapshot: Option<Arc<CatalogSnapshot>>) {
+        self.private = snapshot;
     }
 
     /// A statement on these tables runs in the transaction.

@@ -276,7 +276,9 @@ impl Session {
             return Err(only_in_block("SAVEPOINT"));
         }
         let kv = t.kv.as_ref().filter(|_| !t.kv_read_only).map(|kv| kv.savepoint());
-        t.savepoints.push(Mark { name: name.to_owned(), kv, settings });
+        let catalog = t.lease.as_ref().and_then(|lease| lease.private().cloned());
+        let changed_catalog = t.changed_catalog;
+        t.savepoints.push(Mark { name: name.to_owned(), kv, settings, changed_catalog, catalog });
         Ok("SAVEPOINT")
     }
 
@@ -313,6 +315,10 @@ impl Session {
             (None, _) => Ok(()),
         };
         outcome.map_err(meridian_exec::sql_error)?;
+        t.changed_catalog = mark.changed_catalog;
+        if let Some(lease) = &mut t.lease {
+            lease.set_private(mark.catalog.clone());
+        }
         t.is_failed = false;
         self.close_portals(false);
         self.settings.lock().restore(&settings);

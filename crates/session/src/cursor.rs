@@ -101,7 +101,7 @@ impl Session {
             return Err(duplicate_portal(name));
         }
         let statement = Arc::new(self.statement(query, params)?);
-        let plan = Arc::new(CachedPlan::new(PlannedStatement::clone(query), None, None, 0, true));
+        let plan = Arc::new(CachedPlan::new(PlannedStatement::clone(query), None, None, 0, None));
         let source = match &query.plan {
             StatementPlan::Query(_) => {
                 let execution = Execution::start(statement.clone());

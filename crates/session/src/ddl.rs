@@ -201,7 +201,7 @@ impl Session {
             let concerned = t.changed_catalog.is_some_and(|earlier| earlier.concerns_plans);
             let concerns_plans = change.concerns_plans || concerned;
             t.changed_catalog = Some(BlockChange { concerns_plans, ..change });
-            t.lease.as_mut().expect("the catalog is leased").set_private(snapshot);
+            t.lease.as_mut().expect("the catalog is leased").set_private(Some(snapshot));
         }
         Ok(outcome)
     }

@@ -265,8 +265,7 @@ impl Session {
     /// The plan of a prepared statement, made anew where the catalog has changed.
     pub(crate) fn current_plan(&self, prepared: &Prepared) -> Result<Arc<CachedPlan>, SqlError> {
         let mut plan = prepared.plan.lock();
-        let private = self.has_private_catalog();
-        if plan.is_current(self.snapshot().version(), private) || self.is_failed() {
+        if plan.is_current(self.snapshot().version(), self.private_catalog()) || self.is_failed() {
             return Ok(plan.clone());
         }
         let fresh = self.refresh(&plan)?;

@@ -79,7 +79,7 @@ impl Session {
             }
             self.lease().await?;
             self.look_back(&r.parsed).await?;
-            if !plan.is_current(self.snapshot().version(), false) {
+            if !plan.is_current(self.snapshot().version(), None) {
                 plan = Arc::new(self.plan(&r.parsed, &r.declared)?);
             }
             self.seed = Some(r.seed);

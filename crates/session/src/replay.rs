@@ -413,6 +413,7 @@ impl Session {
         t.has_run = false;
         t.savepoints.clear();
         t.lease = None;
+        t.changed_catalog = None;
         t.modes = t.beginning.modes.clone();
         let settings = t.beginning.settings.clone();
         self.settings.lock().restore(&settings);
@@ -482,7 +483,7 @@ impl Session {
 
     /// The plan, made anew where the catalog has changed.
     pub(crate) fn refresh(&self, plan: &Arc<CachedPlan>) -> Result<Arc<CachedPlan>, SqlError> {
-        if plan.is_current(self.snapshot().version(), self.has_private_catalog()) {
+        if plan.is_current(self.snapshot().version(), self.private_catalog()) {
             return Ok(plan.clone());
         }
         let Some((parsed, types)) = &plan.source else { return Ok(plan.clone()) };

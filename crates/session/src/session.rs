@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use meridian_catalog::Job;
+use meridian_catalog::{CatalogSnapshot, Job};
 use meridian_datum::{DataType, DateStyle, EvalContext, SqlError, SqlState, TimeZone};
 use meridian_exec::copy::CopyIn;
 use meridian_exec::{CancelHandle, CompiledPoint};
@@ -19,7 +19,7 @@ use crate::advisory::SessionLocks;
 use crate::api::{Flow, ResultSink, SessionParams, Severity, TransactionStatus};
 use crate::block::{Transaction, in_failed_transaction};
 use crate::cache::{CachedPlan, PlanCache};
-use crate::catalog_access::Past;
+use crate::catalog_access::{Lease, Past};
 use crate::copy::KeptCopy;
 use crate::extended::Prepared;
 use crate::factory::{SessionInfo, Shared};
@@ -242,9 +242,14 @@ impl Session {
         Ok(flow)
     }
 
+    /// The catalog with what the open transaction has changed in it, if it has.
+    pub(crate) fn private_catalog(&self) -> Option<&Arc<CatalogSnapshot>> {
+        self.transaction.as_ref().and_then(|t| t.lease.as_ref()).and_then(Lease::private)
+    }
+
     /// Whether descriptors were changed by the open transaction.
     pub(crate) fn has_private_catalog(&self) -> bool {
-        self.transaction.as_ref().is_some_and(|t| t.changed_catalog.is_some())
+        self.private_catalog().is_some()
     }
 
     pub(crate) fn cached(
@@ -253,7 +258,9 @@ impl Session {
         types: &[DataType],
     ) -> Option<(Arc<ParsedStatement>, Arc<CachedPlan>)> {
         let version = self.snapshot().version();
-        self.plans.get(text, types, self.settings_generation, version, self.has_private_catalog())
+        let lease = self.transaction.as_ref().and_then(|t| t.lease.as_ref());
+        let private = lease.and_then(Lease::private);
+        self.plans.get(text, types, self.settings_generation, version, private)
     }
 
     pub(crate) fn keep(
@@ -292,8 +299,7 @@ impl Session {
         let defer = self.defer(parsed, &mut planned, &eval)?;
         let point = CompiledPoint::new(&planned.plan, &snapshot)?;
         let source = Some((parsed.clone(), types.to_vec()));
-        let mut plan =
-            CachedPlan::new(planned, source, point, snapshot.version(), self.has_private_catalog());
+        let mut plan = CachedPlan::new(planned, source, point, snapshot.version(), self.private_catalog());
         if let StatementPlan::Session(s) = &plan.planned.plan
             && let SessionStatement::Fetch { name, is_move: false, .. } = s.as_ref()
         {

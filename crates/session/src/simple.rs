@@ -122,7 +122,7 @@ impl Session {
     pub(crate) async fn plan_on_lease(&mut self, statement: &mut Simple) -> Result<(), SqlError> {
         self.lease().await?;
         self.look_back(&statement.parsed).await?;
-        let is_current = statement.plan.is_current(self.snapshot().version(), self.has_private_catalog());
+        let is_current = statement.plan.is_current(self.snapshot().version(), self.private_catalog());
         if is_current || self.is_failed() {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 //! block in another session of that name. `UPDATE=1` rewrites the scripts; the difference is then reviewed.
 
 mod advisory;
+mod block_ddl;
 mod differential;
 mod jobs;
 mod protocol;

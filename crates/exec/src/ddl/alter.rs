@@ -49,13 +49,17 @@ impl Alteration {
         !self.rewrites && self.checks.is_empty() && self.not_null.is_empty() && self.new_indexes.is_empty()
     }
 
-    /// The new descriptor, and the removal of what belonged to the old one alone.
+    /// The new descriptor, and the removal of what belonged to the old one alone: its storage where the rows move.
     pub(super) async fn changes(
         &self,
         services: &DdlServices,
         old: &TableDesc,
     ) -> Result<Vec<CatalogChange>> {
         let mut changes = vec![CatalogChange::ReplaceTable(Box::new(self.table.clone()))];
+        if self.rewrites {
+            changes.push(services.clean_storage_later(old).await?);
+            return Ok(changes);
+        }
         for id in &self.dropped_indexes {
             changes.push(services.clean_table_later(old, Some(*id)).await?);
         }
@@ -313,7 +317,7 @@ pub(super) async fn online(
     rewrite::online(services, table, alteration, planned).await
 }
 
-/// What ALTER TABLE does to rows, within the statement's transaction. The table is the block's own.
+/// What ALTER TABLE does to rows, within the statement's transaction.
 pub(super) async fn rows_in_transaction(
     statement: &Statement,
     catalog: Arc<CatalogSnapshot>,

@@ -217,7 +217,9 @@ async fn fill(services: &DdlServices, running: &Running, ids: &[IndexId]) -> Res
     backfill::validate(running, &statement, &table, ids).await
 }
 
-/// Writes the entries of all rows within the statement's transaction.
+/// Writes the entries of all rows within the statement's transaction. The rows are locked, shared, and the gaps between
+/// them: whoever writes one without its entry needs its primary key exclusively, and finds no timestamp below the
+/// activation.
 pub(super) async fn backfill_in_transaction(
     statement: &Statement,
     catalog: &CatalogSnapshot,
@@ -228,7 +230,7 @@ pub(super) async fn backfill_in_transaction(
         return Ok(());
     }
     let works = ids.iter().map(|id| Backfill::new(catalog, table, *id)).collect::<Result<Vec<_>>>()?;
-    let mut pages = RowPages::new(statement, table, Locking::EXCLUSIVE)?;
+    let mut pages = RowPages::new(statement, table, Locking::SHARED)?;
     while let Some((_, batch)) = pages.next().await? {
         let rows: Vec<Vec<Datum>> = (0..batch.len()).map(|r| batch.row(r)).collect();
         for work in &works {

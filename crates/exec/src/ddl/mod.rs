@@ -14,8 +14,9 @@
 //! mark among the table's storage parameters: it is on one version of the descriptor and goes with the next.
 //!
 //! Inside a transaction block a change is a part of the block's transaction, and later statements of the block are
-//! planned on a catalog that has it. Changes that would have to wait for other transactions are possible there only on
-//! tables that the block itself has made; otherwise they are 0A000.
+//! planned on a catalog that has it. There it reads the table's rows under shared locks, which the block holds until just
+//! below the activation (docs/decisions/0022): whoever writes a row needs its primary key exclusively, so that no row
+//! is written on the old schema any more once a change has looked at the table.
 
 mod activate;
 mod alter;
@@ -394,7 +395,7 @@ impl DdlServices {
                 }
             }
             Ddl::CreateIndex { table, index, .. } => {
-                require_own(table, committed, "CREATE INDEX")?;
+                check_writable(table)?;
                 let desc = index::add_public(self, table, index).await?;
                 let id = desc.indexes.last().expect("an index was added").id;
                 self.apply(
@@ -405,22 +406,21 @@ impl DdlServices {
                 )
                 .await?;
                 let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
-                index::backfill_in_transaction(statement, &snapshot, &desc, &[id]).await?;
+                let filled = index::backfill_in_transaction(statement, &snapshot, &desc, &[id]).await;
+                filled.map_err(hint_at_limit)?;
             }
             Ddl::DropIndex { indexes } => {
                 let changes = index::remove(self, indexes).await?;
                 self.apply(txn, committed, changes, &mut outcome).await?;
             }
             Ddl::AlterTable { table, actions } => {
-                let is_own = committed.table(table.id).is_none();
+                check_writable(table)?;
                 let alteration = alter::plan(self, table, actions).await?;
-                if !alteration.is_metadata_only() && !is_own {
-                    return Err(needs_own("ALTER TABLE that reads or rewrites rows"));
-                }
                 let changes = alteration.changes(self, table).await?;
                 self.apply(txn, committed, changes, &mut outcome).await?;
                 let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
-                alter::rows_in_transaction(statement, snapshot, table, &alteration).await?;
+                let rows = alter::rows_in_transaction(statement, snapshot, table, &alteration).await;
+                rows.map_err(hint_at_limit)?;
             }
             _ => {
                 let changes = self.simple_changes(ddl).await?;
@@ -461,16 +461,15 @@ fn rand_seed(now: i64) -> u64 {
     now as u64
 }
 
-fn needs_own(what: &str) -> SqlError {
-    SqlError::unsupported(format_args!(
-        "{what} inside a transaction block, on a table that the block has not made,"
-    ))
-    .with_hint("Run the statement outside of a transaction block.")
-}
-
-/// Only tables that the transaction has made can be changed in it with their rows.
-fn require_own(table: &TableRef, committed: &CatalogSnapshot, what: &str) -> Result<()> {
-    if committed.table(table.id).is_some() { Err(needs_own(what)) } else { Ok(()) }
+/// What a transaction writes has a limit, which the jobs of changes outside of blocks do not know.
+fn hint_at_limit(e: SqlError) -> SqlError {
+    if e.state == SqlState::PROGRAM_LIMIT_EXCEEDED {
+        e.with_hint(
+            "Run the schema change outside of a transaction block, where it writes in many transactions.",
+        )
+    } else {
+        e
+    }
 }
 
 /// A statement of nothing, for reads that no statement asks for.

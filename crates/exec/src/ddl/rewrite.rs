@@ -136,14 +136,8 @@ async fn rows(
     alteration: &Alteration,
     planned: &Arc<PlannedStatement>,
 ) -> Result<Directive> {
-    let is_interleaved = {
-        let guard = services.catalog.acquire().await.map_err(crate::kv_error::sql_error)?;
-        old.interleave.is_some() || guard.snapshot().children(old.id).next().is_some()
-    };
-    if alteration.rewrites && is_interleaved {
-        return Err(SqlError::unsupported("rewriting the rows of an interleaved table"));
-    }
     let statement = services.reading(planned).await?;
+    check_apart(&statement.catalog, old, alteration)?;
     let copy = Copier::new(&statement.catalog, &alteration.table)?;
     let mut pages = RowPages::new(&statement, old, Locking::SHARED)?;
     let mut under_way = FuturesUnordered::new();
@@ -200,22 +194,32 @@ async fn rows(
     backfill::validate(running, &statement, table, &alteration.new_indexes).await
 }
 
-/// The same within the statement's transaction; the old rows go.
+/// A storage moves by itself, not together with others that lie in it or around it.
+fn check_apart(catalog: &CatalogSnapshot, old: &TableDesc, alteration: &Alteration) -> Result<()> {
+    let is_interleaved = old.interleave.is_some() || catalog.children(old.id).next().is_some();
+    if alteration.rewrites && is_interleaved {
+        return Err(SqlError::unsupported("rewriting the rows of an interleaved table"));
+    }
+    Ok(())
+}
+
+/// The same within the statement's transaction. The rows are locked, all of them and the gaps between, so that none is
+/// written on the old schema any more. The old storage stays as it is for those who read below the activation, and is
+/// removed by a job.
 pub(super) async fn in_transaction(
     statement: &Statement,
     catalog: &CatalogSnapshot,
     old: &TableRef,
     alteration: &Alteration,
 ) -> Result<()> {
+    check_apart(&statement.catalog, old, alteration)?;
     let copy = Copier::new(catalog, &alteration.table)?;
-    let mut pages = RowPages::new(statement, old, Locking::EXCLUSIVE)?;
-    while let Some((keys, batch)) = pages.next().await? {
+    let mut pages = RowPages::new(statement, old, Locking::SHARED)?;
+    while let Some((_, batch)) = pages.next().await? {
         let rows = alteration.map(statement.ctx(), batch).await?;
         if !alteration.rewrites {
             continue;
         }
-        let removals = keys.into_iter().map(|key| KvWrite { key, value: None }).collect();
-        statement.wait(statement.txn.write(removals)).await?;
         let rows: Vec<Vec<Datum>> = (0..rows.len()).map(|r| rows.row(r)).collect();
         let writes = copy.writes(statement, &*statement.txn, &rows).await?;
         statement.wait(statement.txn.write(writes)).await?;

@@ -22,7 +22,7 @@ fn snapshot(world: &World) -> Box<dyn KvTxn> {
 }
 
 /// Lets the node run what jobs it finds until none is left open; all jobs then.
-async fn settle(world: &World) -> Vec<Job> {
+pub(super) async fn settle(world: &World) -> Vec<Job> {
     let services = world.factory.job_services().unwrap();
     loop {
         let adopted = services.adopt_jobs(usize::MAX).await.unwrap();
@@ -43,7 +43,7 @@ async fn job(world: &World, id: JobId) -> Job {
 }
 
 /// Keys of a storage, all indexes included.
-async fn keys(world: &World, storage: TableId) -> usize {
+pub(super) async fn keys(world: &World, storage: TableId) -> usize {
     let span = meridian_keys::table_span(meridian_keys::TableId::new(u64::from(storage.0)));
     let (txn, mut keys, mut rest) = (snapshot(world), 0, Some(span));
     while let Some(span) = rest {
@@ -59,7 +59,7 @@ fn catalog(world: &World) -> &CatalogCache {
     &world.factory.shared.catalog
 }
 
-async fn table(world: &World, name: &str) -> TableDesc {
+pub(super) async fn table(world: &World, name: &str) -> TableDesc {
     let guard = catalog(world).acquire().await.unwrap();
     let found = guard.snapshot().tables().find(|t| t.name == name);
     TableDesc::clone(found.unwrap_or_else(|| panic!("there is no table {name}")))

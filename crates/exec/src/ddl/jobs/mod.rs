@@ -287,7 +287,21 @@ impl DdlServices {
         table: &TableDesc,
         index: Option<IndexId>,
     ) -> Result<CatalogChange> {
-        let work = JobWork::Clean { storage: table.storage, index, forget: index.is_none() };
+        self.clean_of(table, index, index.is_none()).await
+    }
+
+    /// The removal of a storage that a table gives up.
+    pub(super) async fn clean_storage_later(&self, table: &TableDesc) -> Result<CatalogChange> {
+        self.clean_of(table, None, false).await
+    }
+
+    async fn clean_of(
+        &self,
+        table: &TableDesc,
+        index: Option<IndexId>,
+        forget: bool,
+    ) -> Result<CatalogChange> {
+        let work = JobWork::Clean { storage: table.storage, index, forget };
         let clean = self.queued(work, Some(table.id), &table.name, &self.statement_text).await?;
         Ok(CatalogChange::SetJob(Box::new(clean)))
     }
