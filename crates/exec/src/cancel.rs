@@ -10,6 +10,7 @@ use meridian_kv_api::{KvError, KvTxn};
 use meridian_types::Timestamp;
 use tokio::sync::Notify;
 
+use crate::ddl::outdated_plan;
 use crate::kv_error::sql_error;
 
 const RUNNING: u8 = 0;
@@ -114,15 +115,35 @@ impl CancelHandle {
     /// # Errors
     /// 57014, and those of the store.
     pub async fn commit(&self, txn: &dyn KvTxn) -> Result<Option<Timestamp>, SqlError> {
+        self.commit_unless(txn, std::future::pending()).await
+    }
+
+    /// The same, where `unwanted` tells that the commit should make room for a schema change unless it is decided.
+    ///
+    /// # Errors
+    /// Those above, and 40001.
+    pub async fn commit_unless(
+        &self,
+        txn: &dyn KvTxn,
+        unwanted: impl Future<Output = ()>,
+    ) -> Result<Option<Timestamp>, SqlError> {
         self.check()?;
         let mut commit = std::pin::pin!(txn.commit());
-        let cancelled = match self.guard(&mut commit).await {
-            Ok(committed) => return committed.map_err(sql_error),
+        let waits = async {
+            tokio::select! {
+                biased;
+                committed = &mut commit => Some(committed),
+                () = unwanted => None,
+            }
+        };
+        let stopped = match self.guard(waits).await {
+            Ok(Some(committed)) => return committed.map_err(sql_error),
+            Ok(None) => outdated_plan(),
             Err(cancelled) => cancelled,
         };
         txn.stop_commit();
         match commit.await {
-            Err(KvError::Stopped) => Err(cancelled),
+            Err(KvError::Stopped) => Err(stopped),
             committed => committed.map_err(sql_error),
         }
     }

@@ -190,7 +190,7 @@ impl Session {
         let permit = self.cancel.guard(self.shared.catalog.commit_permit(&lease.guard, &lease.used)).await?;
         let permit = permit.map_err(sql_error)?.ok_or_else(outdated_plan)?;
         kv.limit_commit_timestamp(permit.limit());
-        let committed = self.cancel.commit(kv).await;
+        let committed = self.cancel.commit_unless(kv, permit.unwanted()).await;
         if !is_ambiguous(&committed) {
             permit.end();
         }

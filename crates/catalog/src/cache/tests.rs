@@ -189,6 +189,34 @@ async fn an_announcement_waits_for_commits_under_way() {
     next.end();
 }
 
+/// The commit may be waiting for locks of whoever has announced the fence.
+#[tokio::test]
+async fn a_commit_that_holds_an_announcement_up_is_asked_to_give_up() {
+    let (kv, cache) = booted().await;
+    let old = cache.acquire().await.unwrap();
+    let permit = cache.commit_permit(&old, &[]).await.unwrap().expect("nothing is announced");
+    announce(&kv, Duration::from_millis(1)).await;
+    cache.refresh().await.unwrap();
+    let bounded = cache.commit_permit(&old, &[]).await.unwrap().expect("its time is not over");
+    let slow = async {
+        permit.unwanted().await;
+        permit.end();
+    };
+    let (published, ()) = tokio::join!(cache.publish(2), slow);
+    published.unwrap();
+    let unwanted = bounded.unwanted();
+    tokio::pin!(unwanted);
+    assert!(is_pending(unwanted).await, "it holds nobody up");
+    bounded.end();
+    kv.advance(Duration::from_millis(2));
+    cache.refresh().await.unwrap();
+    let later = cache.commit_permit(&old, &[]).await.unwrap().expect("the announcement is forgotten");
+    let unwanted = later.unwanted();
+    tokio::pin!(unwanted);
+    assert!(is_pending(unwanted).await, "it began after the fence");
+    later.end();
+}
+
 /// A slow commit outlives the fence that came after it, which came to nothing; the next one has to wait for it, too.
 #[tokio::test]
 async fn an_announcement_waits_for_commits_from_before_the_one_before() {

@@ -5,7 +5,9 @@
 //! ```
 //! The lease grows while the version is the stored one. The *fence* is the announced activation of the next version; once a
 //! node has set it, every commit that begins here carries a bound below it. Commits that began before carry greater
-//! bounds, so whoever sets a fence waits for those to end: that is what [`Version::commits_before_fence`] is for.
+//! bounds, so whoever sets a fence waits for those to end: that is what [`Version::commits_before_fence`] is for. A commit may
+//! itself be waiting for locks of whoever has announced the fence (a block that changes the schema), so that those which take
+//! longer than [`PATIENCE`] are asked to give up where they are not decided ([`CommitPermit::unwanted`]).
 //!
 //! Every commit under way is counted by its bound. It may be older than several fences, since fences come and go
 //! while a commit is slow; whether it has to be waited for is told by the bound alone.
@@ -24,6 +26,10 @@ use tokio::sync::Notify;
 
 use crate::snapshot::CatalogSnapshot;
 
+/// How long a fence waits for commits before it asks them to give up: most end sooner, and the activations of blocks are
+/// announced further ahead than this.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// No fence.
 const NONE: u64 = u64::MAX;
 
@@ -40,6 +46,10 @@ pub(super) struct Version {
     /// The greatest bound of a commit that nobody waited for to its end.
     abandoned: AtomicU64,
     ended: Notify,
+    /// How often a fence has lost patience, and the last fence that has.
+    impatience: AtomicU64,
+    impatient: AtomicU64,
+    hurried: Notify,
 }
 
 impl Version {
@@ -52,6 +62,9 @@ impl Version {
             commits: Mutex::default(),
             abandoned: AtomicU64::new(0),
             ended: Notify::new(),
+            impatience: AtomicU64::new(0),
+            impatient: AtomicU64::new(NONE),
+            hurried: Notify::new(),
         }
     }
 
@@ -93,6 +106,18 @@ impl Version {
 
     /// Waits until no commit is under way that may happen at the fence or above.
     pub(super) async fn commits_before_fence(&self) {
+        if tokio::time::timeout(PATIENCE, self.commits_end()).await.is_ok() {
+            return;
+        }
+        if let Some(fence) = self.fence() {
+            self.impatient.store(fence.as_nanos(), Ordering::SeqCst);
+            self.impatience.fetch_add(1, Ordering::SeqCst);
+            self.hurried.notify_waiters();
+        }
+        self.commits_end().await;
+    }
+
+    async fn commits_end(&self) {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
@@ -115,6 +140,8 @@ impl Version {
 pub struct CommitPermit {
     version: Arc<Version>,
     limit: Timestamp,
+    /// How often fences had lost patience when it began.
+    impatience: u64,
     is_over: bool,
 }
 
@@ -124,12 +151,28 @@ impl CommitPermit {
         let limit = version.limit();
         *commits.entry(limit).or_default() += 1;
         drop(commits);
-        CommitPermit { version: Arc::clone(version), limit, is_over: false }
+        let impatience = version.impatience.load(Ordering::SeqCst);
+        CommitPermit { version: Arc::clone(version), limit, impatience, is_over: false }
     }
 
     /// The greatest timestamp at which the transaction may commit.
     pub fn limit(&self) -> Timestamp {
         self.limit
+    }
+
+    /// Returns when a fence below its bound has waited for the commit for long: it should give up, unless it is decided.
+    pub async fn unwanted(&self) {
+        let version = &self.version;
+        loop {
+            let hurried = version.hurried.notified();
+            tokio::pin!(hurried);
+            hurried.as_mut().enable();
+            let is_hurried = version.impatience.load(Ordering::SeqCst) != self.impatience;
+            if is_hurried && self.limit.as_nanos() >= version.impatient.load(Ordering::SeqCst) {
+                return;
+            }
+            hurried.await;
+        }
     }
 
     /// An announced activation bounds it, which no refresh takes away.
