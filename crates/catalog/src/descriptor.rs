@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use meridian_datum::DataType;
+use meridian_datum::{DataType, Datum};
 use meridian_types::Timestamp;
 
 use crate::ids::{ColumnId, DatabaseId, IndexId, SchemaId, TableId};
@@ -46,8 +46,10 @@ pub enum Identity {
 
 /// A column.
 ///
-/// Rows on disk carry the column's id and leave out NULLs, so that a row written before the column was added reads NULL
-/// there; a column that is added with a default is filled in existing rows before it becomes visible.
+/// Rows on disk carry the column's id and leave out NULLs. A row that was written before the column was added has no
+/// value there, and reads as `missing`; where that is not NULL, rows written since have NULLs explicitly. A rewrite of the rows
+/// puts the values into them and leaves nothing missing. Entries of indexes are complete: they are made from rows as they
+/// read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ColumnDesc {
     /// Its number within the table.
@@ -62,6 +64,8 @@ pub struct ColumnDesc {
     pub default: Option<String>,
     /// An identity column.
     pub identity: Option<Identity>,
+    /// What rows have that do not have the column: the default that it was added with. Not NULL.
+    pub missing: Option<Datum>,
     /// Left out of `*` and of the catalog's listings: the row id of a table without primary key.
     pub hidden: bool,
 }
@@ -340,6 +344,11 @@ impl TableDesc {
                 );
             }
         }
+        assert!(
+            self.columns.iter().all(|c| c.missing.as_ref().is_none_or(|d| !d.is_null())),
+            "table {}: what is missing without a value is NULL anyway",
+            self.name
+        );
         for c in &self.primary.columns {
             assert!(
                 !self.columns[self.ordinal(c.column)].nullable,

@@ -32,6 +32,7 @@ pub(crate) fn column(id: u32, name: &str, ty: DataType, nullable: bool) -> Colum
         nullable,
         default: None,
         identity: None,
+        missing: None,
         hidden: false,
     }
 }

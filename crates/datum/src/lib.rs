@@ -37,7 +37,7 @@ pub use func::{
 };
 pub use interval::Interval;
 pub use key::{is_key_type, key_is_exact, push_key, read_key};
-pub use row::{RowDecoder, decode_values, encode_row, encode_values};
+pub use row::{RowDecoder, decode_values, encode_row, encode_row_with_nulls, encode_values};
 pub use state::SqlState;
 pub use timezone::TimeZone;
 pub use types::{DataType, NumericMod, TypeCategory, TypeInfo};

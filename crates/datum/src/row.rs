@@ -19,10 +19,12 @@
 //!  8   uuid                      16 bytes
 //!  9   array, row                varint length, then a nested encoding
 //! 10   char(n)                   varint number of trailing blanks, varint length, bytes without them
+//! 11   NULL                      none
 //! ```
 //!
 //! It is self-describing to the extent that a reader can skip every field it does not want; what a value means beyond
-//! its tag is the schema's to know. NULLs are absent. The ordinals are persisted and frozen.
+//! its tag is the schema's to know. NULLs are absent, unless what is absent reads as another value: that which the column
+//! was added with, in rows that are older than the column ([`RowDecoder::with_missing`]). The ordinals are persisted and frozen.
 
 mod decode;
 mod encode;
@@ -31,7 +33,7 @@ use crate::error::SqlError;
 use crate::state::SqlState;
 
 pub use decode::{RowDecoder, decode_values};
-pub use encode::{encode_row, encode_values};
+pub use encode::{encode_row, encode_row_with_nulls, encode_values};
 
 /// The first byte of every row.
 const VERSION: u8 = 1;
@@ -47,6 +49,7 @@ const TAG_INTERVAL: u64 = 7;
 const TAG_UUID: u64 = 8;
 const TAG_NESTED: u64 = 9;
 const TAG_CHAR: u64 = 10;
+const TAG_NULL: u64 = 11;
 /// Bits that a tag takes in a field's first varint.
 const TAG_BITS: u32 = 4;
 

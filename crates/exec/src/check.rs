@@ -150,8 +150,11 @@ impl<'a> Check<'a> {
         while let Some(span) = rest {
             let (page, next) = self.page(span).await?;
             let mut rows = self.rows_of(&page)?;
-            rows.retain(|row| index.writer.has_entry(row));
-            let keys = rows.iter().map(|row| index.writer.key(row)).collect::<Result<Vec<_>>>()?;
+            let existing = rows.iter().map(|row| index.writer.existing_key(row));
+            let existing = existing.collect::<Result<Vec<_>>>()?;
+            let mut has_entry = existing.iter().map(Option::is_some);
+            rows.retain(|_| has_entry.next() == Some(true));
+            let keys = existing.into_iter().flatten().collect();
             let found = self.values(keys).await?;
             for (row, found) in rows.into_iter().zip(found) {
                 if found != index.writer.entry(&row)?.and_then(|e| e.value) {
@@ -181,7 +184,7 @@ impl<'a> Check<'a> {
                     Some(value) => self.rows_of(&[(primary_key, value)])?.pop(),
                 };
                 let is_own = row.is_some_and(|row| {
-                    index.writer.has_entry(&row) && index.writer.key(&row).is_ok_and(|k| k == *key)
+                    index.writer.existing_key(&row).is_ok_and(|k| k.as_ref() == Some(key))
                 });
                 if !is_own {
                     return Ok(Disagreement::NoRow(columns.iter().copied().zip(entry).collect()));

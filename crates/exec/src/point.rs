@@ -155,11 +155,11 @@ impl CompiledPoint {
         let stmt = ctx.stmt;
         for index in self.writer.unique_indexes() {
             let may_conflict = index.constraining_columns().any(|o| self.changed.contains(&o));
-            if !may_conflict || !index.is_constrained(new)? {
+            if !may_conflict {
                 continue;
             }
-            let key = index.key(new)?;
-            let is_own = index.was_constrained(old) && index.key(old)? == key;
+            let Some(key) = index.constrained_key(new)? else { continue };
+            let is_own = index.existing_constrained_key(old).is_some_and(|old| old == key);
             if !is_own && stmt.wait(stmt.txn.get(key, Locking::EXCLUSIVE)).await?.is_some() {
                 return Err(duplicate_key(stmt, &p.table, index, new));
             }

@@ -192,7 +192,7 @@ pub struct NewInterleave {
 /// actions of the same statement added at the end.
 #[derive(Clone, Debug)]
 pub enum AlterAction {
-    /// `ADD COLUMN`. With a default, existing rows are given it.
+    /// `ADD COLUMN`. With a default, existing rows have it, too.
     AddColumn {
         /// The column.
         column: NewColumn,
@@ -302,13 +302,11 @@ pub enum RenamedText {
 }
 
 impl AlterAction {
-    /// Whether every row is written anew. A row lacks a column that was added later and reads as NULL there, so that
-    /// another default must be written into it.
+    /// Whether every row is written anew. A row lacks a column that was added later and reads there as the value that the
+    /// default had then, unless it has another value for each row.
     pub fn rewrites(&self) -> bool {
         match self {
-            AlterAction::AddColumn { default, .. } => {
-                default.as_ref().is_some_and(|e| e.as_const().is_none_or(|d| !d.is_null()))
-            }
+            AlterAction::AddColumn { default, .. } => default.as_ref().is_some_and(Expr::is_volatile),
             AlterAction::AddPrimaryKey { .. } | AlterAction::SetType { .. } => true,
             _ => false,
         }

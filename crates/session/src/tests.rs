@@ -7,6 +7,7 @@ mod advisory;
 mod block_ddl;
 mod differential;
 mod jobs;
+mod missing_values;
 mod protocol;
 mod replay;
 mod schema_time;

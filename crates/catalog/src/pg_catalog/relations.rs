@@ -1,6 +1,6 @@
 //! Tables, columns and indexes: `pg_class`, `pg_attribute`, `pg_attrdef`, `pg_index` and the views over them.
 
-use meridian_datum::{DataType, Datum};
+use meridian_datum::{DataType, Datum, EvalContext, to_text};
 
 use super::maker::{Maker, constant, flag, int, oid, text, texts, vector};
 use super::types::{collation_of, opclass_of};
@@ -112,6 +112,7 @@ struct Attribute<'a> {
     number: i64,
     not_null: bool,
     has_default: bool,
+    missing: Option<&'a Datum>,
     identity: Option<Identity>,
 }
 
@@ -134,6 +135,8 @@ fn push_attribute(rows: &mut Maker, relation: u32, a: &Attribute<'_>) {
         text(if is_array { 'x' } else { info.storage }.to_string()),
         flag(a.not_null),
         flag(a.has_default),
+        flag(a.missing.is_some()),
+        a.missing.map_or(Datum::Null, |value| missing_value(value, a.ty)),
         text(match a.identity {
             None => "",
             Some(Identity::Always) => "a",
@@ -144,8 +147,13 @@ fn push_attribute(rows: &mut Maker, relation: u32, a: &Attribute<'_>) {
     ]);
 }
 
+/// An array of the one value, in text.
+fn missing_value(value: &Datum, ty: &DataType) -> Datum {
+    texts([to_text(&EvalContext::default(), value, ty)])
+}
+
 const ATTRIBUTE: &str = "attrelid attname atttypid attstattarget attlen attnum attndims attcacheoff atttypmod \
-    attbyval attalign attstorage attnotnull atthasdef attidentity attislocal attcollation";
+    attbyval attalign attstorage attnotnull atthasdef atthasmissing attmissingval attidentity attislocal attcollation";
 
 pub(super) fn pg_attribute(ctx: Context<'_>, table: &VirtualTable) -> Rows {
     let mut rows = Maker::new(table, ATTRIBUTE);
@@ -157,6 +165,7 @@ pub(super) fn pg_attribute(ctx: Context<'_>, table: &VirtualTable) -> Rows {
                 number: i64::from(c.id.0),
                 not_null: !c.nullable,
                 has_default: shown_default(c).is_some(),
+                missing: c.missing.as_ref(),
                 identity: c.identity,
             };
             push_attribute(&mut rows, t.id.oid(), &attribute);
@@ -172,8 +181,15 @@ pub(super) fn pg_attribute(ctx: Context<'_>, table: &VirtualTable) -> Rows {
                         (c.name.as_str(), &c.ty)
                     }
                 };
-                let attribute =
-                    Attribute { name, ty, number, not_null: false, has_default: false, identity: None };
+                let attribute = Attribute {
+                    name,
+                    ty,
+                    number,
+                    not_null: false,
+                    has_default: false,
+                    missing: None,
+                    identity: None,
+                };
                 push_attribute(&mut rows, i.oid, &attribute);
             }
         }
@@ -194,6 +210,7 @@ fn virtual_attributes(table: &VirtualTable) -> Rows {
                 number,
                 not_null: false,
                 has_default: false,
+                missing: None,
                 identity: None,
             };
             push_attribute(&mut rows, v.oid, &attribute);

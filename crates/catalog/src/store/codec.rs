@@ -5,7 +5,7 @@
 //! never one: a missing field is an error and not the first variant.
 
 use bytes::Bytes;
-use meridian_datum::DataType;
+use meridian_datum::{DataType, SqlError, decode_values, encode_values};
 use meridian_types::Timestamp;
 use prost::Message;
 
@@ -37,6 +37,8 @@ pub(crate) enum CodecError {
     Format(u32),
     #[error("{0} is missing")]
     Missing(&'static str),
+    #[error("what is missing: {0}")]
+    Missed(#[from] SqlError),
     #[error("{field} has the unknown value {value}")]
     Unknown { field: &'static str, value: u64 },
 }
@@ -132,6 +134,9 @@ struct ColumnRecord {
     identity: u32,
     #[prost(bool, tag = "8")]
     hidden: bool,
+    /// A list of one value, as rows are encoded.
+    #[prost(bytes = "vec", optional, tag = "9")]
+    missing: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -352,6 +357,11 @@ fn column_record(c: &ColumnDesc) -> ColumnRecord {
             Some(Identity::ByDefault) => 2,
         },
         hidden: c.hidden,
+        missing: c.missing.as_ref().map(|value| {
+            let mut bytes = Vec::new();
+            encode_values(std::slice::from_ref(value), &mut bytes);
+            bytes
+        }),
     }
 }
 
@@ -443,6 +453,10 @@ fn column_desc(c: ColumnRecord) -> Result<ColumnDesc, CodecError> {
         2 => Some(Identity::ByDefault),
         value => return Err(CodecError::Unknown { field: "identity", value: u64::from(value) }),
     };
+    let missing = match c.missing {
+        None => None,
+        Some(bytes) => decode_values(&bytes, std::slice::from_ref(&ty))?.pop(),
+    };
     Ok(ColumnDesc {
         id: ColumnId(c.id),
         name: c.name,
@@ -450,6 +464,7 @@ fn column_desc(c: ColumnRecord) -> Result<ColumnDesc, CodecError> {
         nullable: c.nullable,
         default: c.default,
         identity,
+        missing,
         hidden: c.hidden,
     })
 }

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::interval::Interval;
 use crate::row::{
     TAG_BIG_DECIMAL, TAG_BITS, TAG_BYTES, TAG_CHAR, TAG_DECIMAL, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_INTERVAL,
-    TAG_NESTED, TAG_TRUE, TAG_UUID, VERSION, corrupt,
+    TAG_NESTED, TAG_NULL, TAG_TRUE, TAG_UUID, VERSION, corrupt,
 };
 use crate::types::DataType;
 
@@ -18,7 +18,17 @@ use crate::types::DataType;
 #[derive(Clone, Debug)]
 pub struct RowDecoder {
     /// Ascending by identifier.
-    wanted: Vec<(u32, DataType, usize)>,
+    wanted: Vec<Wanted>,
+}
+
+#[derive(Clone, Debug)]
+struct Wanted {
+    id: u32,
+    data_type: DataType,
+    /// Its index in the output.
+    at: usize,
+    /// The value where the row does not have it.
+    missing: Datum,
 }
 
 /// Most values a list may claim (PostgreSQL's limit on an array's elements).
@@ -76,7 +86,7 @@ impl<'a> Cursor<'a> {
 
     fn skip(&mut self, tag: u64) -> Result<()> {
         match tag {
-            TAG_FALSE | TAG_TRUE => {}
+            TAG_FALSE | TAG_TRUE | TAG_NULL => {}
             TAG_INT => {
                 self.varint()?;
             }
@@ -133,6 +143,7 @@ impl<'a> Cursor<'a> {
     fn value(&mut self, tag: u64, data_type: &DataType) -> Result<Datum> {
         let small = |v: i64| i32::try_from(v).map_err(|_| corrupt("a field is out of its type's range"));
         Ok(match (tag, data_type) {
+            (TAG_NULL, _) => Datum::Null,
             (TAG_FALSE, _) => Datum::Bool(false),
             (TAG_TRUE, _) => Datum::Bool(true),
             (TAG_INT, DataType::Date) => Datum::Date(small(self.zigzag()?)?),
@@ -184,6 +195,7 @@ impl<'a> Cursor<'a> {
                 v.push(Some(value));
             }
             (TAG_BYTES, Column::Text(v)) => v.push(Some(self.text()?)),
+            (TAG_NULL, column) => column.push_null(),
             (TAG_FALSE, Column::Bool(v)) => v.push(Some(false)),
             (TAG_TRUE, Column::Bool(v)) => v.push(Some(true)),
             (TAG_FLOAT, Column::Float8(v)) => {
@@ -267,17 +279,28 @@ pub fn decode_values(bytes: &[u8], types: &[DataType]) -> Result<Vec<Datum>> {
 impl RowDecoder {
     /// A decoder of columns `(identifier, type, index in the output)`.
     pub fn new(wanted: impl IntoIterator<Item = (u32, DataType, usize)>) -> Self {
-        let mut wanted: Vec<_> = wanted.into_iter().collect();
-        wanted.sort_by_key(|(id, _, _)| *id);
+        let wanted = wanted.into_iter();
+        let mut wanted: Vec<Wanted> =
+            wanted.map(|(id, data_type, at)| Wanted { id, data_type, at, missing: Datum::Null }).collect();
+        wanted.sort_by_key(|w| w.id);
         RowDecoder { wanted }
     }
 
+    /// What columns have, by identifier, in rows that were written before the columns were there.
+    #[must_use]
+    pub fn with_missing(mut self, missing: impl Fn(u32) -> Option<Datum>) -> Self {
+        for wanted in &mut self.wanted {
+            wanted.missing = missing(wanted.id).unwrap_or_default();
+        }
+        self
+    }
+
     /// Walks the row's fields beside the wanted columns, both ascending.
-    fn walk<'a>(
-        &self,
+    fn walk<'a, 'd>(
+        &'d self,
         row: &'a [u8],
-        mut found: impl FnMut(&DataType, usize, u64, &mut Cursor<'a>) -> Result<()>,
-        mut absent: impl FnMut(usize),
+        mut found: impl FnMut(&'d Wanted, u64, &mut Cursor<'a>) -> Result<()>,
+        mut absent: impl FnMut(&'d Wanted),
     ) -> Result<()> {
         let mut cursor = Cursor { rest: row };
         if cursor.byte()? != VERSION {
@@ -286,24 +309,24 @@ impl RowDecoder {
         let mut wanted = self.wanted.iter();
         let mut next = wanted.next();
         let mut id = 0u64;
-        while let Some((_, _, at)) = next {
+        while let Some(column) = next {
             if cursor.rest.is_empty() {
-                absent(*at);
+                absent(column);
                 next = wanted.next();
                 continue;
             }
             let head = cursor.varint()?;
             let tag = head & ((1 << TAG_BITS) - 1);
             id = id.checked_add(head >> TAG_BITS).ok_or_else(|| corrupt("a column identifier overflows"))?;
-            while let Some((want, _, at)) = next
-                && u64::from(*want) < id
+            while let Some(column) = next
+                && u64::from(column.id) < id
             {
-                absent(*at);
+                absent(column);
                 next = wanted.next();
             }
             match next {
-                Some((want, data_type, at)) if u64::from(*want) == id => {
-                    found(data_type, *at, tag, &mut cursor)?;
+                Some(column) if u64::from(column.id) == id => {
+                    found(column, tag, &mut cursor)?;
                     next = wanted.next();
                 }
                 Some(_) => cursor.skip(tag)?,
@@ -313,30 +336,31 @@ impl RowDecoder {
         Ok(())
     }
 
-    /// Pushes one value per wanted column onto `columns`, NULL for an absent one.
+    /// Pushes one value per wanted column onto `columns`; for an absent one what is missing, which is NULL unless said
+    /// otherwise.
     pub fn decode_columns(&self, row: &[u8], columns: &mut [Column]) -> Result<()> {
         // Does not allocate unless something is absent.
         let mut missing = Vec::new();
         self.walk(
             row,
-            |data_type, at, tag, cursor| cursor.push(tag, data_type, &mut columns[at]),
-            |at| missing.push(at),
+            |column, tag, cursor| cursor.push(tag, &column.data_type, &mut columns[column.at]),
+            |column| missing.push(column),
         )?;
-        for at in missing {
-            columns[at].push_null();
+        for column in missing {
+            columns[column.at].push_ref(&column.missing);
         }
         Ok(())
     }
 
-    /// Sets one value per wanted column in `values`, NULL for an absent one.
+    /// Sets one value per wanted column in `values`, in the same way.
     pub fn decode_datums(&self, row: &[u8], values: &mut [Datum]) -> Result<()> {
-        for (_, _, at) in &self.wanted {
-            values[*at] = Datum::Null;
+        for column in &self.wanted {
+            values[column.at].clone_from(&column.missing);
         }
         self.walk(
             row,
-            |data_type, at, tag, cursor| {
-                values[at] = cursor.value(tag, data_type)?;
+            |column, tag, cursor| {
+                values[column.at] = cursor.value(tag, &column.data_type)?;
                 Ok(())
             },
             |_| {},

@@ -3,20 +3,31 @@
 use crate::datum::Datum;
 use crate::row::{
     TAG_BIG_DECIMAL, TAG_BITS, TAG_BYTES, TAG_CHAR, TAG_DECIMAL, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_INTERVAL,
-    TAG_NESTED, TAG_TRUE, TAG_UUID, VERSION,
+    TAG_NESTED, TAG_NULL, TAG_TRUE, TAG_UUID, VERSION,
 };
 
 /// Encodes the columns of a row, given in ascending order of their identifiers. NULLs take no space: an absent column
-/// reads as NULL (or as the default that a schema change gave it, which is the caller's business).
+/// reads as NULL.
 ///
 /// # Panics
 /// When the identifiers do not ascend.
 pub fn encode_row<'a>(columns: impl IntoIterator<Item = (u32, &'a Datum)>, out: &mut Vec<u8>) {
+    encode_row_with_nulls(columns.into_iter().map(|(id, value)| (id, value, false)), out);
+}
+
+/// The same, where the NULLs of some columns are written, since they read as something else when they are absent.
+///
+/// # Panics
+/// When the identifiers do not ascend.
+pub fn encode_row_with_nulls<'a>(
+    columns: impl IntoIterator<Item = (u32, &'a Datum, bool)>,
+    out: &mut Vec<u8>,
+) {
     out.push(VERSION);
     let mut previous = None;
-    for (id, value) in columns {
+    for (id, value, keeps_null) in columns {
         assert!(previous.is_none_or(|p| p < id), "the columns of a row are encoded in ascending order");
-        if value.is_null() {
+        if value.is_null() && !keeps_null {
             continue;
         }
         let delta = u64::from(id - previous.unwrap_or(0));
@@ -44,7 +55,7 @@ fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 
 fn tag(value: &Datum) -> u64 {
     match value {
-        Datum::Null => panic!("NULL has no encoding of its own"),
+        Datum::Null => TAG_NULL,
         Datum::Bool(false) => TAG_FALSE,
         Datum::Bool(true) => TAG_TRUE,
         Datum::Int(_) | Datum::Date(_) | Datum::Time(_) | Datum::Timestamp(_) | Datum::TimestampTz(_) => {

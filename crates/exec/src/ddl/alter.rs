@@ -6,7 +6,7 @@ use meridian_catalog::{
     CatalogChange, CatalogSnapshot, CheckDesc, ColumnDesc, ColumnId, IndexId, IndexState, TableDesc, TableId,
     TableRef,
 };
-use meridian_datum::{Batch, Column, Result, SqlError, SqlState};
+use meridian_datum::{Batch, Column, Datum, Result, SqlError, SqlState};
 use meridian_plan::ddl::{AlterAction, NewColumn, RenamedText, only_unique};
 use meridian_plan::{Expr, PlannedStatement};
 
@@ -76,10 +76,11 @@ impl Alteration {
         let len = old.len();
         let mut columns: Vec<Column> = old.into_columns();
         for slot in self.slots.iter().filter(|s| s.is_added) {
-            let ty = &slot.column.as_ref().expect("an added column is not dropped by the same statement").ty;
-            columns.push(match &slot.default {
-                None => Column::constant(ty, &meridian_datum::Datum::Null, len),
-                Some(e) => {
+            let column = slot.column.as_ref().expect("an added column is not dropped by the same statement");
+            columns.push(match (&column.missing, &slot.default) {
+                (Some(value), _) => Column::constant(&column.ty, value, len),
+                (None, None) => Column::constant(&column.ty, &Datum::Null, len),
+                (None, Some(e)) => {
                     // A volatile default (a random id) differs from row to row.
                     let scope = ctx.scope();
                     scope.column(e, &Batch::new(columns.clone(), len))?
@@ -126,9 +127,11 @@ impl Alteration {
     }
 }
 
-/// Works out what the actions amount to.
+/// Works out what the actions amount to. Defaults of new columns are evaluated by the statement, once, where they do not
+/// differ from row to row.
 pub(super) async fn plan(
     services: &DdlServices,
+    statement: &Statement,
     table: &TableRef,
     actions: &[AlterAction],
 ) -> Result<Alteration> {
@@ -143,11 +146,12 @@ pub(super) async fn plan(
         dropped_indexes: Vec::new(),
     };
     for action in actions {
-        a.apply(services, action).await?;
+        a.apply(services, statement, action).await?;
     }
     a.table.columns = a.slots.iter().filter_map(|s| s.column.clone()).collect();
     if a.rewrites {
         a.table.storage = TableId(services.allocate().await?);
+        a.table.columns.iter_mut().for_each(|c| c.missing = None);
         // Everything is written anew, so that nothing is left to backfill.
         a.new_indexes.clear();
     }
@@ -164,10 +168,24 @@ impl Alteration {
         self.slots.iter().map(|s| s.column.as_ref().map_or(ColumnId(0), |c| c.id)).collect()
     }
 
-    async fn apply(&mut self, services: &DdlServices, action: &AlterAction) -> Result<()> {
+    async fn apply(
+        &mut self,
+        services: &DdlServices,
+        statement: &Statement,
+        action: &AlterAction,
+    ) -> Result<()> {
         self.rewrites |= action.rewrites();
         match action {
-            AlterAction::AddColumn { column, default } => self.add_column(column, default.as_ref()),
+            AlterAction::AddColumn { column, default } => {
+                let missing = match default {
+                    Some(e) if !action.rewrites() => {
+                        let row = Batch::new(Vec::new(), 1);
+                        Some(statement.ctx().scope().column(e, &row)?.get(0)).filter(|value| !value.is_null())
+                    }
+                    _ => None,
+                };
+                self.add_column(column, default.as_ref(), missing);
+            }
             AlterAction::DropColumn { column, indexes, checks } => {
                 self.slots[*column].column = None;
                 self.table.indexes.retain(|i| !indexes.contains(&i.id));
@@ -232,16 +250,18 @@ impl Alteration {
         Ok(())
     }
 
-    fn add_column(&mut self, new: &NewColumn, default: Option<&Expr>) {
+    fn add_column(&mut self, new: &NewColumn, default: Option<&Expr>, missing: Option<Datum>) {
         let id = self.table.next_column;
         self.table.next_column += 1;
+        // What is missing is not NULL.
+        let may_be_null = missing.is_none();
         self.slots.push(Slot {
-            column: Some(create::column(new, id)),
+            column: Some(ColumnDesc { missing, ..create::column(new, id) }),
             default: default.cloned(),
             is_added: true,
             using: None,
         });
-        if !new.nullable {
+        if !new.nullable && may_be_null {
             self.not_null.push(self.slots.len() - 1);
         }
     }
@@ -309,7 +329,7 @@ pub(super) async fn online(
     if let Some(indexes) = only_unique(actions) {
         return index::create(services, table, &indexes).await;
     }
-    let alteration = plan(services, table, actions).await?;
+    let alteration = plan(services, &services.reading(planned).await?, table, actions).await?;
     if alteration.is_metadata_only() {
         let changes = alteration.changes(services, table).await?;
         return services.change(changes).await.map(drop);

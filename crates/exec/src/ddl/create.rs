@@ -28,6 +28,7 @@ pub(super) fn column(new: &NewColumn, id: u32) -> ColumnDesc {
         nullable: new.nullable,
         default: new.default.clone(),
         identity: new.identity,
+        missing: None,
         hidden: new.hidden,
     }
 }

@@ -8,7 +8,7 @@
 //!   CREATE INDEX     write-only ─ backfill beneath the writers ─ (unique: validation) ─ public
 //!   DROP INDEX       gone ─ entries removed by a job
 //!   rewrite          locked ─ rows copied in batches ─ new storage, unlocked
-//!   (ADD PRIMARY KEY, ALTER TYPE, ADD COLUMN with a default; checks of existing rows lock and do not copy)
+//!   (ADD PRIMARY KEY, ALTER TYPE, ADD COLUMN with a volatile default; checks of existing rows lock and do not copy)
 //! ```
 //! The steps after the first belong to a job (`jobs`), which outlives its node. A locked table refuses writes with 40001, so that single statements wait for the change by trying again. The lock is a
 //! mark among the table's storage parameters: it is on one version of the descriptor and goes with the next.
@@ -415,7 +415,7 @@ impl DdlServices {
             }
             Ddl::AlterTable { table, actions } => {
                 check_writable(table)?;
-                let alteration = alter::plan(self, table, actions).await?;
+                let alteration = alter::plan(self, statement, table, actions).await?;
                 let changes = alteration.changes(self, table).await?;
                 self.apply(txn, committed, changes, &mut outcome).await?;
                 let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();

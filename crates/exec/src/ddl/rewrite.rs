@@ -249,7 +249,9 @@ impl<'a> Copier<'a> {
         let mut keys: HashMap<Key, (usize, &IndexWriter)> = HashMap::with_capacity(rows.len());
         for (at, row) in rows.iter().enumerate() {
             for index in self.writer.unique_indexes() {
-                if index.is_constrained(row)? && keys.insert(index.key(row)?, (at, index)).is_some() {
+                if let Some(key) = index.constrained_key(row)?
+                    && keys.insert(key, (at, index)).is_some()
+                {
                     return Err(self.duplicated(statement, index, row));
                 }
             }

@@ -124,12 +124,14 @@ pub(crate) async fn insert_new(target: &Target<'_>, rows: &[TableRow]) -> Result
         let primary_key = target.writer.primary.key(row)?;
         for index in target.writer.unique_indexes() {
             let is_primary = index.id == meridian_catalog::IndexId::PRIMARY;
-            // A row id is drawn fresh and cannot be there already.
-            if (is_primary && has_row_id) || !index.is_constrained(row)? {
-                continue;
-            }
-            keys.push(if is_primary { primary_key.clone() } else { index.key(row)? });
-            owners.push((at, index));
+            let key = match is_primary {
+                // A row id is drawn fresh and cannot be there already.
+                true if has_row_id => None,
+                true => Some(primary_key.clone()),
+                false => index.constrained_key(row)?,
+            };
+            owners.extend(key.is_some().then_some((at, index)));
+            keys.extend(key);
         }
         target.writer.insert(primary_key, row, &mut writes)?;
     }

@@ -150,9 +150,8 @@ async fn check_unique(
         let mut vacated: HashSet<Key> = HashSet::new();
         let mut taken: HashMap<Key, usize> = HashMap::new();
         for (at, (old, new)) in old.iter().zip(new).enumerate() {
-            let old_key = index.was_constrained(old).then(|| index.key(old)).transpose()?;
-            let new_key = index.is_constrained(new)?.then(|| index.key(new)).transpose()?;
-            if let Some(key) = new_key
+            let old_key = index.existing_constrained_key(old);
+            if let Some(key) = index.constrained_key(new)?
                 && taken.insert(key, at).is_some()
             {
                 return Err(duplicate_key(stmt, &target.plan.table, index, new));

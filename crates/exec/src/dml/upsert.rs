@@ -79,9 +79,7 @@ async fn flush(target: &Target<'_>, fresh: &mut Vec<TableRow>) -> Result<()> {
 
 fn remember(target: &Target<'_>, row: &TableRow, touched: &mut Touched) -> Result<()> {
     for index in target.writer.unique_indexes() {
-        if index.is_constrained(row)? {
-            touched.keys.insert(index.key(row)?);
-        }
+        touched.keys.extend(index.constrained_key(row)?);
     }
     Ok(())
 }
@@ -102,8 +100,9 @@ async fn existing<'t>(
     for row in rows {
         let mut conflicts = Vec::new();
         for index in target.writer.unique_indexes() {
-            if is_arbiter(on_conflict, index.id) && index.is_constrained(row)? {
-                let key = index.key(row)?;
+            if is_arbiter(on_conflict, index.id)
+                && let Some(key) = index.constrained_key(row)?
+            {
                 keys.push(key.clone());
                 conflicts.push(Conflict { index, key, value: None });
             }

@@ -8,6 +8,9 @@
 //! unique key    table/index/index columns           (with the suffix above where some column is NULL)
 //!        value  as above, and the primary key columns
 //! ```
+//! A row that is older than a column lacks it, and reads as what is missing (`ColumnDesc::missing`); NULLs of such columns are
+//! in the value. Entries are made from rows as they read.
+//!
 //! A partial index has entries of the rows for which its condition is true. An expression in a key is a column like any
 //! other, with an ordinal behind those of the table; a row with the values of an index's expressions is a *full* row.
 //!

@@ -101,6 +101,11 @@ impl IndexReader {
             wanted
         };
         let in_values = values_of(&|at| !in_key[at]);
+        // Entries of other indexes have what a row reads as.
+        let missing = |id: u32| {
+            let column = table.columns.iter().find(|c| is_primary && c.id.0 == id)?;
+            column.missing.clone()
+        };
         let suffix = in_suffix
             .contains(&true)
             .then(|| Suffix { own, values: RowDecoder::new(values_of(&|at| !in_key[at] && !in_suffix[at])) });
@@ -118,7 +123,7 @@ impl IndexReader {
             parts_needed,
             suffix,
             has_children,
-            values: RowDecoder::new(in_values),
+            values: RowDecoder::new(in_values).with_missing(missing),
             types,
             needs_values,
         })

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use meridian_catalog::{CatalogSnapshot, Direction, IndexDesc, IndexId, IndexState, TableDesc};
-use meridian_datum::{Datum, Result, encode_row};
+use meridian_datum::{Datum, Result, encode_row_with_nulls};
 use meridian_keys::KeyBuilder;
 use meridian_kv_api::KvWrite;
 use meridian_types::Key;
@@ -12,6 +12,15 @@ use meridian_types::Key;
 use super::key::{Prefix, is_exact_in_key, push_datum};
 use super::reader::key_columns;
 use super::stored::Stored;
+
+/// A column of a value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct ValuePart {
+    id: u32,
+    ordinal: usize,
+    /// A row without the column reads as what is missing, so that NULL is written.
+    keeps_null: bool,
+}
 
 /// Makes the keys and values of one index from whole rows (one datum per column of the table, by ordinal).
 #[derive(Clone, Debug)]
@@ -22,10 +31,9 @@ pub(crate) struct IndexWriter {
     own: usize,
     pub(crate) unique: bool,
     is_primary: bool,
-    /// Column ids and ordinals of the value, ascending by id; for a unique entry, `suffix` is merged in when the key
-    /// lacks it.
-    value: Vec<(u32, usize)>,
-    value_with_suffix: Vec<(u32, usize)>,
+    /// The parts of the value, ascending by id; for a unique entry, `suffix` is merged in when the key lacks it.
+    value: Vec<ValuePart>,
+    value_with_suffix: Vec<ValuePart>,
     stored: Stored,
     pub(crate) state: IndexState,
     pub(crate) name: String,
@@ -52,11 +60,14 @@ impl IndexWriter {
             let is_kept = if is_primary { position.is_none() } else { index.storing.contains(&id) };
             let is_kept = is_kept && ordinal < table.columns.len();
             let in_suffix = position.is_some_and(|p| p >= own);
+            let column = table.columns.get(ordinal);
+            let keeps_null = is_primary && column.is_some_and(|c| c.missing.is_some());
+            let part = ValuePart { id: id.0, ordinal, keeps_null };
             if inexact || is_kept {
-                value.push((id.0, ordinal));
+                value.push(part);
             }
             if inexact || is_kept || in_suffix {
-                value_with_suffix.push((id.0, ordinal));
+                value_with_suffix.push(part);
             }
         }
         // Ids of expressions and of columns that were added later may alternate.
@@ -100,10 +111,14 @@ impl IndexWriter {
         self.stored.covers(row)
     }
 
-    /// Whether a row that is there has an entry. A row on which the condition or an expression fails has none: it is older
-    /// than the index, which will not become readable while the row is there.
-    pub(crate) fn has_entry(&self, row: &[Datum]) -> bool {
-        self.covers(row).unwrap_or(false) && self.full(row).is_ok()
+    /// The key of the entry of a row that is there, if it has one. A row on which the condition or an expression fails has
+    /// none: it is older than the index, which will not become readable while the row is there.
+    pub(crate) fn existing_key(&self, row: &[Datum]) -> Result<Option<Key>> {
+        if !self.covers(row).unwrap_or(false) {
+            return Ok(None);
+        }
+        let Ok(full) = self.full(row) else { return Ok(None) };
+        self.key_of_full(&full).map(Some)
     }
 
     /// The row with the values of the index's expressions, by ordinal.
@@ -127,9 +142,21 @@ impl IndexWriter {
         Ok(self.unique && self.covers(row)? && self.is_whole(&self.full(row)?))
     }
 
-    /// The same of a row that is there.
-    pub(crate) fn was_constrained(&self, row: &[Datum]) -> bool {
-        self.is_constrained(row).unwrap_or(false)
+    /// The key of a row that takes part in uniqueness.
+    ///
+    /// # Errors
+    /// Those of the index's condition and expressions.
+    pub(crate) fn constrained_key(&self, row: &[Datum]) -> Result<Option<Key>> {
+        if !self.unique || !self.covers(row)? {
+            return Ok(None);
+        }
+        let full = self.full(row)?;
+        if self.is_whole(&full) { self.key_of_full(&full).map(Some) } else { Ok(None) }
+    }
+
+    /// The same of a row that is there; `None` where the condition or an expression fails.
+    pub(crate) fn existing_constrained_key(&self, row: &[Datum]) -> Option<Key> {
+        self.constrained_key(row).unwrap_or(None)
     }
 
     /// The key of a row's entry.
@@ -167,7 +194,7 @@ impl IndexWriter {
         let columns =
             if !self.is_primary && self.is_whole(full) { &self.value_with_suffix } else { &self.value };
         let mut out = Vec::with_capacity(16 + columns.len() * 10);
-        encode_row(columns.iter().map(|(id, ordinal)| (*id, &full[*ordinal])), &mut out);
+        encode_row_with_nulls(columns.iter().map(|p| (p.id, &full[p.ordinal], p.keeps_null)), &mut out);
         Bytes::from(out)
     }
 
@@ -187,7 +214,7 @@ impl IndexWriter {
     pub(crate) fn is_untouched_by(&self, changed: &[usize]) -> bool {
         let in_key = self.key.iter().any(|(o, _)| changed.contains(o));
         let decides = self.stored_reads().any(|o| changed.contains(&o));
-        !in_key && !decides && !self.value_with_suffix.iter().any(|(_, o)| changed.contains(o))
+        !in_key && !decides && !self.value_with_suffix.iter().any(|p| changed.contains(&p.ordinal))
     }
 }
 
@@ -240,8 +267,8 @@ impl TableWriter {
     /// The writes that remove a row.
     pub(crate) fn delete(&self, primary_key: Key, row: &[Datum], out: &mut Vec<KvWrite>) -> Result<()> {
         out.push(KvWrite { key: primary_key, value: None });
-        for index in self.secondary.iter().filter(|i| i.has_entry(row)) {
-            out.push(KvWrite { key: index.key(row)?, value: None });
+        for index in &self.secondary {
+            out.extend(index.existing_key(row)?.map(|key| KvWrite { key, value: None }));
         }
         Ok(())
     }
@@ -258,7 +285,7 @@ impl TableWriter {
             if index.is_untouched_by(changed) {
                 continue;
             }
-            let old_key = if index.has_entry(old) { Some(index.key(old)?) } else { None };
+            let old_key = index.existing_key(old)?;
             let entry = if index.state == IndexState::DeleteOnly { None } else { index.entry(new)? };
             if old_key.is_some() && old_key.as_ref() != entry.as_ref().map(|e| &e.key) {
                 out.extend(old_key.map(|key| KvWrite { key, value: None }));

@@ -1,7 +1,7 @@
 //! ALTER TABLE and ALTER INDEX.
 
 use meridian_catalog::{CheckDesc, IndexId, Relation, TableRef};
-use meridian_datum::{CastContext, Result, SqlError, SqlState};
+use meridian_datum::{CastContext, DataType, Result, SqlError, SqlState};
 use sqlparser::ast::{self, AlterColumnOperation, AlterTableOperation};
 
 use super::ddl::{check_parameter, definition_of};
@@ -9,7 +9,7 @@ use super::definition::{Definition, key_type, row_scope};
 use super::expr::{Clause, Cx, position};
 use super::stored::{plain_ident, reads_column};
 use super::{At, Binder, name_of, names_of, pos, position_of, undefined_table};
-use crate::ddl::{AlterAction, Ddl, RenamedText};
+use crate::ddl::{AlterAction, Ddl, NewColumn, RenamedText};
 use crate::lower::Lowerer;
 use crate::parse::{AlterSyntax, TableName};
 
@@ -350,10 +350,29 @@ impl Binder<'_> {
                 .with_hint(format!("You might need to specify \"USING {}::{ty}\".", desc.name))
         })?;
         let _ = from;
+        self.check_default_as(&d.columns[column], &ty)?;
         let using = Lowerer::new(self.ctx.snapshot).expr_over(&cast, &cols)?;
         d.columns[column].ty = ty.clone();
         key_type(&d.columns[column].ty).or(Ok::<(), SqlError>(()))?;
         Ok(AlterAction::SetType { column, ty, using })
+    }
+
+    /// Whether a column's default can be one of another type.
+    fn check_default_as(&mut self, column: &NewColumn, ty: &DataType) -> Result<()> {
+        let Some(text) = column.default.as_deref().filter(|_| column.identity.is_none()) else {
+            return Ok(());
+        };
+        let ast = crate::parse::parse_expression(text)?;
+        // As it is stored: of the column's type so far.
+        let bound = self.default_bound(&ast, column)?;
+        self.coerce(bound, ty, CastContext::Assignment, 0).map(drop).map_err(|e| {
+            if e.state != SqlState::CANNOT_COERCE {
+                return e;
+            }
+            let name = &column.name;
+            let message = format!("default for column \"{name}\" cannot be cast automatically to type {ty}");
+            SqlError::new(SqlState::DATATYPE_MISMATCH, message)
+        })
     }
 
     pub(super) fn alter_index(

@@ -164,6 +164,12 @@ impl Binder<'_> {
 
     /// The default of a column to be, over no row.
     pub(super) fn default_value(&mut self, e: &ast::Expr, column: &NewColumn) -> Result<Expr> {
+        let bound = self.default_bound(e, column)?;
+        Lowerer::new(self.ctx.snapshot).expr_alone(&bound)
+    }
+
+    /// The same, bound.
+    pub(super) fn default_bound(&mut self, e: &ast::Expr, column: &NewColumn) -> Result<Expr> {
         let desc = ColumnDesc {
             id: ColumnId(1),
             name: column.name.clone(),
@@ -171,6 +177,7 @@ impl Binder<'_> {
             nullable: true,
             default: None,
             identity: None,
+            missing: None,
             hidden: false,
         };
         let scope_error = |e: SqlError| {
@@ -180,8 +187,7 @@ impl Binder<'_> {
             }
             e
         };
-        let bound = self.default_expr(e, &desc).map_err(scope_error)?;
-        Lowerer::new(self.ctx.snapshot).expr_alone(&bound)
+        self.default_expr(e, &desc).map_err(scope_error)
     }
 
     /// A table constraint.
@@ -316,7 +322,8 @@ impl Binder<'_> {
             }
         };
         d.constraints.push(name.clone());
-        d.checks.push(NewCheck { name, expr: e.to_string(), condition, not_valid });
+        let expr = super::stored::unqualified(e).to_string();
+        d.checks.push(NewCheck { name, expr, condition, not_valid });
         Ok(())
     }
 

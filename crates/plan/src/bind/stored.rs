@@ -180,6 +180,20 @@ fn prints_by_style(ty: &DataType) -> bool {
     )
 }
 
+/// An expression over one table without the table's name, which may change.
+pub(super) fn unqualified(e: &ast::Expr) -> ast::Expr {
+    let mut copy = e.clone();
+    let _ = ast::visit_expressions_mut(&mut copy, |e| {
+        if let ast::Expr::CompoundIdentifier(parts) = e
+            && let Some(column) = parts.last().map(name_of)
+        {
+            *e = ast::Expr::Identifier(plain_ident(&column));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    copy
+}
+
 /// The text of an expression that was bound.
 fn canonical(e: &ast::Expr, columns: &[NewColumn]) -> Result<String> {
     let mut copy = e.clone();

@@ -80,7 +80,7 @@ impl Explainer<'_> {
 
     fn create_index(&mut self, table: &TableDesc, index: &NewIndex) {
         self.title(&format!("Create Index {} on {}", index.name, table.name));
-        let text = "Backfill: an entry for every row; reads go on, writes wait for a page of rows at most";
+        let text = "Backfill: an entry for every row; reads and writes go on";
         self.work(text, Some(table));
         self.unique(index);
     }
@@ -157,9 +157,13 @@ fn conditions(table: &TableDesc, actions: &[AlterAction]) -> Vec<String> {
     let not_null = |name: &str| format!("column \"{name}\" has no nulls");
     for action in actions {
         match action {
-            AlterAction::AddColumn { column, .. } => {
+            AlterAction::AddColumn { column, default } => {
                 columns.push((column.name.as_str(), column.nullable));
-                if !column.nullable {
+                // A value that is computed once is not NULL, or fails when it is computed.
+                let is_given = default
+                    .as_ref()
+                    .is_some_and(|e| !e.is_volatile() && e.as_const().is_none_or(|value| !value.is_null()));
+                if !column.nullable && !is_given {
                     found.push(not_null(&column.name));
                 }
             }

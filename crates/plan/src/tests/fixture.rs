@@ -27,6 +27,7 @@ fn column(id: u32, name: &str, ty: DataType, nullable: bool) -> ColumnDesc {
         nullable,
         default: None,
         identity: None,
+        missing: None,
         hidden: false,
     }
 }

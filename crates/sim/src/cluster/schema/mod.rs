@@ -111,6 +111,7 @@ impl Record {
             nullable: false,
             default: None,
             identity: None,
+            missing: None,
             hidden: false,
         };
         let index = |id: u32, name: &str, column: u32, state| IndexDesc {
