@@ -201,6 +201,11 @@ pub trait KvTxn: Send + Sync {
     /// until it has passed. The greatest bound given wins. Does nothing to a transaction that writes nothing.
     fn raise_commit_timestamp(&self, min: Timestamp);
 
+    /// How much the transaction has written and not sent yet, as [`write_bytes`] counts it.
+    fn written_bytes(&self) -> usize {
+        0
+    }
+
     /// Sends to the shards ahead of a commit what is too big to travel with it. A bound on the commit timestamp that is
     /// set afterwards need not outlast the sending, which takes as long as it takes to replicate the writes. The
     /// transaction reads and writes nothing more.

@@ -423,6 +423,10 @@ impl KvTxn for Txn {
         self.live.stop.say();
     }
 
+    fn written_bytes(&self) -> usize {
+        self.live.state.lock().buffer.bytes()
+    }
+
     async fn send_ahead(&self) -> Result<(), KvError> {
         let (buffer, touched, patience) = {
             let mut state = self.open()?;

@@ -181,12 +181,12 @@ impl Session {
         }
         let t = self.transaction.as_ref().expect("the transaction is open");
         let Some(lease) = &t.lease else { return self.cancel.commit(kv).await };
-        // What takes long comes before the permit, which lasts no longer than the schema lease.
-        self.cancel.guard(kv.send_ahead()).await?.map_err(sql_error)?;
         if let Some(change) = t.changed_catalog {
             let services = self.ddl_services();
             return Box::pin(services.commit_block(kv, change, &lease.guard, &lease.used)).await;
         }
+        // What takes long comes before the permit, which lasts no longer than the schema lease.
+        self.cancel.guard(kv.send_ahead()).await?.map_err(sql_error)?;
         let permit = self.cancel.guard(self.shared.catalog.commit_permit(&lease.guard, &lease.used)).await?;
         let permit = permit.map_err(sql_error)?.ok_or_else(outdated_plan)?;
         kv.limit_commit_timestamp(permit.limit());

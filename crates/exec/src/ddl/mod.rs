@@ -166,12 +166,20 @@ impl DdlServices {
         guard: &CatalogGuard,
         used: &[TableId],
     ) -> Result<Option<Timestamp>> {
-        let at = if change.concerns_plans { Some(self.fence_block().await?) } else { None };
+        let at =
+            if change.concerns_plans { Some(self.fence_block(txn.written_bytes()).await?) } else { None };
+        if let Some(at) = at {
+            self.stamp(txn, at).await.map_err(catalog_error)?;
+        }
+        // What takes long comes before the permit, which lasts no longer than the schema lease.
+        self.cancel.guard(txn.send_ahead()).await?.map_err(sql_error)?;
+        if let Some(at) = at {
+            self.cancel.guard(self.wait_until(at.saturating_sub(self.block_needs()))).await??;
+        }
         let permit = self.catalog.commit_permit(guard, used).await.map_err(sql_error)?;
         let permit = permit.ok_or_else(outdated_plan)?;
         txn.limit_commit_timestamp(permit.limit());
         if let Some(at) = at {
-            self.stamp(txn, at).await.map_err(catalog_error)?;
             txn.raise_commit_timestamp(at.prev());
         }
         let committed = self.cancel.commit(txn).await;

@@ -284,6 +284,10 @@ impl KvTxn for MemoryTxn {
         self.inner.released.notify_waiters();
     }
 
+    fn written_bytes(&self) -> usize {
+        self.local.lock().buffer.bytes()
+    }
+
     async fn commit(&self) -> Result<Option<Timestamp>, KvError> {
         let result = self.until(|state| self.commit_step(state, &mut self.local.lock())).await;
         // A failed commit ends the transaction too: nobody should wait for locks of which nothing will come.
