@@ -64,6 +64,9 @@ pub enum Ddl {
         table: TableRef,
         /// The index.
         index: NewIndex,
+        /// Those of the statements that follow, where they are made together. The planner sees one statement and leaves it
+        /// empty.
+        more: Vec<NewIndex>,
         /// Do nothing where the name is taken.
         if_not_exists: bool,
     },

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use meridian_catalog::CatalogSnapshot;
 use meridian_datum::DataType;
 use meridian_exec::CompiledPoint;
+use meridian_plan::ddl::{Ddl, NewIndex};
 use meridian_plan::planned::CommandTag;
 use meridian_plan::session::SessionStatement;
 use meridian_plan::{ParsedStatement, PlannedStatement, StatementPlan};
@@ -89,6 +90,22 @@ impl CachedPlan {
     /// The plan of a statement that becomes a job, if it does.
     pub(crate) fn deferred(self, defer: Option<Defer>) -> Self {
         CachedPlan { defer, ..self }
+    }
+
+    /// A CREATE INDEX with the indexes of the statements that follow, and their text.
+    pub(crate) fn with_indexes(self, indexes: Vec<NewIndex>, text: &str) -> Self {
+        let mut planned = PlannedStatement::clone(&self.planned);
+        if let StatementPlan::Ddl(ddl) = &mut planned.plan
+            && let Ddl::CreateIndex { more, .. } = &mut **ddl
+        {
+            *more = indexes;
+        }
+        let source = self.source.map(|(parsed, types)| {
+            let mut merged = ParsedStatement::clone(&parsed);
+            merged.text = format!("{}{text}", parsed.text).into();
+            (Arc::new(merged), types)
+        });
+        CachedPlan { planned: Arc::new(planned), source, ..self }
     }
 
     /// The plan of a statement whose executions are counted.

@@ -1,5 +1,6 @@
 //! Schema changes as statements of the session.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use meridian_catalog::JobSession;
@@ -151,12 +152,43 @@ impl Session {
             let notice = SqlError::new(SqlState::SUCCESSFUL_COMPLETION, notice.clone());
             self.notice(sink, Severity::Notice, &notice);
         }
+        if let Ddl::CreateIndex { more, .. } = ddl {
+            // One for each statement that is done with this one.
+            more.iter().for_each(|_| sink.complete(CommandTag::Plain(name)));
+        }
         sink.complete(match (ddl, &planned.tag) {
             (Ddl::CreateTableAs { with_data: true, .. }, _) => CommandTag::Select(outcome.rows),
             (_, Tag::Plain(s)) => CommandTag::Plain(s),
             _ => CommandTag::Plain("CREATE TABLE AS"),
         });
         Ok(())
+    }
+
+    /// The plan of a CREATE INDEX together with those that follow it at once in the same query string, of the same table:
+    /// they are made with one read of the table, all of them or none. With the number of those that follow.
+    pub(crate) fn with_indexes_that_follow(
+        &self,
+        plan: CachedPlan,
+        following: &[Arc<ParsedStatement>],
+    ) -> (CachedPlan, usize) {
+        let Some(Ddl::CreateIndex { table, .. }) = index_change(&plan) else { return (plan, 0) };
+        let mut names = BTreeSet::new();
+        let mut more = Vec::new();
+        let mut text = String::new();
+        for next in following {
+            // What is wrong with it is said when its turn comes. A name that was chosen twice is chosen anew then.
+            let Ok(found) = self.plan(next, &[]) else { break };
+            let Some(Ddl::CreateIndex { table: same, index, .. }) = index_change(&found) else { break };
+            let is_new = names.insert(index.name.clone());
+            if same.id != table.id || !is_new || is_name_of(&plan, &index.name) {
+                break;
+            }
+            more.push(index.clone());
+            text.push_str("; ");
+            text.push_str(&next.text);
+        }
+        let taken = more.len();
+        if taken == 0 { (plan, 0) } else { (plan.with_indexes(more, &text), taken) }
     }
 
     /// Runs a schema change outside of blocks, and tells the client how far it is.
@@ -205,4 +237,16 @@ impl Session {
         }
         Ok(outcome)
     }
+}
+
+/// A change of indexes that is neither put off nor has anything to say.
+fn index_change(plan: &CachedPlan) -> Option<&Ddl> {
+    match &plan.planned.plan {
+        StatementPlan::Ddl(ddl) if plan.defer.is_none() && plan.planned.notices.is_empty() => Some(ddl),
+        _ => None,
+    }
+}
+
+fn is_name_of(plan: &CachedPlan, name: &str) -> bool {
+    matches!(index_change(plan), Some(Ddl::CreateIndex { index, .. }) if index.name == name)
 }

@@ -109,29 +109,29 @@ impl Session {
             }
             let result = match statements.get(next) {
                 Some(_) => self.run_next(&statements[next..], beginning.as_mut(), sink).await,
-                None => self.end_implicit(sink).await.map(|()| Flow::Done),
+                None => self.end_implicit(sink).await.map(|()| (Flow::Done, 0)),
             };
             match result {
-                Ok(Flow::CopyIn) => {
+                Ok((Flow::CopyIn, _)) => {
                     let copy = self.copy.as_mut().expect("COPY has begun");
                     copy.rest = statements[next + 1..].to_vec();
                     copy.is_simple = true;
                     return Ok(Flow::CopyIn);
                 }
-                Ok(Flow::Done) if next == statements.len() => return Ok(Flow::Done),
-                Ok(Flow::Done) => next += 1,
+                Ok((Flow::Done, _)) if next == statements.len() => return Ok(Flow::Done),
+                Ok((Flow::Done, done)) => next += done,
                 Err(e) => next = self.begin_again(beginning.as_mut(), e, sink).await?,
             }
         }
     }
 
-    /// Runs the first of the statements that are left.
+    /// Runs the first of the statements that are left, and those that are done together with it; how many these are.
     async fn run_next(
         &mut self,
         left: &[Arc<ParsedStatement>],
         mut beginning: Option<&mut Beginning>,
         sink: &mut dyn ResultSink,
-    ) -> Result<Flow, SqlError> {
+    ) -> Result<(Flow, usize), SqlError> {
         let statement = &left[0];
         self.start_timeout();
         self.lease().await?;
@@ -141,7 +141,9 @@ impl Session {
             self.transaction.as_mut().expect("the transaction is open").outlook = outlook;
         }
         self.look_back(statement).await?;
-        let plan = Arc::new(self.plan(statement, &[]).map_err(|e| self.unless_failed(e))?);
+        let plan = self.plan(statement, &[]).map_err(|e| self.unless_failed(e))?;
+        let (plan, more) = self.with_indexes_that_follow(plan, &left[1..]);
+        let plan = Arc::new(plan);
         let kind = Kind::of(&plan.planned);
         if let Some(beginning) = &mut beginning {
             beginning.is_undone &= !matches!(kind, Kind::Once(_));
@@ -150,7 +152,7 @@ impl Session {
         if let Some(beginning) = beginning {
             beginning.is_undone &= kind == Kind::Step;
         }
-        Ok(flow)
+        Ok((flow, 1 + more))
     }
 
     /// After an error: begins the open transaction anew, if it is a conflict and the client has seen nothing of it. The

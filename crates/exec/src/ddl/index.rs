@@ -37,15 +37,18 @@ async fn add(
     Ok(id)
 }
 
-/// A table with an index more that is readable at once: its entries are written in the same transaction.
+/// A table with more indexes that are readable at once: their entries are written in the same transaction.
 pub(super) async fn add_public(
     services: &DdlServices,
     table: &TableDesc,
-    new: &NewIndex,
-) -> Result<TableDesc> {
+    news: &[&NewIndex],
+) -> Result<(TableDesc, Vec<IndexId>)> {
     let mut desc = next_version(table);
-    add(services, &mut desc, new, IndexState::Public).await?;
-    Ok(desc)
+    let mut ids = Vec::with_capacity(news.len());
+    for new in news {
+        ids.push(add(services, &mut desc, new, IndexState::Public).await?);
+    }
+    Ok((desc, ids))
 }
 
 /// CREATE INDEX while the table is in use; several at once are one job.

@@ -40,7 +40,7 @@ use meridian_catalog::{
 };
 use meridian_datum::{DateStyle, EvalContext, Result, SqlError, SqlState, TimeZone};
 use meridian_kv_api::{Cluster, Kv, KvTxn, ReadBound, ReadOnlyOptions};
-use meridian_plan::ddl::Ddl;
+use meridian_plan::ddl::{Ddl, NewIndex};
 use meridian_plan::planned::CommandTag;
 use meridian_plan::{PlannedStatement, StatementPlan};
 use meridian_types::Timestamp;
@@ -244,8 +244,9 @@ impl DdlServices {
                 self.change(vec![CatalogChange::CreateTable(Box::new(desc.clone()))]).await?;
                 create::split(self, &desc).await?;
             }
-            Ddl::CreateIndex { table, index, .. } => {
-                index::create(self, table, &[index]).await?;
+            Ddl::CreateIndex { table, index, more, .. } => {
+                let indexes: Vec<&NewIndex> = std::iter::once(index).chain(more).collect();
+                index::create(self, table, &indexes).await?;
             }
             Ddl::DropIndex { indexes } => {
                 let changes = index::remove(self, indexes).await?;
@@ -402,10 +403,10 @@ impl DdlServices {
                     outcome.rows = create::fill(statement, snapshot, desc.id, query).await?;
                 }
             }
-            Ddl::CreateIndex { table, index, .. } => {
+            Ddl::CreateIndex { table, index, more, .. } => {
                 check_writable(table)?;
-                let desc = index::add_public(self, table, index).await?;
-                let id = desc.indexes.last().expect("an index was added").id;
+                let indexes: Vec<&NewIndex> = std::iter::once(index).chain(more).collect();
+                let (desc, ids) = index::add_public(self, table, &indexes).await?;
                 self.apply(
                     txn,
                     committed,
@@ -414,7 +415,7 @@ impl DdlServices {
                 )
                 .await?;
                 let snapshot = outcome.changed.as_ref().expect("the catalog was changed").1.clone();
-                let filled = index::backfill_in_transaction(statement, &snapshot, &desc, &[id]).await;
+                let filled = index::backfill_in_transaction(statement, &snapshot, &desc, &ids).await;
                 filled.map_err(hint_at_limit)?;
             }
             Ddl::DropIndex { indexes } => {

@@ -288,7 +288,7 @@ impl Binder<'_> {
             storing,
             predicate,
         };
-        Ok(Ddl::CreateIndex { table, index, if_not_exists: c.if_not_exists })
+        Ok(Ddl::CreateIndex { table, index, more: Vec::new(), if_not_exists: c.if_not_exists })
     }
 
     fn drop(

@@ -264,3 +264,32 @@ async fn blocks_of_changes_lose_no_write() {
     let shown = run(&mut a, "select (select n from t where id = 1) as n, count(*) from t").await;
     assert_eq!(shown, expected);
 }
+
+#[tokio::test]
+async fn indexes_of_one_message_are_made_together() {
+    let (world, mut a, mut b) = world().await;
+    let tags = "CREATE INDEX\nCREATE INDEX\nCREATE INDEX\n";
+    let three = "create index i on t (a); create index j on t (n) where a > 10; create unique index on t (a, (n + 1))";
+    assert_eq!(run(&mut a, three).await, tags);
+    let jobs = "select statement, rows_done, rows_total from meridian.jobs where statement like 'create%'";
+    assert_eq!(
+        run(&mut a, jobs).await,
+        format!("[statement | rows_done | rows_total]\n{three} | 4 | 4\nSELECT 1\n")
+    );
+    run(&mut a, "drop index i, j, t_a_expr_idx").await;
+    assert_eq!(run(&mut a, &format!("begin; {three}; commit")).await, format!("BEGIN\n{tags}COMMIT\n"));
+    run(&mut a, "select meridian.check_table('t'); drop index i, j, t_a_expr_idx").await;
+    // All or none, and what is not of their kind ends the run.
+    run(&mut a, "create table u (a int, b int); insert into u values (1, 1), (1, 2)").await;
+    let told = run_block(&mut a, "create index on u (a); create unique index on u (a)").await;
+    assert!(told.contains("23505") && table(&world, "u").await.indexes.is_empty(), "{told}");
+    let told = run_block(
+        &mut a,
+        "create index on u (a); create index on u (a); create index on t (a); create index on u (c)",
+    )
+    .await;
+    assert!(told.starts_with(tags) && told.contains("42703"), "{told}");
+    let names: Vec<String> = table(&world, "u").await.indexes.iter().map(|i| i.name.clone()).collect();
+    assert_eq!(names, ["u_a_idx", "u_a_idx1"]);
+    assert_eq!(run(&mut b, "select count(*) from u where a = 1").await, "[count]\n2\nSELECT 1\n");
+}
