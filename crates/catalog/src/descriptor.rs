@@ -10,6 +10,7 @@ use meridian_datum::{DataType, Datum};
 use meridian_types::Timestamp;
 
 use crate::ids::{ColumnId, DatabaseId, IndexId, SchemaId, TableId};
+use crate::memo::Memo;
 
 /// A database.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -151,6 +152,8 @@ pub struct IndexDesc {
     pub predicate: Option<String>,
     /// How far it has come.
     pub state: IndexState,
+    /// What writers make of the predicate and the expressions.
+    pub memo: Memo,
 }
 
 /// A `CHECK` constraint.

@@ -50,6 +50,7 @@ pub(crate) fn index(id: u32, oid: u32, name: &str, constraint: Option<u32>, colu
         predicate: None,
         expressions: Vec::new(),
         state: IndexState::Public,
+        memo: Default::default(),
     }
 }
 

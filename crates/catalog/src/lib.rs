@@ -21,6 +21,7 @@ mod functions;
 mod ids;
 mod information_schema;
 mod job;
+mod memo;
 mod objects;
 mod pg_catalog;
 mod procs;
@@ -39,6 +40,7 @@ pub use functions::{
 };
 pub use ids::{ColumnId, DatabaseId, FIRST_USER_OID, IndexId, SchemaId, TableId};
 pub use job::{Job, JobError, JobPhase, JobSession, JobState, JobWish, JobWork};
+pub use memo::Memo;
 pub use pg_catalog::{Rows, virtual_rows};
 pub use snapshot::{CatalogSnapshot, Relation, TableStatistics, VIRTUAL_SCHEMAS};
 pub use store::{

@@ -495,6 +495,7 @@ fn index_desc(i: IndexRecord) -> Result<IndexDesc, CodecError> {
         predicate: i.predicate,
         expressions: i.expressions.into_iter().map(expression_desc).collect::<Result<_, _>>()?,
         state,
+        memo: Default::default(),
     })
 }
 

@@ -68,6 +68,7 @@ pub(super) async fn index(
             })
             .collect(),
         state,
+        memo: Default::default(),
     })
 }
 

@@ -22,7 +22,15 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    /// Bound once for each copy of the descriptor.
     pub(super) fn of(catalog: &CatalogSnapshot, table: &TableDesc, index: &IndexDesc) -> Result<Stored> {
+        if index.predicate.is_none() && index.expressions.is_empty() {
+            return Ok(Stored::default());
+        }
+        index.memo.get_or_make(|| Stored::bind(catalog, table, index))
+    }
+
+    fn bind(catalog: &CatalogSnapshot, table: &TableDesc, index: &IndexDesc) -> Result<Stored> {
         let condition = index_predicate(catalog, table, index)?.map(Arc::new);
         let texts = index_expressions(catalog, table, index)?;
         let ids = index.expressions.iter().map(|e| table.ordinal(e.id));

@@ -47,6 +47,7 @@ fn index(id: u32, name: &str, columns: &[u32], unique: bool) -> IndexDesc {
         predicate: None,
         expressions: Vec::new(),
         state: IndexState::Public,
+        memo: Default::default(),
     }
 }
 

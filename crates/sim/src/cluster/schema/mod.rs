@@ -125,6 +125,7 @@ impl Record {
             predicate: None,
             expressions: Vec::new(),
             state,
+            memo: Default::default(),
         };
         let id = 1 + u32::try_from(self.number).expect("a run makes few indexes");
         let secondary = match self.index {
