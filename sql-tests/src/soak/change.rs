@@ -420,15 +420,28 @@ impl Draw<'_> {
         let (column, check) = (format!("x{}", self.serial), format!("ck_{}", self.serial));
         let condition = *ground(self.table).true_conditions.choose(rng)?;
         let is_block: bool = rng.random();
-        let fact = Fact::Column { ty: "integer".to_owned(), nullable: true, has_default: false };
+        let fact = Fact::Column { ty: "integer".to_owned(), nullable: true, has_default: is_block };
         let mut after = vec![(self.column(&column), Some(fact))];
-        let fact = Fact::Check { condition: condition.to_owned(), validated: !is_block };
+        let fact = Fact::Check { condition: condition.to_owned(), validated: true };
         after.push((self.check(&check), Some(fact)));
         if is_block {
-            let first = format!("ADD COLUMN {column} integer");
-            let second = format!("ADD CONSTRAINT {check} CHECK ({condition}) NOT VALID");
+            // Rows are looked at and entries written within the block's transaction, beside the clients.
+            let first = format!("ADD COLUMN {column} integer DEFAULT 7");
+            let second = format!("ADD CONSTRAINT {check} CHECK ({condition})");
+            let name = format!("ix_{}", self.serial);
+            let key = vec![column, (*ground(self.table).keys.choose(rng)?).to_owned()];
+            let third = format!("CREATE INDEX {name} ON {} ({})", self.table, key.join(", "));
+            let fact = Fact::Index {
+                unique: false,
+                is_constraint: false,
+                key,
+                include: Vec::new(),
+                predicate: None,
+            };
+            after.push((self.index(&name), Some(fact)));
             let mut statements = self.alter(&first, Vec::new())?.statements;
             statements.extend(self.alter(&second, Vec::new())?.statements);
+            statements.extend(self.change(third, Vec::new())?.statements);
             let change = self.change("NOTHING more".to_owned(), after)?;
             return Some(Change { statements, can_defer: false, ..change });
         }

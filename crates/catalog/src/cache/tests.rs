@@ -204,16 +204,12 @@ async fn a_commit_that_holds_an_announcement_up_is_asked_to_give_up() {
     };
     let (published, ()) = tokio::join!(cache.publish(2), slow);
     published.unwrap();
-    let unwanted = bounded.unwanted();
-    tokio::pin!(unwanted);
-    assert!(is_pending(unwanted).await, "it holds nobody up");
+    assert!(is_pending(std::pin::pin!(bounded.unwanted())).await, "it holds nobody up");
     bounded.end();
     kv.advance(Duration::from_millis(2));
     cache.refresh().await.unwrap();
     let later = cache.commit_permit(&old, &[]).await.unwrap().expect("the announcement is forgotten");
-    let unwanted = later.unwanted();
-    tokio::pin!(unwanted);
-    assert!(is_pending(unwanted).await, "it began after the fence");
+    assert!(is_pending(std::pin::pin!(later.unwanted())).await, "it began after the fence");
     later.end();
 }
 
