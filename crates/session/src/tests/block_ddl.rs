@@ -76,22 +76,19 @@ async fn writers_on_the_old_schema_do_not_miss_an_index_of_a_block() {
 /// way when the block announces its activation.
 #[tokio::test]
 async fn commits_that_wait_for_a_block_do_not_hold_its_activation_up() {
-    let (world, mut a, mut b) = world().await;
+    let (_world, mut a, mut b) = world().await;
     run(&mut a, "create table u (a int)").await;
     run(&mut a, "insert into u values (1), (2)").await;
-    let begun = tokio::time::Instant::now();
     for (block, told) in [
         ("create index on u (a)", "INSERT 0 1\n"),
+        ("alter table u add column b int default 1", "INSERT 0 1\n"),
         ("alter table u add constraint k check (a < 3)", "23514"),
-        ("alter table u alter a type bigint", "INSERT 0 1\n"),
     ] {
         run(&mut a, &format!("begin; {block}")).await;
         let (writer, _) = tokio::join!(run_block(&mut b, "insert into u values (7)"), run(&mut a, "commit"));
         assert!(writer.contains(told), "{block}: {writer}");
         run(&mut a, "select meridian.check_table('u'); delete from u where a = 7").await;
     }
-    eprintln!("TIME {:?}", begun.elapsed());
-    let _ = world;
 }
 
 #[tokio::test]
@@ -171,7 +168,6 @@ async fn a_failed_change_in_a_block_leaves_the_old_schema() {
 #[tokio::test]
 async fn going_back_to_a_savepoint_undoes_what_the_catalog_was() {
     let (_world, mut a, mut b) = world().await;
-    run(&mut a, "prepare p as select * from t where id = 1").await;
     run(&mut a, "begin; savepoint s; alter table t add column c int; update t set c = 1; rollback to s")
         .await;
     assert_eq!(
@@ -249,9 +245,10 @@ async fn blocks_of_changes_lose_no_write() {
         }
         count
     };
+    // A table that grows without end takes ever longer to rewrite within a transaction.
     let inserts = async {
         let mut count = 0;
-        while !done.get() {
+        while !done.get() && count < 300 {
             run(&mut c, &format!("insert into t (id, a) values ({}, 0)", 10 + count)).await;
             count += 1;
             tokio::task::yield_now().await;
@@ -271,17 +268,18 @@ async fn indexes_of_one_message_are_made_together() {
     let tags = "CREATE INDEX\nCREATE INDEX\nCREATE INDEX\n";
     let three = "create index i on t (a); create index j on t (n) where a > 10; create unique index on t (a, (n + 1))";
     assert_eq!(run(&mut a, three).await, tags);
-    let jobs = "select statement, rows_done, rows_total from meridian.jobs where statement like 'create%'";
+    let jobs =
+        "select description, rows_done, rows_total from meridian.jobs where description like 'create%'";
     assert_eq!(
         run(&mut a, jobs).await,
-        format!("[statement | rows_done | rows_total]\n{three} | 4 | 4\nSELECT 1\n")
+        format!("[description | rows_done | rows_total]\n{three} | 4 | 4\nSELECT 1\n")
     );
     run(&mut a, "drop index i, j, t_a_expr_idx").await;
     assert_eq!(run(&mut a, &format!("begin; {three}; commit")).await, format!("BEGIN\n{tags}COMMIT\n"));
     run(&mut a, "select meridian.check_table('t'); drop index i, j, t_a_expr_idx").await;
     // All or none, and what is not of their kind ends the run.
     run(&mut a, "create table u (a int, b int); insert into u values (1, 1), (1, 2)").await;
-    let told = run_block(&mut a, "create index on u (a); create unique index on u (a)").await;
+    let told = run_block(&mut a, "create index on u (a); create unique index v on u (a)").await;
     assert!(told.contains("23505") && table(&world, "u").await.indexes.is_empty(), "{told}");
     let told = run_block(
         &mut a,
