@@ -24,6 +24,7 @@ pub fn is_key_type(data_type: &DataType) -> bool {
             | DataType::Int2Vector
             | DataType::OidVector
             | DataType::Record
+            | DataType::Json
             | DataType::Void
             | DataType::Unknown
     )
