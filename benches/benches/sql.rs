@@ -66,8 +66,8 @@ impl ResultSink for Sink {
         true
     }
 
-    fn appended(&self, position: u64) -> &[u8] {
-        &self.out[position as usize..]
+    fn appended(&self, position: u64) -> Option<&[u8]> {
+        Some(&self.out[position as usize..])
     }
 
     fn is_full(&self) -> bool {
