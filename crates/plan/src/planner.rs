@@ -403,13 +403,10 @@ fn changes(function: &SetFunction) -> bool {
 
 /// Whether an operator of the tree is a function on advisory locks that the transaction's end does not undo.
 pub(crate) fn locks_for_session(p: &Plan) -> bool {
-    !all(p, &|op| {
-        match op {
-        Operator::TableFunction(f) => !f.function.any(&|f| {
-            matches!(f, SetFunction::Cluster(ClusterFunction::Advisory(call)) if !call.is_of_transaction)
-        }),
+    let outlives = |f: &SetFunction| matches!(f, SetFunction::Cluster(ClusterFunction::Advisory(call)) if !call.is_of_transaction);
+    !all(p, &|op| match op {
+        Operator::TableFunction(f) => !f.function.any(&outlives),
         _ => true,
-    }
     })
 }
 
