@@ -73,7 +73,7 @@ fn threads(name: &str, workers: usize, stack: usize) -> std::io::Result<Runtime>
 
 async fn run(command: Command, replication: &Handle) -> Result<(), ServerError> {
     match command {
-        Command::Demo(args) => meridian_server::demo(args.into()).await,
+        Command::Demo(args) => meridian_server::demo(args.into(), replication).await,
         Command::Start(args) => meridian_server::start(args.try_into()?, replication).await,
         Command::Init(args) => meridian_server::init(&args.into()).await,
         Command::TimeMaster(args) => meridian_server::time_master(args.into()).await,

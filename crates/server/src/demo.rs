@@ -13,6 +13,7 @@ use meridian_rpc::Security;
 use meridian_rpc::admin::NodeAddress;
 use meridian_types::ClusterId;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
@@ -30,14 +31,15 @@ const MASTERS: u64 = 3;
 /// How fast the nodes' oscillators run, so that the clocks of a demo differ as those of real machines do.
 const DRIFTS_PPM: [i64; 4] = [12, -35, 60, -8];
 
-/// Runs a cluster until a signal.
+/// Runs a cluster until a signal. Time is told and asked for on `replication`: a statement that computes for long must
+/// not make the clocks unsure.
 ///
 /// # Errors
 /// A port is taken, or the folder is of no use.
-pub async fn demo(options: DemoOptions) -> Result<(), ServerError> {
+pub async fn demo(options: DemoOptions, replication: &Handle) -> Result<(), ServerError> {
     let shutdown = shutdown::on_signal();
     let scratch = options.data.is_none().then(scratch_folder);
-    let result = run(&options, scratch.as_ref().or(options.data.as_ref()), shutdown).await;
+    let result = run(&options, scratch.as_ref().or(options.data.as_ref()), replication, shutdown).await;
     if let Some(scratch) = scratch
         && let Err(error) = std::fs::remove_dir_all(&scratch)
     {
@@ -64,12 +66,13 @@ struct Prepared {
 async fn run(
     options: &DemoOptions,
     data: Option<&PathBuf>,
+    replication: &Handle,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
     let data = data.expect("either given or a scratch folder");
     let (latency, table_regions) = options.latency.load()?;
     let regions = if options.regions.is_empty() { table_regions } else { options.regions.clone() };
-    let clock = ClockSource::Masters(start_masters(&shutdown).await?);
+    let clock = ClockSource::Masters(start_masters(replication, &shutdown).await?);
     let mut nodes = Vec::new();
     for i in 0..options.nodes {
         nodes.push(prepare(options, data, &regions[i % regions.len()], i, &shutdown).await?);
@@ -79,7 +82,10 @@ async fn run(
     let mut guards = Vec::new();
     let starting = nodes.into_iter().enumerate().map(|(i, prepared)| {
         let oscillator = Oscillator::disturbed(0, DRIFTS_PPM[i % DRIFTS_PPM.len()]);
-        let (disciplined, guard) = discipline(sources(&clock, &Security::none()), oscillator);
+        let (disciplined, guard) = {
+            let _entered = replication.enter();
+            discipline(sources(&clock, &Security::none()), oscillator)
+        };
         guards.push(guard);
         start_one(prepared, network.clone(), disciplined, options.shards_per_table, shutdown.clone())
     });
@@ -97,12 +103,16 @@ async fn run(
     Ok(())
 }
 
-async fn start_masters(shutdown: &CancellationToken) -> Result<Vec<String>, ServerError> {
+async fn start_masters(
+    replication: &Handle,
+    shutdown: &CancellationToken,
+) -> Result<Vec<String>, ServerError> {
     let mut addresses = Vec::new();
     for seed in 0..MASTERS {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let failed = |error| ServerError::Listen { what: "time", address: listen, error };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let bound = replication.spawn(TcpListener::bind(listen)).await;
+        let listener = bound.expect("binding a port does not panic").map_err(failed)?;
         addresses.push(listener.local_addr().map_err(failed)?.to_string());
         let options = MasterOptions {
             listen,
@@ -114,7 +124,7 @@ async fn start_masters(shutdown: &CancellationToken) -> Result<Vec<String>, Serv
         };
         let shutdown = shutdown.clone();
         // Ends with the shutdown.
-        tokio::spawn(async move {
+        replication.spawn(async move {
             if let Err(error) = run_master(listener, &options, &Security::none(), shutdown).await {
                 tracing::error!(%error, "a time master ended");
             }
