@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "sql_files/messages.rs"]
+mod messages;
 #[path = "sql_files/retries.rs"]
 mod retries;
 #[path = "sql_files/timeouts.rs"]

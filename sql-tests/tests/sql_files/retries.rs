@@ -8,12 +8,12 @@ use std::time::Duration;
 use meridian_sql_tests::{Cluster, ClusterKind, connect};
 use tokio_postgres::Client;
 
-async fn number(client: &Client, sql: &str) -> i64 {
+pub(crate) async fn number(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 /// A counter of `/metrics`, summed over the nodes.
-fn metric(cluster: &Cluster, name: &str) -> u64 {
+pub(crate) fn metric(cluster: &Cluster, name: &str) -> u64 {
     let of_node = |node| {
         let mut stream = TcpStream::connect(("127.0.0.1", cluster.http_port(node))).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
