@@ -222,4 +222,14 @@ pub trait KvTxn: Send + Sync {
 
     /// Ends without effect. Never fails: what can't be told to a shard, the shard finds out.
     async fn rollback(&self);
+
+    /// Ends without effect, once it is known whether what was read stands: it may have been another's commit that was decided
+    /// only afterwards, or never. Comes before an error that rests on it is told. A read-only transaction reads nothing of that kind.
+    ///
+    /// # Errors
+    /// [`KvError::Retry`] where it does not stand, and others where that could not be learned.
+    async fn rollback_confirmed(&self) -> Result<(), KvError> {
+        self.rollback().await;
+        Ok(())
+    }
 }

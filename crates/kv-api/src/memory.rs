@@ -84,6 +84,7 @@ struct State {
     splits: BTreeSet<Key>,
     counters: BTreeMap<String, u64>,
     next_failure: Option<KvError>,
+    next_confirmation: Option<KvError>,
     page_rows: usize,
 }
 
@@ -115,6 +116,7 @@ impl MemoryKv {
             splits: BTreeSet::new(),
             counters: BTreeMap::new(),
             next_failure: None,
+            next_confirmation: None,
             page_rows: limits::SCAN_PAGE_ROWS,
         };
         MemoryKv { inner: Arc::new(Inner { state: Mutex::new(state), released: Notify::new() }) }
@@ -141,6 +143,11 @@ impl MemoryKv {
     /// all the same, since that is the harder case for whoever has to cope with it.
     pub fn fail_next_commit(&self, error: KvError) {
         self.inner.state.lock().next_failure = Some(error);
+    }
+
+    /// The next [rollback that asks](crate::KvTxn::rollback_confirmed) whether what was read stands fails with `error`.
+    pub fn fail_next_confirmation(&self, error: KvError) {
+        self.inner.state.lock().next_confirmation = Some(error);
     }
 
     /// Wounds an open transaction, as an older one would do. False when it is not open.

@@ -484,4 +484,28 @@ impl KvTxn for Txn {
     async fn rollback(&self) {
         self.abandon();
     }
+
+    async fn rollback_confirmed(&self) -> Result<(), KvError> {
+        let (touched, patience) = {
+            let mut state = self.live.state.lock();
+            match &state.phase {
+                Phase::Open => {}
+                Phase::Dead(error) => return Err(error.clone()),
+                // It has said already how it ends.
+                Phase::Sent | Phase::Ended => return Ok(()),
+            }
+            state.phase = Phase::Ended;
+            state.buffer = WriteBuffer::new();
+            (state.touched.clone(), self.commit_patience(&state))
+        };
+        let ended = match touched.is_empty() {
+            true => Ok(None),
+            false => {
+                let nothing = WriteBuffer::new();
+                self.core.commit(self.open_id(), nothing, touched, Bounds::NONE, &patience).await
+            }
+        };
+        self.unlist();
+        self.unless_stopped(ended.map(|_| ()))
+    }
 }

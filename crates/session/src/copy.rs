@@ -46,6 +46,9 @@ impl Session {
         self.keep_data(data);
         let Some(copy) = &mut self.copy else { return Err(not_copying()) };
         let mut result = copy.input.feed(data).await;
+        if let Err(e) = result {
+            result = Err(self.confirmed(e).await);
+        }
         if result.as_ref().is_err_and(is_retry) {
             result = Box::pin(self.go_on_after_conflict(result, sink)).await;
         }
@@ -98,6 +101,9 @@ impl Session {
                 Err(e) if is_retry(&e) => {
                     let input = self.copy_again(e, kept, sink).await?;
                     finished = input.finish().await;
+                    if let Err(e) = finished {
+                        finished = Err(self.confirmed(e).await);
+                    }
                 }
                 other => return other,
             }
@@ -115,8 +121,11 @@ impl Session {
             kept.call.plan.note_retry();
             self.run_block_again(conflict, sink).await?;
             match self.copy_in_again(&kept.call, kept.seed, &kept.data, sink).await {
-                Err(e) if is_retry(&e) => conflict = e,
-                other => return other,
+                Ok(input) => return Ok(input),
+                Err(e) => match self.confirmed(e).await {
+                    e if is_retry(&e) => conflict = e,
+                    e => return Err(e),
+                },
             }
         }
     }
@@ -149,7 +158,10 @@ impl Session {
     pub async fn copy_done(&mut self, sink: &mut dyn ResultSink) -> Result<Flow, SqlError> {
         let Some(copy) = self.copy.take() else { return Err(not_copying()) };
         let (kept, rest, is_simple) = (copy.kept, copy.rest, copy.is_simple);
-        let finished = Box::pin(copy.input.finish()).await;
+        let mut finished = Box::pin(copy.input.finish()).await;
+        if let Err(e) = finished {
+            finished = Err(self.confirmed(e).await);
+        }
         let result = match &kept {
             Some(kept) => Box::pin(self.finish_copy(finished, kept, sink)).await,
             None => self.explain(finished),

@@ -90,10 +90,23 @@ impl Session {
     }
 
     /// Runs a statement in the open transaction, once. `describes`: rows are announced, as simple queries do.
-    ///
+    pub(crate) async fn run_once(
+        &mut self,
+        plan: &Arc<CachedPlan>,
+        params: Vec<Datum>,
+        rows: Option<Arc<RowDescription>>,
+        describes: bool,
+        sink: &mut dyn ResultSink,
+    ) -> Result<Flow, SqlError> {
+        match self.run_unconfirmed(plan, params, rows, describes, sink).await {
+            Err(e) => Err(self.confirmed(e).await),
+            done => done,
+        }
+    }
+
     /// Futures are copied when they are awaited: all but the point statements' are boxed, so that these, which are short
     /// enough to mind, copy little.
-    pub(crate) async fn run_once(
+    async fn run_unconfirmed(
         &mut self,
         plan: &Arc<CachedPlan>,
         params: Vec<Datum>,

@@ -263,7 +263,10 @@ impl Session {
             self.lose_journal(why);
         }
         if !portal.reads() || !self.is_journaled() {
-            let result = self.fetch(&mut portal, max_rows, sink).await;
+            let mut result = self.fetch(&mut portal, max_rows, sink).await;
+            if let Err(e) = result {
+                result = Err(self.confirmed(e).await);
+            }
             self.portals.insert(name, portal);
             return self.explain(result);
         }
@@ -273,7 +276,10 @@ impl Session {
             let opens = portal.unopened();
             let mut recording = Digesting::recording(sink);
             self.seed = Some(seed);
-            let result = self.fetch(&mut portal, max_rows, &mut recording).await;
+            let mut result = self.fetch(&mut portal, max_rows, &mut recording).await;
+            if let Err(e) = result {
+                result = Err(self.confirmed(e).await);
+            }
             self.seed = None;
             let answer = recording.finish(&result);
             match &result {

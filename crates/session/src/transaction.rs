@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use meridian_datum::{SqlError, SqlState};
 use meridian_exec::{is_retry, sql_error};
 use meridian_kv_api::{ReadBound, ReadOnlyOptions, ReadWriteOptions};
@@ -13,7 +14,7 @@ use rand::Rng;
 use crate::api::{Flow, ResultSink};
 use crate::block::{Modes, Transaction, in_failed_transaction};
 use crate::cache::CachedPlan;
-use crate::journal::Lost;
+use crate::journal::{Lost, is_transient};
 use crate::session::Session;
 use crate::several::Outlook;
 use crate::simple::Simple;
@@ -203,6 +204,24 @@ impl Session {
         settings.end_transaction();
         drop(settings);
         self.bump_settings();
+    }
+
+    /// The error of a statement as it may be told. It says something about rows that the statement has read, and these may be of a
+    /// transaction whose own commit is not decided yet: the store knows, and where they turn out never to have been, the
+    /// statement is to be run again. A block that goes on from a savepoint learns that at its COMMIT.
+    pub(crate) fn confirmed(&mut self, e: SqlError) -> BoxFuture<'_, SqlError> {
+        Box::pin(async move {
+            if is_transient(&e) {
+                return e;
+            }
+            let t = self.transaction.as_ref().filter(|t| t.savepoints.is_empty() && !t.kv_read_only);
+            let Some(kv) = t.and_then(|t| t.kv.clone()) else { return e };
+            match self.cancel.guard(kv.rollback_confirmed()).await {
+                Ok(Ok(())) => e,
+                Ok(Err(unconfirmed)) => sql_error(unconfirmed),
+                Err(cancelled) => cancelled,
+            }
+        })
     }
 
     /// An error goes to the client.

@@ -298,4 +298,10 @@ impl KvTxn for MemoryTxn {
     async fn rollback(&self) {
         self.end();
     }
+
+    async fn rollback_confirmed(&self) -> Result<(), KvError> {
+        let failure = self.inner.lock().next_confirmation.take();
+        self.end();
+        failure.map_or(Ok(()), Err)
+    }
 }

@@ -40,6 +40,28 @@ async fn a_transaction_in_one_shard_reads_and_commits_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_confirmed_rollback_asks_whether_what_was_read_stands() {
+    let (fake, gateway) = warm_cluster().await;
+    let txn = begin(&gateway);
+    txn.multi_get(vec![k("b"), k("q")], Locking::SHARED).await.unwrap();
+    txn.write(put("b", "1")).await.unwrap();
+    fake.trace();
+    assert_eq!(txn.rollback_confirmed().await, Ok(()));
+    assert_eq!(txn.rollback_confirmed().await, Ok(()), "it has ended");
+    drop(txn);
+    settle().await;
+    expect(&fake.trace(), &["n1 g2 EndReads t4 r2", "n3 g4 EndReads t4 r4"]);
+    assert_eq!(fake.value("b"), None, "and has no effect");
+    assert!(gateway.local_transactions(10).is_empty());
+    let txn = begin(&gateway);
+    txn.get(k("b"), Locking::SHARED).await.unwrap();
+    fake.answer("EndReads", aborted(AbortReason::LocksLost));
+    assert_eq!(txn.rollback_confirmed().await, Err(retry(RetryReason::LocksLost)));
+    let untouched = begin(&gateway);
+    assert_eq!(untouched.rollback_confirmed().await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_written_means_read_locks_are_checked_everywhere() {
     let (fake, gateway) = warm_cluster().await;
     let txn = begin(&gateway);

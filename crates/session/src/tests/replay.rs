@@ -488,3 +488,49 @@ async fn a_copy_of_the_extended_protocol_is_made_again_at_sync() {
     assert_eq!(block.run("select b from t where a = 11").await, "[b]\n11\nSELECT 1\n");
     block.hidden();
 }
+
+/// An error rests on rows that were read, and these may be of a commit that is lost.
+#[tokio::test]
+async fn an_error_is_told_once_what_it_rests_on_stands() {
+    let mut block = Block::new().await;
+    let lost = || KvError::Retry { reason: RetryReason::LocksLost };
+    let duplicate = "ERROR 23505: duplicate key value violates unique constraint \"t_pkey\"";
+    for (n, (begin, sql)) in [
+        ("", "insert into t values (1, 1)"),
+        ("", "update t set b = 0 where a = 1; insert into t values (1, 1)"),
+        ("begin", "insert into t values (1, 1)"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        block.run(begin).await;
+        block.world.kv.fail_next_confirmation(lost());
+        let out = simple(&mut block.session, sql).await;
+        assert!(out.contains(duplicate), "{out}");
+        assert_eq!(block.count("retried_statements") + block.count("retried_blocks"), n as u64 + 1, "{sql}");
+        block.run("rollback").await;
+    }
+    // A block that goes on from a savepoint has its COMMIT to learn it from.
+    block.run("begin; savepoint s").await;
+    block.world.kv.fail_next_confirmation(lost());
+    assert!(simple(&mut block.session, "insert into t values (1, 1)").await.contains(duplicate));
+    block.run("rollback to s; insert into t values (11, 11); commit").await;
+    assert_eq!(block.count("retried_statements") + block.count("retried_blocks"), 3);
+    // What was to fail then fails now.
+    block.begin_copy("copy t from stdin").await;
+    let mut sink = TextSink::default();
+    let fed = block.session.copy_data(b"12\t12\n11\t11\n", &mut sink).await;
+    let out = match fed {
+        Ok(()) => block.copy_done().await,
+        Err(e) => error_text(&e),
+    };
+    assert!(out.contains(duplicate), "{out}");
+    assert_eq!(block.count("retried_statements") + block.count("retried_blocks"), 4);
+    block.hidden();
+    assert_eq!(block.run("select count(*) from t where b > 0").await, "[count]\n11\nSELECT 1\n");
+    // An error that is met again says the same; one that can't be is a conflict.
+    block.run("set transparent_retries = off").await;
+    block.world.kv.fail_next_confirmation(lost());
+    let out = simple(&mut block.session, "insert into t values (1, 1)").await;
+    assert!(out.starts_with("ERROR 40001"), "{out}");
+}
