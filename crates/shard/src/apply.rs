@@ -9,6 +9,8 @@
 //!   chosen -> queue -> [gate: TT.after(s)] -> batch -> data engine -> confirmed -> replies, locks released
 //!                      [barrier: needs to read what earlier entries wrote -> waits for their confirmation]
 //! ```
+//! Entries of an ended [epoch](crate::epoch) have no effect.
+//!
 //! The effect of an entry depends on earlier entries alone, never on the clock, on leadership or on timing (I-6).
 //!
 //! A replica without data (a witness) passes over whatever concerns data. It waits for no gate, since it shows nothing; it
@@ -21,7 +23,7 @@ use meridian_types::{Ballot, GroupId, Key, Slot, Span, Timestamp, TtInterval, Tx
 
 use crate::command::{Command, OutcomeRecord, StagedChunk};
 use crate::state::{self, State, class_of, outcome_key};
-use crate::{Apply, CreateReplica, Outcome, ShardDescriptor, Write};
+use crate::{Apply, CreateReplica, Epoch, Outcome, ShardDescriptor, Write};
 
 /// A chosen entry that waits for its turn.
 #[derive(Debug)]
@@ -60,6 +62,13 @@ pub(crate) struct Emitted {
     pub(crate) create: Vec<CreateReplica>,
 }
 
+/// What the simulation has planted in the application of entries.
+#[derive(Clone, Copy)]
+pub(crate) struct Bugs {
+    pub(crate) skips_gate: bool,
+    pub(crate) counts_behind_holes: bool,
+}
+
 impl State {
     /// Queues a chosen entry.
     ///
@@ -82,7 +91,7 @@ impl State {
     /// The commit timestamp that the first waiting entry waits for.
     pub(crate) fn gated(&self) -> Option<Timestamp> {
         match &self.queue.front()?.content {
-            Content::Command { origin, command } if *origin >= self.epoch && self.holds_data => {
+            Content::Command { origin, command } if self.epoch.counts(*origin) && self.holds_data => {
                 command.gate()
             }
             Content::Command { .. } | Content::Noop | Content::Membership(_) => None,
@@ -93,7 +102,7 @@ impl State {
     pub(crate) fn emit(
         &mut self,
         tt: Option<TtInterval>,
-        skip_gate: bool,
+        bugs: Bugs,
         reader: &dyn Reader,
         out: &mut Emitted,
     ) {
@@ -105,11 +114,11 @@ impl State {
                 return;
             }
             if let Content::Command { origin, command } = &front.content
-                && *origin >= self.epoch
+                && self.epoch.counts(*origin)
                 && self.holds_data
             {
                 let closed = command.gate().is_some_and(|s| !tt.is_some_and(|tt| tt.after(s)));
-                if closed && !skip_gate {
+                if closed && !bugs.skips_gate {
                     return;
                 }
                 if self.needs_barrier(command) && self.confirmed < self.emitted {
@@ -120,11 +129,16 @@ impl State {
             let mut batch = WriteBatch::new();
             let before = self.decided;
             let effect = match content {
-                Content::Noop => Effect::None,
+                Content::Noop => {
+                    if !bugs.counts_behind_holes {
+                        self.epoch.end();
+                    }
+                    Effect::None
+                }
                 Content::Membership(membership) => self.apply_membership(membership, &mut batch),
-                Content::Command { origin, .. } if origin < self.epoch => Effect::None,
+                Content::Command { origin, .. } if !self.epoch.counts(origin) => Effect::None,
                 Content::Command { command: Command::Lead, origin } => {
-                    self.epoch = origin;
+                    self.epoch = Epoch::of(origin);
                     Effect::None
                 }
                 Content::Command { command, .. } if !self.holds_data && command.concerns_data() => {
@@ -348,7 +362,7 @@ impl State {
         let right = ShardDescriptor { group: new_group, span: Span::new(at, end), ..left.clone() };
         batch.put(Family::State, local::descriptor(self.group), left.encode());
         // The right half's ballots start anew.
-        let position = state::Position { epoch: Ballot::ZERO, ..self.position(Slot::ZERO) };
+        let position = state::Position { epoch: Epoch::default(), ..self.position(Slot::ZERO) };
         state::write_initial(batch, &right, position, self.holds_data);
         self.write_horizon(new_group, batch);
         let outcomes =

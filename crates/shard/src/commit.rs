@@ -5,6 +5,7 @@ use meridian_types::{Timestamp, TxnId, limits};
 
 use crate::command::{Command, StagedChunk};
 use crate::leader::{Await, InFlight, Phase, Work};
+use crate::overlay::RELEASED_WRITES_MAX;
 use crate::planted::Planted;
 use crate::replica::{Replica, Step};
 use crate::timestamp::Unassignable;
@@ -199,7 +200,7 @@ impl Replica {
             return self.put_off(id, work, deadline, cx);
         }
         match work {
-            Work::Read { txn, ops, skip, .. } => self.serve_locked(id, txn.id, ops, skip, cx),
+            Work::Read { .. } => self.read_locked(id, work, cx),
             Work::Stage { txn, chunk, lock, writes } => {
                 let staged = StagedChunk { lock: lock.clone(), writes };
                 let flight = InFlight { ts: None, writes: Vec::new(), spans: vec![lock] };
@@ -233,7 +234,15 @@ impl Replica {
                 self.pin(txn.id, Phase::Deciding);
                 let spans = self.staged_spans(&txn.id);
                 let flight = InFlight { ts: Some(s), writes: writes.clone(), spans };
-                self.propose(Command::Commit { txn: txn.id, s, writes, staged_chunks }, flight, cx);
+                let released = staged_chunks == 0 && writes.len() <= RELEASED_WRITES_MAX;
+                let slot =
+                    self.propose(Command::Commit { txn: txn.id, s, writes, staged_chunks }, flight, cx);
+                if released {
+                    self.release_at_proposal(txn.id, slot);
+                    if self.config.has(Planted::ForgetReleased) {
+                        self.leader_mut().floor = s.prev();
+                    }
+                }
                 self.leader_mut().wait_for(txn.id, id, Await::Commit);
             }
             Err(Unassignable::Later) => {

@@ -100,8 +100,17 @@ pub struct Serve {
     pub at: Timestamp,
     /// Goes into the reply.
     pub registration: Option<Registration>,
+    /// Under locks: values that are newer than what the data engine has, by position in `ops` (docs/decisions/0024).
+    pub overlay: Vec<(usize, Option<bytes::Bytes>)>,
     /// The rows to leave out (SKIP LOCKED).
     pub skip: Vec<Key>,
+}
+
+impl Serve {
+    /// A read without locks.
+    pub fn at(id: RequestId, ops: Vec<ReadOp>, at: Timestamp) -> Self {
+        Serve { id, ops, at, registration: None, overlay: Vec::new(), skip: Vec::new() }
+    }
 }
 
 /// A new replica to create on this node, as the effect of a split.
@@ -194,8 +203,8 @@ pub struct Recovered {
     pub floor: Timestamp,
     /// From the data engine: the greatest timestamp of any decision.
     pub decided: Timestamp,
-    /// From the data engine: the latest leader that began.
-    pub epoch: Ballot,
+    /// From the data engine: whose entries have an effect.
+    pub epoch: crate::Epoch,
     /// From the data engine: reads below are refused.
     pub gc_horizon: Timestamp,
     /// From the data engine: encoded prepare records by transaction.

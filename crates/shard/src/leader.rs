@@ -10,7 +10,8 @@
 //!       |                                |  \--Prepare, none----> Voted --Resolve, Rollback, silence--> (no entry)
 //!       +-- wounded, silent, rollback ---+
 //! ```
-//! Invariants: every state but Active is pinned in the lock table; a transaction in flight has an entry.
+//! Invariants: every state but Active is pinned in the lock table, or, Deciding, holds no lock any more (`overlay.rs`); a
+//! transaction in flight has an entry.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use meridian_locks::{LockTable, Ticket};
 use meridian_types::{Ballot, Key, NodeId, Slot, Span, Timestamp, TxnId};
 use smallvec::SmallVec;
 
+use crate::overlay::{Dependant, Overlay};
 use crate::{Outcome, ReadOp, Registration, Request, RequestId, TxnRef, Vote, WaitPolicy, Write};
 
 /// Where a transaction stands at this shard.
@@ -46,6 +48,8 @@ pub(crate) struct Txn {
     pub(crate) staged: u32,
     /// A chunk was proposed: dropping the transaction must be logged.
     pub(crate) may_have_staged: bool,
+    /// It has read what this slot writes, which may not be applied yet.
+    pub(crate) after: Slot,
 }
 
 /// A request that works on locks and may have to wait for them.
@@ -178,6 +182,12 @@ pub(crate) struct Leader {
     pub(crate) txns: BTreeMap<TxnId, Txn>,
     pub(crate) next_number: u64,
     pub(crate) in_flight: BTreeMap<Slot, InFlight>,
+    /// What of it is no longer locked.
+    pub(crate) overlay: Overlay,
+    /// Committing transactions whose locks go before the step ends.
+    pub(crate) released: Vec<TxnId>,
+    /// Requests that wait for a slot to be applied.
+    pub(crate) dependants: Vec<Dependant>,
     pub(crate) lock_waits: BTreeMap<Ticket, Work>,
     /// Work that holds its locks (or needs none) but can't be proposed at the moment.
     pub(crate) retry: Vec<(RequestId, Work, Timestamp)>,
@@ -217,6 +227,9 @@ impl Leader {
             txns: BTreeMap::new(),
             next_number: 1,
             in_flight: BTreeMap::new(),
+            overlay: Overlay::default(),
+            released: Vec::new(),
+            dependants: Vec::new(),
             lock_waits: BTreeMap::new(),
             retry: Vec::new(),
             stalled: Vec::new(),
@@ -247,6 +260,7 @@ impl Leader {
             && self.changing.is_none()
             && self.txns.is_empty()
             && self.in_flight.is_empty()
+            && self.dependants.is_empty()
             && self.lock_waits.is_empty()
             && self.retry.is_empty()
             && self.stalled.is_empty()
@@ -272,8 +286,15 @@ impl Leader {
     pub(crate) fn register(&mut self, txn: TxnId, phase: Phase, mono: Timestamp) -> &mut Txn {
         let number = self.next_number;
         self.next_number += 1;
-        let fresh =
-            Txn { number, last_heard: mono, phase, has_reads: false, staged: 0, may_have_staged: false };
+        let fresh = Txn {
+            number,
+            last_heard: mono,
+            phase,
+            has_reads: false,
+            staged: 0,
+            may_have_staged: false,
+            after: Slot::ZERO,
+        };
         let previous = self.txns.insert(txn, fresh);
         assert!(previous.is_none(), "transaction {txn} is registered twice");
         self.txns.get_mut(&txn).expect("it was just inserted")
@@ -312,6 +333,8 @@ impl Leader {
                 assert!(!self.in_flight.is_empty(), "{txn} decides and nothing is in flight");
             }
         }
+        assert!(self.released.is_empty(), "locks of what is proposed are released within the step");
+        self.overlay.check_invariants(|slot| self.in_flight.contains_key(&slot));
         let assigned = self.in_flight.values().filter_map(|f| f.ts).max();
         assert!(assigned.is_none_or(|ts| ts <= self.floor), "I-5: a timestamp in flight is above the floor");
         assert!(self.frozen.is_none_or(|f| self.floor <= f), "the floor moved while it was frozen");

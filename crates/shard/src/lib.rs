@@ -15,6 +15,7 @@
 //! | `replica.rs` | dispatch, Paxos plumbing, role changes |
 //! | `leader.rs` | the leader's volatile state |
 //! | `commit.rs` | registration, locks, one-shard commit, rollback |
+//! | `overlay.rs` | locks released at proposal, and those who depend on what is proposed |
 //! | `participant.rs`, `coordinator.rs` | the two sides of two-phase commit |
 //! | `timestamp.rs` | assignment, floor, closed timestamps |
 //! | `reads.rs` | locking, strong, leader and follower reads |
@@ -41,12 +42,14 @@ mod commit;
 mod config;
 mod coordinator;
 mod driver;
+mod epoch;
 mod fill;
 mod garbage;
 mod hand_over;
 mod leader;
 mod membership;
 mod message;
+mod overlay;
 mod participant;
 mod planted;
 mod reads;
@@ -60,6 +63,7 @@ mod timestamp;
 pub use codec::CodecError;
 pub use config::Config;
 pub use driver::*;
+pub use epoch::Epoch;
 pub use membership::Stranger;
 pub use meridian_paxos::Now;
 pub use message::*;

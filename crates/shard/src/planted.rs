@@ -26,6 +26,16 @@ pub enum Planted {
     /// A change of members is answered although a quorum of them may not know that it is chosen (breaks availability:
     /// whoever left may be needed still).
     AnswerUnknownChange,
+    /// What ends without an entry is answered before what it depends on is applied (breaks I-7 when that is lost).
+    AnswerOnOverlay,
+    /// What was proposed behind a hole takes effect (a dependant outlives what it depends on).
+    CountBehindHoles,
+    /// Locking reads see what is applied instead of what was locked before (breaks two-phase locking).
+    ReadUnderOverlay,
+    /// A leader that is elected again goes on with the overlay that it had.
+    KeepOverlay,
+    /// A commit whose locks are released does not raise the floor: its dependants may get less (breaks I-5).
+    ForgetReleased,
 }
 
 impl crate::Config {
@@ -38,5 +48,30 @@ impl crate::Config {
     #[expect(clippy::unused_self, reason = "the question is the same with and without the feature")]
     pub(crate) const fn has(&self, _bug: Planted) -> bool {
         false
+    }
+}
+
+impl crate::Replica {
+    /// [`Planted::KeepOverlay`]: what a leader had is what it has when it is elected again.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn plant_overlay(&mut self, leader: &mut crate::leader::Leader) {
+        leader.overlay = std::mem::take(&mut self.kept_overlay);
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "the call is the same with and without the feature")]
+    pub(crate) const fn plant_overlay(&self, _leader: &mut crate::leader::Leader) {}
+
+    /// A leader is no leader any more.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn keep_overlay(&mut self, leader: &crate::leader::Leader) {
+        if self.config.has(Planted::KeepOverlay) {
+            self.kept_overlay = leader.overlay.clone();
+        }
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    pub(crate) fn keep_overlay(&self, _leader: &crate::leader::Leader) {
+        assert!(!self.config.has(Planted::KeepOverlay), "no bug is compiled in");
     }
 }

@@ -163,8 +163,7 @@ impl Replica {
         read.polls = false;
         match verdict {
             Verdict::Serve(at) => {
-                let skip = Vec::new();
-                cx.out.serve.push(Serve { id: read.id, ops: read.ops, at, registration: None, skip });
+                cx.out.serve.push(Serve::at(read.id, read.ops, at));
                 return None;
             }
             Verdict::Refuse(error) => {
@@ -247,29 +246,31 @@ impl Replica {
         }
     }
 
-    /// A locking read that holds its locks.
+    /// A locking read that holds its locks; `overlay` has what is newer than the data engine, by position in `ops`.
     pub(crate) fn serve_locked(
         &mut self,
         id: RequestId,
         txn: TxnId,
         ops: Vec<ReadOp>,
+        overlay: Vec<(usize, Option<Bytes>)>,
         skip: Vec<Key>,
         cx: &mut Step<'_>,
     ) {
         let registration = self.leader_mut().registration(&txn);
         assert!(registration.is_some(), "{txn} reads under locks and is not registered");
-        cx.out.serve.push(Serve { id, ops, at: Timestamp::MAX, registration, skip });
+        cx.out.serve.push(Serve { id, ops, at: Timestamp::MAX, registration, overlay, skip });
     }
 
     /// SKIP LOCKED: locks those rows of the page that are free, row by row, and leaves out the others. The rest of the
     /// span is not locked: such a statement asks for some rows, not for all.
     pub(crate) fn skip_locked(&mut self, id: RequestId, work: Work, cx: &mut Step<'_>) {
         let Work::Read { txn, mode, ops, .. } = work else { unreachable!("only reads skip") };
-        let mut skip = Vec::new();
+        // What is in flight counts as locked.
+        let mut skip = self.overlaid_keys(&ops);
         for op in &ops {
             match op {
                 ReadOp::Get(key) => {
-                    if !self.lock_if_free(txn.id, key, mode) {
+                    if !skip.contains(key) && !self.lock_if_free(txn.id, key, mode) {
                         skip.push(key.clone());
                     }
                 }
@@ -290,6 +291,9 @@ impl Replica {
                             if locked == *limit_rows {
                                 break;
                             }
+                            if skip.contains(&key) {
+                                continue;
+                            }
                             if self.lock_if_free(txn.id, &key, mode) {
                                 locked += 1;
                             } else {
@@ -301,7 +305,7 @@ impl Replica {
                 }
             }
         }
-        self.serve_locked(id, txn.id, ops, skip, cx);
+        self.serve_locked(id, txn.id, ops, Vec::new(), skip, cx);
     }
 
     fn lock_if_free(&mut self, txn: TxnId, key: &Key, mode: crate::LockMode) -> bool {
@@ -336,12 +340,14 @@ pub fn serve(reader: &dyn Reader, serve: &Serve) -> Result<Response, StorageErro
     let mut results = Vec::with_capacity(serve.ops.len());
     if serve.ops.len() >= LOOK_BETWEEN && is_nothing_between(reader, &serve.ops)? {
         results.resize(serve.ops.len(), ReadResult::Value(None));
-        let read_ts = if serve.registration.is_some() { Timestamp::ZERO } else { serve.at };
-        return Ok(Response::Read { results, read_ts, registration: serve.registration });
+    } else {
+        let mut rows = (serve.ops.len() >= ROWS_AT_ONCE).then(|| Rows::new(reader));
+        for op in &serve.ops {
+            results.push(serve_op(reader, rows.as_mut(), serve, op)?);
+        }
     }
-    let mut rows = (serve.ops.len() >= ROWS_AT_ONCE).then(|| Rows::new(reader));
-    for op in &serve.ops {
-        results.push(serve_op(reader, rows.as_mut(), serve, op)?);
+    for (at, value) in &serve.overlay {
+        results[*at] = ReadResult::Value(value.clone());
     }
     let read_ts = if serve.registration.is_some() { Timestamp::ZERO } else { serve.at };
     Ok(Response::Read { results, read_ts, registration: serve.registration })

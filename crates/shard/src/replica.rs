@@ -15,7 +15,7 @@ use meridian_paxos as paxos;
 use meridian_storage::Reader;
 use meridian_types::{Duration, NodeId, Slot, Span, Timestamp};
 
-use crate::apply::{Effect, Emitted};
+use crate::apply::{Bugs, Effect, Emitted};
 use crate::command::Command;
 use crate::leader::{Await, InFlight, Leader, Phase, Timer};
 use crate::planted::Planted;
@@ -69,6 +69,9 @@ pub struct Replica {
     data_durable: Slot,
     /// When a replica that lacks its data asks for it again.
     pub(crate) ask_data_at: Timestamp,
+    /// For a bug that the simulation must find.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) kept_overlay: crate::overlay::Overlay,
     /// The last step's moment, to translate waits for TrueTime into moments of the oscillator.
     last_now: Now,
 }
@@ -94,6 +97,8 @@ impl Replica {
             asked: None,
             data_durable: applied,
             ask_data_at: Timestamp::ZERO,
+            #[cfg(feature = "planted-bugs")]
+            kept_overlay: crate::overlay::Overlay::default(),
             last_now: now,
         }
     }
@@ -191,6 +196,8 @@ impl Replica {
             self.advance_split(cx);
             self.advance_hand_over(cx);
             self.answer_change(cx);
+            // Each may give the other something to do.
+            while self.release_locks(cx) || self.retry_dependants(cx) {}
             self.retry_reads(cx);
             if self.role_changes.is_empty() {
                 return;
@@ -203,7 +210,11 @@ impl Replica {
             return;
         }
         let mut emitted = Emitted::default();
-        self.state.emit(cx.now.tt, self.config.has(Planted::SkipCommitWait), cx.reader, &mut emitted);
+        let bugs = Bugs {
+            skips_gate: self.config.has(Planted::SkipCommitWait),
+            counts_behind_holes: self.config.has(Planted::CountBehindHoles),
+        };
+        self.state.emit(cx.now.tt, bugs, cx.reader, &mut emitted);
         cx.out.apply.append(&mut emitted.apply);
         for mut create in emitted.create {
             create.campaign = self.leader.is_some();
@@ -215,7 +226,9 @@ impl Replica {
         match change {
             paxos::RoleChange::Leading { ballot, ready_at, floor } => {
                 self.lose_leadership(None, cx);
-                self.leader = Some(Leader::new(ballot, ready_at, floor));
+                let mut leader = Leader::new(ballot, ready_at, floor);
+                self.plant_overlay(&mut leader);
+                self.leader = Some(leader);
                 cx.out.leading = Some(true);
             }
             paxos::RoleChange::Following { leader } => self.lose_leadership(leader, cx),
@@ -225,6 +238,7 @@ impl Replica {
     /// Answers everybody who waits for this leader, and drops its volatile state.
     fn lose_leadership(&mut self, successor: Option<NodeId>, cx: &mut Step<'_>) {
         let Some(leader) = self.leader.take() else { return };
+        self.keep_overlay(&leader);
         cx.out.leading = Some(false);
         let refused = ShardError::NotLeader { group: self.state.group, leader: successor };
         for ticket in leader.lock_waits.keys() {
@@ -233,6 +247,9 @@ impl Replica {
         let retries = leader.retry.iter().map(|(id, _, _)| *id);
         for id in retries.chain(leader.stalled.iter().map(|(id, _, _)| *id)) {
             cx.reply(id, Err(refused.clone()));
+        }
+        for dependant in &leader.dependants {
+            cx.reply(dependant.id, Err(refused.clone()));
         }
         for (id, what) in leader.awaits.values().flatten() {
             let answer = if *what == Await::Commit { ShardError::OutcomeUnknown } else { refused.clone() };
@@ -300,7 +317,9 @@ impl Replica {
                 cx.out.removed = true;
             }
             if let Some(leader) = self.leader.as_mut() {
-                leader.in_flight.remove(&slot);
+                if let Some(flight) = leader.in_flight.remove(&slot) {
+                    leader.overlay.applied(slot, &flight.writes);
+                }
                 leader.floor = leader.floor.max(self.state.shown);
                 if effect == Effect::Filled {
                     self.on_filled(slot, cx);
@@ -343,7 +362,7 @@ impl Replica {
     }
 
     /// What a request needs of this replica before it can be looked at.
-    fn request(&mut self, id: RequestId, request: Request, cx: &mut Step<'_>) {
+    pub(crate) fn request(&mut self, id: RequestId, request: Request, cx: &mut Step<'_>) {
         if self.failed {
             return cx.reply(id, Err(ShardError::Unfit { reason: UnfitReason::Disk }));
         }
@@ -381,6 +400,9 @@ impl Replica {
     fn dispatch(&mut self, id: RequestId, request: Request, cx: &mut Step<'_>) {
         use crate::ReadMode;
         use crate::leader::Work;
+        if let Some(after) = self.depends_on(&request) {
+            return self.wait_for_slot(after, id, request, cx);
+        }
         match request {
             Request::Read { mode: ReadMode::Locking { txn, mode, wait }, ops } => {
                 self.start(id, Work::Read { txn, mode, wait, ops, skip: Vec::new() }, cx);
@@ -429,6 +451,7 @@ impl Replica {
         let Some(leader) = self.leader.as_mut() else { return };
         leader.stalled.retain(|(other, _, _)| *other != id);
         leader.retry.retain(|(other, _, _)| *other != id);
+        leader.dependants.retain(|dependant| dependant.id != id);
         leader.fills.retain(|_, other| *other != id);
         leader.awaits.retain(|_, replies| {
             replies.retain(|(other, _)| *other != id);

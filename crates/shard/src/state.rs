@@ -29,7 +29,7 @@ use smallvec::SmallVec;
 use crate::apply::{Effect, QueuedEntry};
 use crate::codec::CodecError;
 use crate::command::{OutcomeRecord, PrepareRecord, StagedChunk};
-use crate::{Outcome, ReadOp, Recovered, ShardDescriptor};
+use crate::{Epoch, Outcome, ReadOp, Recovered, ShardDescriptor};
 
 /// Outcomes are dropped a whole epoch at a time, by one span deletion: they live for one to two epochs. A gateway asks
 /// for a lost answer within seconds.
@@ -64,8 +64,8 @@ pub(crate) struct State {
     pub(crate) floor: Timestamp,
     /// Greatest timestamp of any decision, aborts included: the clock by which outcomes expire.
     pub(crate) decided: Timestamp,
-    /// The latest leader that began; entries of older origin are void.
-    pub(crate) epoch: Ballot,
+    /// Whose entries have an effect.
+    pub(crate) epoch: Epoch,
     pub(crate) gc_horizon: Timestamp,
     pub(crate) prepared: BTreeMap<TxnId, Prepared>,
     /// More than one only while the data engine lags behind a resolution that let the next one in.
@@ -79,6 +79,9 @@ pub(crate) struct State {
     pub(crate) unconfirmed: VecDeque<(Slot, Effect)>,
 }
 
+/// In the word of the epoch's node, whose ids have 32 bits.
+const EPOCH_OVER_BIT: u32 = 32;
+
 /// What is kept at `applied(group)`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Position {
@@ -86,7 +89,7 @@ pub(crate) struct Position {
     pub(crate) last_commit: Timestamp,
     pub(crate) floor: Timestamp,
     pub(crate) decided: Timestamp,
-    pub(crate) epoch: Ballot,
+    pub(crate) epoch: Epoch,
 }
 
 impl Position {
@@ -95,8 +98,10 @@ impl Position {
         let mut bytes = Vec::with_capacity(48);
         bytes.extend_from_slice(&self.slot.get().to_be_bytes());
         times.iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
-        bytes.extend_from_slice(&self.epoch.round.to_be_bytes());
-        bytes.extend_from_slice(&u64::from(self.epoch.node.get()).to_be_bytes());
+        let Epoch { leader, is_over } = self.epoch;
+        bytes.extend_from_slice(&leader.round.to_be_bytes());
+        let node = u64::from(leader.node.get()) | (u64::from(is_over) << EPOCH_OVER_BIT);
+        bytes.extend_from_slice(&node.to_be_bytes());
         bytes.into()
     }
 
@@ -104,13 +109,15 @@ impl Position {
         let words: [u8; 48] = bytes.try_into().map_err(|_| corrupt("applied position", CodecError::Short))?;
         let word = |i: usize| u64::from_be_bytes(words[i..i + 8].try_into().expect("a word has eight bytes"));
         let time = |i| Timestamp::from_nanos(word(i));
-        let node = u32::try_from(word(40)).map_err(|_| corrupt("applied position", CodecError::Tag(0)))?;
+        let is_over = word(40) >> EPOCH_OVER_BIT == 1;
+        let node = word(40) & !(u64::from(is_over) << EPOCH_OVER_BIT);
+        let node = u32::try_from(node).map_err(|_| corrupt("applied position", CodecError::Tag(0)))?;
         Ok(Position {
             slot: Slot::new(word(0)),
             last_commit: time(8),
             floor: time(16),
             decided: time(24),
-            epoch: Ballot::new(word(32), NodeId::new(node)),
+            epoch: Epoch { leader: Ballot::new(word(32), NodeId::new(node)), is_over },
         })
     }
 }
@@ -162,7 +169,7 @@ pub fn initial_state(descriptor: &ShardDescriptor, floor: Timestamp, holds_data:
         last_commit: Timestamp::ZERO,
         floor,
         decided: Timestamp::ZERO,
-        epoch: Ballot::ZERO,
+        epoch: Epoch::default(),
     };
     write_initial(&mut batch, descriptor, position, holds_data);
     batch

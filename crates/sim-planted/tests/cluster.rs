@@ -12,7 +12,7 @@ use meridian_types::Duration;
 /// Bugs that concern neither members nor garbage are hunted without these: seeds were counted before there were any, and
 /// before there were witnesses and changes of the schema.
 fn hunt(bug: Planted, load: Option<Load>, seeds: u64) -> Box<Violation> {
-    let late = [Fault::Members, Fault::Collect, Fault::Witness, Fault::Schema];
+    let late = [Fault::Members, Fault::Collect, Fault::Witness, Fault::Schema, Fault::Reset];
     let faults = late.into_iter().fold(Faults::all(), Faults::without);
     hunt_under(faults, bug, load, seeds)
 }
@@ -104,6 +104,47 @@ fn prepared_transactions_that_a_new_leader_does_not_lock_are_found_within_40_see
     assert!(asserts(&found, "prepared") || is_anomaly(&found), "{found}");
 }
 
+/// Many gateways that write the same few rows, under leaders that come and go.
+fn hot(bug: Shard, seeds: u64) -> Box<Violation> {
+    hot_under(&[Fault::Loss, Fault::Partition, Fault::Crash, Fault::Pause, Fault::Reordering], bug, seeds)
+}
+
+fn hot_under(faults: &[Fault], bug: Shard, seeds: u64) -> Box<Violation> {
+    let faults = faults.iter().copied().fold(Faults::NONE, Faults::with);
+    let hot = Load { clients: 24, keys: 4, pause: Duration::from_millis(1) };
+    hunt_under(faults, Planted::Shard(bug), Some(hot), seeds)
+}
+
+#[test]
+fn a_locking_read_that_does_not_see_what_was_locked_before_is_found_within_20_seeds() {
+    let found = hot(Shard::ReadUnderOverlay, 20);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_dependant_that_is_answered_before_what_it_depends_on_is_found_within_200_seeds() {
+    let found = hot(Shard::AnswerOnOverlay, 200);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_dependant_that_outlives_what_it_depends_on_is_found_within_100_seeds() {
+    let found = hot_under(&[Fault::Reset], Shard::CountBehindHoles, 100);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn an_overlay_that_outlives_its_leader_is_found_within_100_seeds() {
+    let found = hot(Shard::KeepOverlay, 100);
+    assert!(asserts(&found, "overlay") || is_anomaly(&found), "{found}");
+}
+
+#[test]
+fn a_dependant_at_or_below_what_it_depends_on_is_found_within_20_seeds() {
+    let found = hot(Shard::ForgetReleased, 20);
+    assert!(asserts(&found, "I-5") || matches!(found.broken, Broken::TimestampWentBack { .. }), "{found}");
+}
+
 #[test]
 fn an_epsilon_that_does_not_grow_is_found_within_10_seeds() {
     let found = hunt(Planted::Clock(Clock::NoDrift), None, 10);
@@ -136,7 +177,7 @@ fn a_closed_timestamp_without_its_slot_is_found_within_20_seeds() {
 
 #[test]
 fn a_sweep_above_the_horizon_is_found_within_20_seeds() {
-    let faults = Faults::all().without(Fault::Witness).without(Fault::Schema);
+    let faults = Faults::all().without(Fault::Witness).without(Fault::Schema).without(Fault::Reset);
     let found = hunt_under(faults, Planted::Driver(DriverBug::SweepTooMuch), None, 20);
     assert!(is_anomaly(&found) || breaks_replicas(&found), "{found}");
 }

@@ -33,7 +33,7 @@ impl Cluster {
         let pause = 50 + self.rng.below(self.weather().fault_pause_ms);
         self.scheduler.after(Duration::from_millis(pause), Event::Fault);
         // How often each kind happens, relative to the others.
-        const KINDS: [(Fault, u64); 11] = [
+        const KINDS: [(Fault, u64); 12] = [
             (Fault::Pause, 3),
             (Fault::Crash, 6),
             (Fault::Partition, 2),
@@ -45,6 +45,7 @@ impl Cluster {
             (Fault::ClocksBeyond, 1),
             (Fault::Members, 6),
             (Fault::Collect, 4),
+            (Fault::Reset, 4),
         ];
         let kinds: Vec<(Fault, u64)> = KINDS.into_iter().filter(|(fault, _)| self.has(*fault)).collect();
         let total: u64 = kinds.iter().map(|(_, weight)| weight).sum();
@@ -80,12 +81,17 @@ impl Cluster {
                 self.network.bridge(nodes, victim, &mut self.rng);
                 self.heal_network_later();
             }
-            Fault::Pause => {
-                // Around the length of a lease.
-                let pause = Duration::from_micros(self.rng.below(2_500_000));
-                let until = self.scheduler.now() + pause;
-                let node = self.node(victim);
-                node.asleep_until = node.asleep_until.max(until);
+            // Around the length of a lease.
+            Fault::Pause => self.pause(victim, 2_500_000),
+            Fault::Reset => {
+                self.network.mute(nodes, victim);
+                let heals = Duration::from_micros(self.rng.below(20_000));
+                self.scheduler.after(heals, Event::HealNetwork);
+                // Often more is wrong: before what was lost is sent again the node falls silent.
+                if self.rng.chance(1, 2) {
+                    let falters = heals + Duration::from_micros(self.rng.below(200_000));
+                    self.scheduler.after(falters, Event::Falter { node: victim });
+                }
             }
             Fault::HandOver => {
                 let group = self.any_group();
@@ -108,6 +114,16 @@ impl Cluster {
                 unreachable!("these happen all the time")
             }
         }
+    }
+
+    /// A node stands still for up to `us_max`.
+    pub(super) fn pause(&mut self, victim: NodeId, us_max: u64) {
+        if self.healed {
+            return;
+        }
+        let until = self.scheduler.now() + Duration::from_micros(self.rng.below(us_max));
+        let node = self.node(victim);
+        node.asleep_until = node.asleep_until.max(until);
     }
 
     fn heal_network_later(&mut self) {

@@ -69,6 +69,8 @@ pub struct Stats {
     pub snapshot_reads: u64,
     /// Of those, the ones that a follower served.
     pub follower_reads: u64,
+    /// Locking reads of what was proposed and not applied yet.
+    pub overlay_reads: u64,
     /// Changes of a group's leader.
     pub leaders: u64,
     /// Crashes.

@@ -1,4 +1,4 @@
-//! The network: loss, duplication, delay, reordering; partitions full, in one direction and bridged.
+//! The network: loss, duplication, delay, reordering; partitions full, in one direction and bridged; resets.
 
 use std::collections::BTreeSet;
 
@@ -53,6 +53,11 @@ impl Network {
                 self.cut_one(other, victim.get());
             }
         }
+    }
+
+    /// One node is not heard.
+    pub(super) fn mute(&mut self, nodes: u32, victim: NodeId) {
+        (1..=nodes).filter(|n| *n != victim.get()).for_each(|other| self.cut_one(victim.get(), other));
     }
 
     /// Two sides that only `bridge` talks to.

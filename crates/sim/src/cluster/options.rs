@@ -47,11 +47,13 @@ pub enum Fault {
     Witness,
     /// The schema changes: an index comes and goes.
     Schema,
+    /// The connections of a node break: what it has just sent is lost, and what it sends next arrives.
+    Reset,
 }
 
 impl Fault {
     /// All of them, with the names that the command line knows.
-    pub const ALL: [(Fault, &'static str); 18] = [
+    pub const ALL: [(Fault, &'static str); 19] = [
         (Fault::Loss, "loss"),
         (Fault::Duplication, "duplication"),
         (Fault::Reordering, "reordering"),
@@ -70,6 +72,7 @@ impl Fault {
         (Fault::Collect, "collect"),
         (Fault::Witness, "witness"),
         (Fault::Schema, "schema"),
+        (Fault::Reset, "reset"),
     ];
 }
 
@@ -249,7 +252,10 @@ impl Weather {
                 _ => 7,
             };
             // Those that came later draw nothing where they are not wanted, so that older seeds keep their runs.
-            let is_late = matches!(fault, Fault::Members | Fault::Collect | Fault::Witness | Fault::Schema);
+            let is_late = matches!(
+                fault,
+                Fault::Members | Fault::Collect | Fault::Witness | Fault::Schema | Fault::Reset
+            );
             if is_late && !options.faults.has(fault) {
                 continue;
             }

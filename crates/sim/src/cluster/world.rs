@@ -60,6 +60,7 @@ pub(super) enum Event {
     HealOscillator { node: NodeId },
     Restart { node: NodeId },
     Awake { node: NodeId },
+    Falter { node: NodeId },
 }
 
 pub(super) struct Cluster {
@@ -296,6 +297,7 @@ impl Cluster {
             Event::HealOscillator { node } => self.heal_oscillator(node),
             Event::Restart { node } => self.restart(node),
             Event::Awake { node } => self.awake(node),
+            Event::Falter { node } => self.pause(node, 4_000_000),
         }
     }
 
@@ -326,7 +328,8 @@ impl Cluster {
             | Event::HealNetwork
             | Event::HealMasters
             | Event::HealOscillator { .. }
-            | Event::Awake { .. } => return None,
+            | Event::Awake { .. }
+            | Event::Falter { .. } => return None,
         };
         Some(note)
     }
@@ -349,7 +352,8 @@ impl Cluster {
             | Event::HealMasters
             | Event::HealOscillator { .. }
             | Event::Restart { .. }
-            | Event::Awake { .. } => return None,
+            | Event::Awake { .. }
+            | Event::Falter { .. } => return None,
         };
         let sleeper = &self.nodes[node];
         (sleeper.asleep_until > self.scheduler.now() || !sleeper.held.is_empty()).then_some(*node)
@@ -474,6 +478,7 @@ impl Cluster {
             self.scheduler.after(lag, Event::Confirm { life, group, slot: apply.slot });
         }
         for serve in std::mem::take(&mut out.serve) {
+            self.stats.overlay_reads += u64::from(!serve.overlay.is_empty());
             // Now and then a disk takes its time, and the horizon may pass the read meanwhile.
             let slow = self.weather().faults.has(Fault::Collect) && self.rng.chance(1, 20);
             let lag = Duration::from_micros(self.rng.below(if slow { 200_000 } else { 1_000 }));
