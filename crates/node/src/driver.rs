@@ -134,7 +134,7 @@ impl Inner {
             let guard = cell.data.read();
             drop(core);
             let ops = std::mem::take(ops);
-            let answer = self.read(cell, &Serve { id, ops, at, registration: None, skip: Vec::new() });
+            let answer = self.read(cell, &Serve::at(id, ops, at));
             drop(guard);
             self.counters.ready_answers.add(1);
             return Begun::Ready(answer);
