@@ -15,7 +15,10 @@
 //! whoever commits above looks at a complete index. At a timestamp above it the index is compared with the table: of two
 //! rows with the same key one has no entry.
 //!
-//! Several indexes are filled by one read of the table. Spans of different shards are filled at the same time, and each reads ahead of its writes.
+//! *Others come first.* Pages are small, one of a span is under way at a time, and where it takes longer than it has to, the job rests
+//! ([`Courtesy`]): a page goes the way of any commit, so what is in its way is in theirs.
+//!
+//! Several indexes are filled by one read of the table. Spans of different shards are filled at the same time.
 
 use futures::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use meridian_catalog::{CatalogChange, CatalogSnapshot, IndexDesc, IndexId, JobPhase, TableDesc};
@@ -27,6 +30,7 @@ use std::time::Duration;
 
 use super::index::has_all;
 use super::jobs::{Directive, Running};
+use super::pace::Courtesy;
 use super::rows::commit_writes;
 use super::{DdlServices, next_version};
 use crate::check::{Check, Disagreement};
@@ -37,8 +41,12 @@ use crate::table::{Decoded, IndexReader, IndexWriter, Prefix};
 
 /// Spans that are filled at a time: enough to keep the logs of several shards busy.
 const SPANS_AT_A_TIME: usize = 4;
-/// Pages whose entries are on their way while the next one of the span is read.
-const PAGES_UNDER_WAY: usize = 3;
+/// Rows that are read and written at a time. A statement that comes behind a page waits for it on every node, so a page is a
+/// millisecond's work; one of [`limits::SCAN_PAGE_ROWS`] held up commits by ten.
+const PAGE_ROWS: usize = 1_024;
+/// Pages of a span whose entries are on their way at a time. With more of them a commit waits for all, and how long one
+/// takes says nothing about others.
+const PAGES_UNDER_WAY: usize = 1;
 /// How long a snapshot is read from.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
 
@@ -75,7 +83,12 @@ async fn spans_of(
 
 /// How many rows there are, so that operators see how far a job is: as ANALYZE counted them, or counted now, which costs
 /// a small part of what writing their entries does.
-pub(super) async fn count(statement: &Statement, table: &TableDesc, spans: &[Span]) -> Result<u64> {
+pub(super) async fn count(
+    services: &DdlServices,
+    statement: &Statement,
+    table: &TableDesc,
+    spans: &[Span],
+) -> Result<u64> {
     if let Some(known) = statement.catalog.statistics(table.id) {
         return Ok(known.rows as u64);
     }
@@ -89,6 +102,7 @@ pub(super) async fn count(statement: &Statement, table: &TableDesc, spans: &[Spa
             let page = statement.wait(statement.txn.scan(request)).await?;
             rows += page.rows.len() as u64;
             rest = page.resume;
+            services.pace.rest(Duration::ZERO).await;
         }
     }
     Ok(rows)
@@ -115,6 +129,7 @@ pub(super) async fn fill(
         reader: IndexReader::new(catalog, table, &table.primary, &all)?,
         left: Mutex::new(spans.iter().cloned().map(Some).collect()),
         closed: Mutex::new(Timestamp::ZERO),
+        courtesy: Mutex::default(),
     };
     let mut waiting = spans.into_iter().enumerate();
     let mut under_way = FuturesUnordered::new();
@@ -169,6 +184,8 @@ struct Filler<'a> {
     left: Mutex<Vec<Option<Span>>>,
     /// Up to where readers may not come yet.
     closed: Mutex<Timestamp>,
+    /// How much of the time is left to others.
+    courtesy: Mutex<Courtesy>,
 }
 
 /// A page of entries.
@@ -203,7 +220,7 @@ impl Filler<'_> {
                     break;
                 }
             }
-            let rested = self.services.pace.rest();
+            let rested = self.services.pace.rest(self.courtesy.lock().rest());
             tokio::pin!(rested);
             let mut has_rested = false;
             while failure.is_none() && (!has_rested || writes.len() >= PAGES_UNDER_WAY) {
@@ -226,8 +243,7 @@ impl Filler<'_> {
     }
 
     async fn read(&self, txn: &dyn KvTxn, span: Span) -> Result<Page> {
-        let limit = limits::SCAN_PAGE_ROWS;
-        let request = ScanRequest { span, reverse: false, limit, locking: Locking::SHARED };
+        let request = ScanRequest { span, reverse: false, limit: PAGE_ROWS, locking: Locking::SHARED };
         let page = txn.scan(request).await.map_err(sql_error)?;
         let at = txn.read_timestamp().expect("a snapshot that was read has a timestamp");
         let mut batch = self.reader.batch(page.rows.len());
@@ -241,7 +257,7 @@ impl Filler<'_> {
                 entries.extend(writer.entry(&row)?);
             }
         }
-        tokio::task::consume_budget().await;
+        tokio::task::yield_now().await;
         Ok(Page { rows: batch.len() as u64, at, entries, rest: page.resume })
     }
 
@@ -249,7 +265,9 @@ impl Filler<'_> {
         if !page.entries.is_empty() {
             self.services.wait_until(page.at).await?;
             let until = self.running.lease_end();
+            let begun = tokio::time::Instant::now();
             let closed = self.services.kv.fill(page.at, until, page.entries).await.map_err(sql_error)?;
+            self.courtesy.lock().note(begun.elapsed());
             let mut known = self.closed.lock();
             *known = known.max(closed);
         }

@@ -203,7 +203,7 @@ async fn fill(services: &DdlServices, running: &Running, ids: &[IndexId]) -> Res
         let Some(table) = table.filter(|t| has_all(t, ids)) else { return running.abandon().await };
         if running.job().phase == JobPhase::Waiting {
             let spans = backfill::spans(services, &statement.catalog, &table).await?;
-            let total = backfill::count(&statement, &table, &spans).await?;
+            let total = backfill::count(services, &statement, &table, &spans).await?;
             running.begin_phase(JobPhase::Backfill, Some(total), spans);
         }
         let left = running.job().rest;

@@ -62,9 +62,9 @@ impl Pace {
         self.0.needed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, faded).ok();
     }
 
-    /// Rests, for longer where the node turns out to be busy.
-    pub(super) async fn rest(&self) {
-        let wanted = Duration::from_nanos(self.0.rest.load(Ordering::Relaxed)).max(REST_MIN);
+    /// Rests for `courtesy`, and for longer where an operator wants that or the node turns out to be busy.
+    pub(super) async fn rest(&self, courtesy: Duration) {
+        let wanted = Duration::from_nanos(self.0.rest.load(Ordering::Relaxed)).max(courtesy).max(REST_MIN);
         let begun = Instant::now();
         tokio::time::sleep(wanted).await;
         let late = begun.elapsed().saturating_sub(wanted);
@@ -74,12 +74,57 @@ impl Pace {
     }
 }
 
+/// How long a job rests after each page that it writes, so that commits of others, which go the same way, are not held up
+/// by it: longer while pages take longer than they need.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Courtesy {
+    /// What a page takes when nothing is in its way.
+    quickest: Option<Duration>,
+    rest: Duration,
+}
+
+impl Courtesy {
+    /// A page was written in this time.
+    pub(super) fn note(&mut self, took: Duration) {
+        // Grows a little with each page: pages may have become larger, or the way longer.
+        let quickest = self.quickest.map_or(took, |known| known + known / 256).min(took);
+        self.quickest = Some(quickest);
+        self.rest = match took > quickest + quickest / 2 {
+            true => (self.rest + (took - quickest)).min(REST_MAX),
+            false => self.rest * 7 / 8,
+        };
+    }
+
+    pub(super) fn rest(&self) -> Duration {
+        self.rest
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ms(n: u64) -> meridian_types::Duration {
         meridian_types::Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_job_rests_while_its_pages_are_slow_and_goes_on_when_they_are_quick_again() {
+        let ms = Duration::from_millis;
+        let mut courtesy = Courtesy::default();
+        for took in [8, 5, 6, 7] {
+            courtesy.note(ms(took));
+            assert_eq!(courtesy.rest(), Duration::ZERO, "as quick as the quickest, about");
+        }
+        courtesy.note(ms(25));
+        let first = courtesy.rest();
+        assert!(first >= ms(19) && first < ms(20), "so much longer than it needs: {first:?}");
+        courtesy.note(ms(25));
+        assert!(courtesy.rest() > first);
+        (0..100).for_each(|_| courtesy.note(ms(60_000)));
+        assert_eq!(courtesy.rest(), REST_MAX, "it ends all the same");
+        (0..60).for_each(|_| courtesy.note(ms(6)));
+        assert!(courtesy.rest() < ms(1));
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Running {
     /// Rows are done. Then rests, as the node's load and its operators want.
     pub(super) async fn progress(&self, rows: u64) {
         self.count(rows);
-        self.services.pace.rest().await;
+        self.services.pace.rest(std::time::Duration::ZERO).await;
     }
 
     /// Keeps the lease and writes the checkpoints. Returns only when the job is another's, or cannot be kept.
