@@ -131,7 +131,7 @@ impl Core {
         self.membership.is_voter(self.config.node) && self.holds_data
     }
 
-    fn kind(&self) -> Option<MemberKind> {
+    pub(crate) fn kind(&self) -> Option<MemberKind> {
         self.membership.kind(self.config.node)
     }
 

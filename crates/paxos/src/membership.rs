@@ -17,7 +17,8 @@
 //!
 //! A change of members may change that number and who counts. A leader therefore proposes a membership with witnesses only
 //! if everything that any witness may have dropped is settled in it, too. Nothing beyond what the log held when its
-//! leadership began can have been dropped by the word of an earlier leader.
+//! leadership began can have been dropped by the word of an earlier leader. An observer, which may become a witness before it
+//! knows, keeps what is not settled as a witness does.
 
 use meridian_types::{NodeId, Slot};
 use smallvec::SmallVec;

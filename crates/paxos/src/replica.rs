@@ -287,9 +287,10 @@ impl Replica {
         }
     }
 
-    /// True when a snapshot may take the place of the log up to `slot`: a witness keeps what is not settled.
+    /// True when a snapshot without data may take the place of the log up to `slot`: who has no data keeps what is not settled. Also
+    /// an observer, since a leader that makes it a witness can't know what it lets go of before it hears that.
     pub fn may_skip_to(&self, slot: Slot) -> bool {
-        !self.core.is_witness() || slot <= self.core.settled
+        slot <= self.core.settled
     }
 
     /// Tells whether data is applied here. A replica without any neither leads nor gives snapshots, whatever its kind.
@@ -368,7 +369,8 @@ impl Outputs {
 impl Core {
     fn truncate(&mut self, slot: Slot, out: &mut Outputs) {
         let slot = slot.min(self.applied);
-        let keeps = self.is_witness() && !self.planted(Planted::WitnessCutsLog);
+        let is_dataless = self.kind().is_some_and(|kind| !kind.holds_data());
+        let keeps = is_dataless && !self.planted(Planted::WitnessCutsLog);
         let slot = if keeps { slot.min(self.settled) } else { slot };
         if slot > self.log.truncated() {
             self.log.truncate(slot);
