@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use meridian_catalog::CatalogSnapshot;
 use meridian_datum::{Batch, Datum, EvalContext, Result};
 use meridian_kv_api::{Cluster, Kv, KvError, KvTxn};
 use meridian_plan::PlannedStatement;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::cancel::CancelHandle;
 use crate::eval::SubqueryCache;

@@ -234,7 +234,9 @@ impl Replica {
                 self.pin(txn.id, Phase::Deciding);
                 let spans = self.staged_spans(&txn.id);
                 let flight = InFlight { ts: Some(s), writes: writes.clone(), spans };
-                let released = staged_chunks == 0 && writes.len() <= RELEASED_WRITES_MAX;
+                let released = self.config.releases_at_proposal
+                    && staged_chunks == 0
+                    && writes.len() <= RELEASED_WRITES_MAX;
                 let slot =
                     self.propose(Command::Commit { txn: txn.id, s, writes, staged_chunks }, flight, cx);
                 if released {

@@ -21,6 +21,8 @@ pub struct Config {
     pub log_retain: u64,
     /// Requests that may wait in this replica, of each kind.
     pub waiters_max: usize,
+    /// A commit of one shard releases its locks when it is proposed instead of when it is applied (docs/decisions/0024).
+    pub releases_at_proposal: bool,
     /// The bug that the simulation must find.
     #[cfg(feature = "planted-bugs")]
     pub planted: Option<crate::Planted>,
@@ -38,6 +40,7 @@ impl Config {
             recovery_pause_max: Duration::from_millis(16_000),
             log_retain: 4_096,
             waiters_max: 4_096,
+            releases_at_proposal: false,
             #[cfg(feature = "planted-bugs")]
             planted: None,
         }

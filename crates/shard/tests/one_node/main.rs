@@ -49,6 +49,10 @@ fn blind(age: u64) -> TxnRef {
     TxnRef { id: txn(age), registration: None }
 }
 
+fn config(seed: u64) -> Config {
+    Config { releases_at_proposal: true, ..Config::new(GROUP, NODE, seed) }
+}
+
 fn descriptor() -> ShardDescriptor {
     ShardDescriptor {
         group: GROUP,
@@ -73,7 +77,7 @@ impl Shard {
 
     fn start(engine: MemoryEngine, recovered: Recovered, time: Timestamp) -> Self {
         let is_new = recovered.entries.is_empty();
-        let replica = Replica::new(Config::new(GROUP, NODE, 1), recovered, Self::now_at(time));
+        let replica = Replica::new(config(1), recovered, Self::now_at(time));
         let mut shard = Shard {
             replica,
             engine,
@@ -709,7 +713,7 @@ fn a_restart_finds_prepared_transactions_locked() {
     let recovered = recover(&shard.engine, GROUP).unwrap().unwrap();
     assert_eq!(recovered.prepared.len(), 1);
     let later = Shard::now_at(shard.time);
-    shard.replica = Replica::new(Config::new(GROUP, NODE, 2), recovered, later);
+    shard.replica = Replica::new(config(2), recovered, later);
     shard.step(Input::Campaign);
     shard.pass(Duration::from_secs(10));
     let locked = shard.replica.locks();

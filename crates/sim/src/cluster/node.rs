@@ -193,6 +193,7 @@ pub(super) struct Setup {
 
 fn shard_config(group: GroupId, node: NodeId, setup: &Setup, rng: &mut SeededRng) -> Config {
     let mut shard = Config::new(group, node, rng.next_u64());
+    shard.releases_at_proposal = true;
     shard.paxos.lease = Duration::from_millis(1_000);
     shard.paxos.renew_below = Duration::from_millis(600);
     shard.paxos.retransmit = Duration::from_millis(100);
