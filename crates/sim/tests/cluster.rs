@@ -141,6 +141,12 @@ fn a_witness_hears_again_what_it_may_skip() {
     runs(500_006..500_007, &Options::default());
 }
 
+/// An observer let go of what was not settled after a leader had decided to make it a witness, and before it heard of that.
+#[test]
+fn an_observer_keeps_what_a_witness_has_to() {
+    runs(12_100_359..12_100_360, &Options::default());
+}
+
 /// A commit outlived two announcements of which the first came to nothing; and a clock beyond its bounds looked at the
 /// catalog of the past.
 #[test]
