@@ -40,6 +40,9 @@ impl Replica {
             let descriptor = self.state.descriptor.clone();
             return cx.reply(id, Err(ShardError::WrongShard { descriptor }));
         }
+        if self.is_beside_split(&work) {
+            return self.put_off(id, work, deadline, cx);
+        }
         if matches!(self.admit(id, &work, cx), Admission::Done) {
             return;
         }

@@ -36,6 +36,8 @@ pub enum Planted {
     KeepOverlay,
     /// A commit whose locks are released does not raise the floor: its dependants may get less (breaks I-5).
     ForgetReleased,
+    /// A leader goes on locking keys that a split is about to take from it (breaks two-phase locking).
+    LockBesideSplit,
 }
 
 impl crate::Config {

@@ -146,6 +146,14 @@ fn a_dependant_at_or_below_what_it_depends_on_is_found_within_20_seeds() {
 }
 
 #[test]
+fn a_lock_beside_a_split_is_found_within_20_seeds() {
+    let contended = Load { clients: 24, keys: 12, pause: Duration::from_millis(1) };
+    let faults = Faults::NONE.with(Fault::Split).with(Fault::Pause);
+    let found = hunt_under(faults, Planted::Shard(Shard::LockBesideSplit), Some(contended), 20);
+    assert!(is_anomaly(&found), "{found}");
+}
+
+#[test]
 fn an_epsilon_that_does_not_grow_is_found_within_10_seeds() {
     let found = hunt(Planted::Clock(Clock::NoDrift), None, 10);
     assert!(matches!(found.broken, Broken::WrongClock { .. }), "{found}");

@@ -4,11 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod hot_rows;
+mod splits;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use meridian_paxos::{Command, HardState, LogEntry, MemberKind, Persist};
+use meridian_paxos::{Command, HardState, LogEntry, MemberKind, Persist, PersistToken};
 use meridian_shard::*;
 use meridian_storage::{Durability, Engine, MemoryEngine};
 use meridian_types::{Duration, GroupId, Key, NodeId, Slot, Span, Timestamp, TtInterval, TxnId};
@@ -27,6 +28,8 @@ struct Shard {
     created: Vec<CreateReplica>,
     /// While it is there, the data engine tells nothing of what it has applied; up to here it has.
     held: Option<Slot>,
+    /// While it is there, the log's disk tells nothing; this is the last that it was given.
+    held_log: Option<Option<PersistToken>>,
     out: Outputs,
     /// What the log engine has.
     hard: HardState,
@@ -87,6 +90,7 @@ impl Shard {
             recovery: Vec::new(),
             created: Vec::new(),
             held: None,
+            held_log: None,
             out: Outputs::default(),
             hard: HardState::default(),
             log: BTreeMap::new(),
@@ -129,7 +133,10 @@ impl Shard {
                 }
             }
             if !out.persist.is_empty() {
-                inputs.push(Input::Persisted(out.token));
+                match &mut self.held_log {
+                    Some(held) => *held = Some(out.token),
+                    None => inputs.push(Input::Persisted(out.token)),
+                }
             }
             if let Some(last) = out.apply.last().map(|a| a.slot) {
                 match &mut self.held {
@@ -581,44 +588,6 @@ fn a_commit_that_a_silent_holder_let_go_goes_on() {
     assert!(!shard.answers.contains_key(&commit), "the commit is in flight");
     shard.pass(Duration::from_millis(20));
     assert!(matches!(shard.answer(commit), Ok(Response::Committed { .. })));
-}
-
-#[test]
-fn a_split_creates_the_right_half_and_redirects() {
-    let mut shard = Shard::new();
-    shard.commit(blind(1), vec![put("a", "1"), put("x", "2")]).unwrap();
-    let left = shard.lock(blind(10), LockMode::Exclusive, get("a"));
-    let right = shard.lock(blind(11), LockMode::Exclusive, get("x"));
-    shard.locked(left);
-    shard.locked(right);
-    let waiting = shard.lock(blind(12), LockMode::Exclusive, get("x"));
-    let split = shard.call(Request::Split { at: key("m"), new_group: GroupId::new(8) });
-    let Ok(Response::Split { left, right }) = split else { panic!("{split:?}") };
-    assert_eq!(left.span, Span::new(Key::MIN, Some(key("m"))));
-    assert_eq!(right.span, Span::new(key("m"), None));
-    assert_eq!(shard.created.len(), 1);
-    assert!(shard.created[0].campaign && shard.created[0].descriptor == right);
-    let holders: Vec<TxnId> = shard.replica.locks().into_iter().map(|l| l.txn).collect();
-    assert_eq!(holders, vec![txn(10)]);
-    let redirected =
-        |r: Result<Response, ShardError>| assert!(matches!(r, Err(ShardError::WrongShard { .. }) | Ok(_)));
-    redirected(shard.answer(waiting));
-    let beyond = shard.call(Request::Read { mode: ReadMode::Strong, ops: get("x") });
-    let elsewhere = Err(ShardError::WrongShard { descriptor: left });
-    assert_eq!(beyond, elsewhere);
-    // Whoever asks on an old map must not hear that all is done (I-9).
-    let (id, outcome) = (txn(99), Outcome::Aborted);
-    let resolve = |key| Request::Resolve { id, outcome, key: Some(key) };
-    assert_eq!(shard.call(resolve(key("x"))), elsewhere);
-    assert_eq!(shard.call(resolve(key("a"))), Ok(Response::Done));
-    assert_eq!(shard.call(Request::Resolve { id, outcome, key: None }), Ok(Response::Done));
-    assert_eq!(shard.call(Request::Forget { id, key: key("x") }), elsewhere);
-    assert_eq!(shard.call(Request::Forget { id, key: key("a") }), Ok(Response::Done));
-    let recovered = recover(&shard.engine, GroupId::new(8)).unwrap().unwrap();
-    assert_eq!(recovered.descriptor, right);
-    assert_eq!(recovered.applied, Slot::ZERO);
-    let floor = shard.created[0].floor;
-    assert!(recovered.floor == floor && floor >= recovered.last_commit);
 }
 
 #[test]

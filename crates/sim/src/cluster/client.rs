@@ -3,6 +3,9 @@
 //! It talks to shards by calls that may be lost, late or refused. Requests are never duplicated by the network (they
 //! travel over connections), but a gateway that hears nothing sends them again under the same transaction id; from then
 //! on a refusal proves nothing, and it asks for the outcome instead.
+//!
+//! It goes by what shards tell it, as the gateway of the product does: where a transaction has read is asked at its end
+//! whether its locks stand, whoever has the keys by then. The map of the shards only says whom to ask first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,6 +103,25 @@ struct Call {
     due: Timestamp,
 }
 
+impl Call {
+    /// What is asked of locks that are held concerns the shard that has granted them, whoever has the key by now.
+    fn is_bound(&self) -> bool {
+        match &self.request {
+            Request::Read { mode: ReadMode::Locking { txn, .. }, .. }
+            | Request::Commit { txn, .. }
+            | Request::Prepare { txn, .. }
+            | Request::Decide { txn, .. } => txn.registration.is_some(),
+            Request::Resolve { key, .. } => key.is_none(),
+            _ => false,
+        }
+    }
+
+    /// The shard to send it to again.
+    fn group_now(&self, w: &World<'_>) -> GroupId {
+        if self.is_bound() { self.group } else { w.group_of(&self.key) }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Access {
     key: Key,
@@ -129,8 +151,8 @@ struct Txn {
     begin: Timestamp,
     steps: Vec<Access>,
     at: usize,
-    registrations: BTreeMap<GroupId, Registration>,
-    read_in: BTreeMap<Key, GroupId>,
+    /// Of every shard that was read from, with a key that was read there.
+    registrations: BTreeMap<GroupId, (Registration, Key)>,
     reads: Observed,
     stage: Stage,
     participants: BTreeMap<GroupId, (Key, Vec<Write>)>,
@@ -144,6 +166,12 @@ struct Txn {
     /// What it was planned on, and how that bounds its commit.
     guard: Option<CatalogGuard>,
     permit: Option<CommitPermit>,
+}
+
+impl Txn {
+    fn reference(&self, group: GroupId) -> TxnRef {
+        TxnRef { id: self.id, registration: self.registrations.get(&group).map(|(r, _)| *r) }
+    }
 }
 
 #[derive(Debug)]
@@ -229,7 +257,17 @@ impl Client {
     }
 
     fn call(&mut self, key: &Key, request: Request, route: Route, w: &mut World<'_>) -> u64 {
-        let group = w.group_of(key);
+        self.call_group(w.group_of(key), key, request, route, w)
+    }
+
+    fn call_group(
+        &mut self,
+        group: GroupId,
+        key: &Key,
+        request: Request,
+        route: Route,
+        w: &mut World<'_>,
+    ) -> u64 {
         *w.next_call += 1;
         let call = *w.next_call;
         w.outbox.push((call, group, route, request.clone()));
@@ -239,9 +277,8 @@ impl Client {
         call
     }
 
-    fn fire_and_forget(&mut self, key: &Key, request: Request, w: &mut World<'_>) {
+    fn fire_and_forget(group: GroupId, request: Request, w: &mut World<'_>) {
         *w.next_call += 1;
-        let group = w.group_of(key);
         w.outbox.push((*w.next_call, group, Route::Leader, request));
     }
 
@@ -369,7 +406,6 @@ impl Client {
             steps,
             at: 0,
             registrations: BTreeMap::new(),
-            read_in: BTreeMap::new(),
             reads: Vec::new(),
             stage: Stage::Reading,
             participants: BTreeMap::new(),
@@ -400,8 +436,7 @@ impl Client {
         if let Some(access) = txn.steps.get(txn.at) {
             let key = access.key.clone();
             let mode = access.read.expect("steps without a read were skipped");
-            let registration = txn.registrations.get(&w.group_of(&key)).copied();
-            let txn = TxnRef { id: txn.id, registration };
+            let txn = txn.reference(w.group_of(&key));
             let mode = ReadMode::Locking { txn, mode, wait: WaitPolicy::Wait };
             let ops = vec![ReadOp::Get(key.clone())];
             self.call(&key, Request::Read { mode, ops }, Route::Leader, w);
@@ -427,9 +462,6 @@ impl Client {
             return;
         }
         let txn = self.txn();
-        if txn.read_in.iter().any(|(key, group)| w.group_of(key) != *group) {
-            return self.abort(w);
-        }
         let mut entries = Vec::new();
         let mut limit = Timestamp::MAX;
         if let Some(guard) = txn.guard.clone() {
@@ -447,13 +479,12 @@ impl Client {
             shards.entry(group).or_insert_with(|| (write.key.clone(), Vec::new())).1.push(write);
         }
         for step in &txn.steps {
+            let Some(value) = &step.write else { continue };
             let shard = shards.entry(w.group_of(&step.key)).or_insert_with(|| (step.key.clone(), Vec::new()));
-            if let Some(value) = &step.write {
-                if shard.1.is_empty() {
-                    shard.0 = step.key.clone();
-                }
-                shard.1.push(Write { key: step.key.clone(), value: Some(value.clone()) });
-            }
+            shard.1.push(Write { key: step.key.clone(), value: Some(value.clone()) });
+        }
+        for (group, (_, key)) in &txn.registrations {
+            shards.entry(*group).or_insert_with(|| (key.clone(), Vec::new()));
         }
         let max_ts = match w.tt {
             Some(tt) if w.rng.chance(1, 20) => tt.latest() + Duration::from_micros(w.rng.below(20_000)),
@@ -464,10 +495,10 @@ impl Client {
             let (group, (key, writes)) = shards.pop_first().expect("there is one");
             let txn = self.txn();
             txn.stage = Stage::Committing;
-            let reference = TxnRef { id: txn.id, registration: txn.registrations.get(&group).copied() };
+            let reference = txn.reference(group);
             txn.coordinator = Some((group, key.clone(), writes.clone()));
             let request = Request::Commit { txn: reference, writes, staged_chunks: 0, max_ts };
-            self.call(&key, request, Route::Leader, w);
+            self.call_group(group, &key, request, Route::Leader, w);
             return;
         }
         let writers: Vec<GroupId> = shards.iter().filter(|(_, s)| !s.1.is_empty()).map(|(g, _)| *g).collect();
@@ -480,11 +511,9 @@ impl Client {
         txn.logged = shards.values().filter(|s| !s.1.is_empty()).map(|s| s.0.clone()).collect();
         txn.stage = Stage::Preparing { votes: Vec::new() };
         for (group, (at, writes)) in shards {
-            let txn = self.txn();
-            let reference = TxnRef { id: txn.id, registration: txn.registrations.get(&group).copied() };
-            let coordinator = key.clone();
-            let request = Request::Prepare { txn: reference, writes, staged_chunks: 0, coordinator, max_ts };
-            self.call(&at, request, Route::Leader, w);
+            let (txn, coordinator) = (self.txn().reference(group), key.clone());
+            let request = Request::Prepare { txn, writes, staged_chunks: 0, coordinator, max_ts };
+            self.call_group(group, &at, request, Route::Leader, w);
         }
     }
 
@@ -511,10 +540,10 @@ impl Client {
         let txn = self.txn();
         txn.stage = Stage::Deciding;
         let (group, key, writes) = txn.coordinator.clone().expect("a distributed transaction has one");
-        let reference = TxnRef { id: txn.id, registration: txn.registrations.get(&group).copied() };
+        let reference = txn.reference(group);
         let (window, participants) = (txn.window, txn.logged.clone());
         let request = Request::Decide { txn: reference, writes, staged_chunks: 0, window, participants };
-        self.call(&key, request, Route::Leader, w);
+        self.call_group(group, &key, request, Route::Leader, w);
     }
 
     fn ask_outcome(&mut self, w: &mut World<'_>) {
@@ -531,15 +560,16 @@ impl Client {
         self.record(Known::Aborted, w);
         let txn = self.txn();
         let id = txn.id;
-        let prepared: Vec<Key> = txn.participants.values().map(|(key, _)| key.clone()).collect();
-        let keys: Vec<Key> = txn.steps.iter().map(|s| s.key.clone()).collect();
+        let prepared = txn.participants.values().filter(|(_, writes)| !writes.is_empty());
+        let prepared: Vec<Key> = prepared.map(|(key, _)| key.clone()).collect();
+        let mut groups: BTreeSet<GroupId> = txn.registrations.keys().copied().collect();
+        groups.extend(txn.steps.iter().map(|step| w.group_of(&step.key)));
         for key in prepared {
             let resolve = Request::Resolve { id, outcome: Outcome::Aborted, key: Some(key.clone()) };
-            self.fire_and_forget(&key, resolve, w);
+            Self::fire_and_forget(w.group_of(&key), resolve, w);
         }
-        let groups: BTreeMap<GroupId, Key> = keys.into_iter().map(|k| (w.group_of(&k), k)).collect();
-        for key in groups.into_values() {
-            self.fire_and_forget(&key, Request::Rollback { id }, w);
+        for group in groups {
+            Self::fire_and_forget(group, Request::Rollback { id }, w);
         }
         self.idle(w);
     }
@@ -577,7 +607,7 @@ impl Client {
         call.attempts += 1;
         call.due = w.now + CALL_TIMEOUT;
         if call.attempts <= ATTEMPTS_MAX {
-            let group = w.group_of(&call.key);
+            let group = call.group_now(w);
             call.group = group;
             if call.route != Route::Any {
                 call.route = Route::Leader;
@@ -641,11 +671,13 @@ impl Client {
             ShardError::NotLeader { leader: Some(node), .. } => Route::Node(*node),
             ShardError::NotLeader { leader: None, .. } => Route::Any,
             ShardError::Overloaded | ShardError::Unfit { .. } | ShardError::UnknownGroup { .. } => Route::Any,
+            // A locking read is made anew, for the shard that has the key now.
             ShardError::WrongShard { .. }
                 if matches!(call.request, Request::Read { mode: ReadMode::Locking { .. }, .. }) =>
             {
                 return false;
             }
+            ShardError::WrongShard { .. } if call.is_bound() => return false,
             ShardError::WrongShard { .. } => Route::Leader,
             _ => return false,
         };
@@ -682,16 +714,20 @@ impl Client {
     }
 
     fn on_locked(&mut self, call: &Call, answer: Result<Response, ShardError>, w: &mut World<'_>) {
-        let Ok(Response::Read { mut results, registration: Some(registration), .. }) = answer else {
-            return self.abort(w);
+        let (mut results, registration) = match answer {
+            Ok(Response::Read { results, registration: Some(registration), .. }) => (results, registration),
+            Err(ShardError::WrongShard { .. }) if w.group_of(&call.key) != call.group => {
+                return self.next_read(w);
+            }
+            _ => return self.abort(w),
         };
         let txn = self.txn();
-        if txn.registrations.insert(call.group, registration).is_some_and(|r| r != registration) {
+        let (known, _) = txn.registrations.entry(call.group).or_insert((registration, call.key.clone()));
+        if *known != registration {
             return self.abort(w);
         }
         let ReadResult::Value(value) = results.remove(0) else { panic!("a get found rows") };
         txn.reads.push((call.key.clone(), value));
-        txn.read_in.insert(call.key.clone(), call.group);
         txn.at += 1;
         self.next_read(w);
     }
@@ -747,14 +783,16 @@ impl Client {
         txn.outcome = Some(outcome);
         txn.stage = Stage::Resolving;
         let id = txn.id;
-        let keys: Vec<Key> = txn.participants.values().map(|(key, _)| key.clone()).collect();
+        let participants = std::mem::take(&mut txn.participants);
         self.calls.clear();
-        if keys.is_empty() || (w.vanishes && w.rng.chance(1, 15)) {
+        if participants.is_empty() || (w.vanishes && w.rng.chance(1, 15)) {
             return self.idle(w);
         }
-        for key in keys {
-            let resolve = Request::Resolve { id, outcome, key: Some(key.clone()) };
-            self.call(&key, resolve, Route::Leader, w);
+        for (group, (key, writes)) in participants {
+            // Who only voted is told where it did.
+            let (group, of) =
+                if writes.is_empty() { (group, None) } else { (w.group_of(&key), Some(key.clone())) };
+            self.call_group(group, &key, Request::Resolve { id, outcome, key: of }, Route::Leader, w);
         }
     }
 
@@ -766,7 +804,7 @@ impl Client {
         let (id, outcome) = (txn.id, txn.outcome);
         let (_, key, _) = txn.coordinator.clone().expect("a distributed transaction has one");
         if matches!(outcome, Some(Outcome::Committed(_))) && w.rng.chance(9, 10) {
-            self.fire_and_forget(&key, Request::Forget { id, key: key.clone() }, w);
+            Self::fire_and_forget(w.group_of(&key), Request::Forget { id, key }, w);
         }
         self.idle(w);
     }
