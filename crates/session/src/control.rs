@@ -127,7 +127,12 @@ impl Session {
             SessionStatement::LockTable { tables, exclusive, nowait } => {
                 self.lock_tables(tables, *exclusive, *nowait).await?
             }
-            SessionStatement::Maintenance { command, .. } => command,
+            SessionStatement::Maintenance { command, analyze, tables } => {
+                if *analyze {
+                    self.ddl_services().analyze(&self.database, tables).await?;
+                }
+                command
+            }
             SessionStatement::Unlisten => "UNLISTEN",
             SessionStatement::SetCluster { name, value } => {
                 if self.transaction.as_ref().is_some_and(|t| t.is_explicit) {

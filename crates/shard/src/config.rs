@@ -40,7 +40,7 @@ impl Config {
             recovery_pause_max: Duration::from_millis(16_000),
             log_retain: 4_096,
             waiters_max: 4_096,
-            releases_at_proposal: false,
+            releases_at_proposal: true,
             #[cfg(feature = "planted-bugs")]
             planted: None,
         }

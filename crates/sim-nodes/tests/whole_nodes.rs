@@ -1,6 +1,11 @@
 //! Seeds of whole nodes. `SEED=n` runs one alone.
 
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
 use meridian_sim_nodes::{Options, run};
+
+/// How long fresh seeds are run.
+const FRESH: Duration = Duration::from_secs(40);
 
 /// What nodes say is shown where `RUST_LOG` asks for it.
 fn listen() {
@@ -18,6 +23,13 @@ fn without_faults_everything_succeeds() {
     assert_eq!(report.counts.unknown, 0, "{report}");
 }
 
+fn run_seed(seed: u64) {
+    match run(seed, &Options::default()) {
+        Ok(report) => println!("seed {seed}: {report}"),
+        Err(violation) => panic!("{violation}\nSEED={seed} runs it again"),
+    }
+}
+
 #[test]
 fn seeds() {
     listen();
@@ -25,10 +37,17 @@ fn seeds() {
         Ok(seed) => vec![seed.parse().expect("SEED is a number")],
         Err(_) => (1..=10).collect(),
     };
-    for seed in seeds {
-        match run(seed, &Options::default()) {
-            Ok(report) => println!("seed {seed}: {report}"),
-            Err(violation) => panic!("{violation}\nSEED={seed} runs it again"),
-        }
+    seeds.into_iter().for_each(run_seed);
+}
+
+/// Seeds that nobody has run before, as many as fit into a while.
+#[test]
+fn fresh_seeds() {
+    if std::env::var_os("SEED").is_some() {
+        return;
     }
+    listen();
+    let first = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis() as u64;
+    let begun = Instant::now();
+    (first..).take_while(|_| begun.elapsed() < FRESH).for_each(run_seed);
 }

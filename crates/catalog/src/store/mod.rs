@@ -318,8 +318,12 @@ async fn apply_one(txn: &dyn KvTxn, change: CatalogChange) -> Result<(), Catalog
         },
         CatalogChange::SetJob(job) => job.put(txn).await,
         CatalogChange::SetStatistics(id, found) => {
-            read(txn, ObjectKind::Relation, id.0).await?;
-            put(txn, statistics_key(id), codec::encode_statistics(found)).await
+            match read(txn, ObjectKind::Relation, id.0).await {
+                Ok(_) => put(txn, statistics_key(id), codec::encode_statistics(found)).await,
+                // It was dropped while its rows were counted.
+                Err(CatalogError::Gone { .. }) => Ok(()),
+                Err(error) => Err(error),
+            }
         }
     }
 }

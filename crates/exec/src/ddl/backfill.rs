@@ -92,6 +92,15 @@ pub(super) async fn count(
     if let Some(known) = statement.catalog.statistics(table.id) {
         return Ok(known.rows as u64);
     }
+    count_rows(services, statement, spans).await
+}
+
+/// How many rows some spans have, in the statement's snapshot.
+pub(super) async fn count_rows(
+    services: &DdlServices,
+    statement: &Statement,
+    spans: &[Span],
+) -> Result<u64> {
     let mut rows = 0;
     for span in spans {
         let mut rest = Some(span.clone());

@@ -20,6 +20,7 @@
 
 mod activate;
 mod alter;
+mod analyze;
 mod backfill;
 mod clean;
 mod create;
