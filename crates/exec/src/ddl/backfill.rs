@@ -96,11 +96,7 @@ pub(super) async fn count(
 }
 
 /// How many rows some spans have, in the statement's snapshot.
-pub(super) async fn count_rows(
-    services: &DdlServices,
-    statement: &Statement,
-    spans: &[Span],
-) -> Result<u64> {
+pub(super) async fn count_rows(services: &DdlServices, statement: &Statement, spans: &[Span]) -> Result<u64> {
     let mut rows = 0;
     for span in spans {
         let mut rest = Some(span.clone());
