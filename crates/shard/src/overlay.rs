@@ -22,7 +22,7 @@ use meridian_types::{Key, Slot, Span, TxnId};
 use crate::leader::Work;
 use crate::planted::Planted;
 use crate::replica::{Replica, Step};
-use crate::{ReadMode, ReadOp, Request, RequestId, ShardError, Write};
+use crate::{AbortReason, ReadMode, ReadOp, Request, RequestId, ShardError, Write};
 
 /// A commit with more writes keeps its locks until it is applied: rows that many want are written by few at a time, and
 /// a load should not fill the overlay.
@@ -110,8 +110,11 @@ impl Replica {
         for txn in &released {
             let Some(leader) = self.leader.as_mut() else { return false };
             let mut events = Vec::new();
-            let waiting = leader.locks.release(*txn, &mut events);
-            assert!(waiting.is_empty(), "{txn} is committed and waits for a lock");
+            // A statement that nobody waited for any more, and whose cancellation has not come yet, may still wait.
+            for ticket in leader.locks.release(*txn, &mut events) {
+                leader.lock_waits.remove(&ticket);
+                cx.abort(RequestId(ticket.0), AbortReason::LocksLost);
+            }
             self.on_lock_events(events, cx);
         }
         !released.is_empty()

@@ -212,3 +212,20 @@ fn behind_a_filled_hole_nothing_of_the_earlier_leader_counts() {
     assert_eq!(second.call(query), Ok(Response::Outcome(Some(Outcome::Aborted))));
     assert!(second.commit(blind(4), vec![put("b", "3")]).is_ok(), "the next leader's epoch is its own");
 }
+
+/// A statement of a block has timed out, a savepoint has brought the block back, and the cancellation is on its way still.
+#[test]
+fn a_transaction_commits_although_a_read_of_its_own_waits() {
+    let mut shard = Shard::new();
+    let (holder, _) = shard.reads(10, "a");
+    let (txn, _) = shard.reads(20, "b");
+    let given_up = shard.lock(txn, LockMode::Exclusive, get("a"));
+    let (hot, behind) =
+        (shard.begin_commit(txn, vec![put("b", "1")]), shard.lock(blind(30), LockMode::Exclusive, get("b")));
+    assert_eq!(shard.answer(given_up), Err(aborted(AbortReason::LocksLost)));
+    shard.pass_commit_wait();
+    shard.committed(hot);
+    shard.locked(behind);
+    shard.commit(holder, vec![put("a", "2")]).unwrap();
+    assert_eq!(shard.strong("a").0, Some(Bytes::from_static(b"2")));
+}
