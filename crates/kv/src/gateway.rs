@@ -1,7 +1,6 @@
 //! The gateway itself: what transactions, the map and the background share.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -50,8 +49,6 @@ pub(crate) struct Core {
     pub(crate) hedging: Hedging,
     pub(crate) admin: OnceLock<Arc<dyn NodeAdmin>>,
     ids: IdSource,
-    /// The last upper bound of now that was seen, in nanoseconds.
-    last_latest: AtomicU64,
     rng: Mutex<SeededRng>,
     /// For background work that needs the whole of it.
     pub(crate) me: Weak<Core>,
@@ -72,7 +69,6 @@ impl Gateway {
             hedging: Hedging::default(),
             admin: OnceLock::new(),
             ids: IdSource::new(node),
-            last_latest: AtomicU64::new(0),
             rng: Mutex::new(SeededRng::new(config.seed)),
             me: Weak::clone(me),
             runtime: Handle::current(),
@@ -106,21 +102,15 @@ impl Gateway {
 
 impl Core {
     pub(crate) fn now(&self) -> Result<TtInterval, KvError> {
-        let Some(now) = self.clock.now() else {
-            return Err(KvError::Unavailable { detail: "the node can't bound its clock".into() });
-        };
-        self.last_latest.fetch_max(now.latest().as_nanos(), Ordering::Relaxed);
-        Ok(now)
+        let unsure = || KvError::Unavailable { detail: "the node can't bound its clock".into() };
+        self.clock.now().ok_or_else(unsure)
     }
 
-    /// An id for a transaction. While the clock is unsure its last known bound gives the age: an age too great is
-    /// harmless, and the shards assign no timestamps meanwhile. `None` on a node that never knew the time.
+    /// An id for a transaction. Its age is the middle of what the clock says: by the latest time of a node whose clock is
+    /// less sure than others', its transactions would count as younger than they are, and lose. `None` on a node that never
+    /// knew the time.
     pub(crate) fn next_id(&self, retry_of: Option<TxnId>) -> Option<TxnId> {
-        let now = match self.now() {
-            Ok(now) => now.latest(),
-            Err(_) => Timestamp::from_nanos(self.last_latest.load(Ordering::Relaxed)),
-        };
-        (now > Timestamp::ZERO).then(|| self.ids.next(now, retry_of))
+        self.ids.next(self.clock.now().map(TtInterval::midpoint), retry_of)
     }
 
     /// A random part of `pause`, at least half of it.

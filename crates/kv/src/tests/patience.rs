@@ -1,6 +1,7 @@
 //! Commits that nobody wants any more, and locks that are not waited for for ever.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use meridian_kv_api::{Kv, KvError, KvTxn, Locking, ReadWriteOptions};
@@ -113,4 +114,16 @@ async fn a_lock_is_waited_for_until_the_timeout() {
     let trace = fake.trace();
     assert_eq!(trace.lines().filter(|line| line.contains("CancelWaits t4")).count(), 3, "{trace}");
     assert!(!trace.contains("QueryOutcome"), "what the shard refused is known: {trace}");
+}
+
+/// The clocks of two nodes agree on the time, and one of them is less sure of it.
+#[tokio::test(start_paused = true)]
+async fn transactions_of_a_node_whose_clock_is_less_sure_are_not_younger() {
+    let (unsure, gateway) = warm_cluster().await;
+    let (sure, other) = warm_cluster().await;
+    unsure.clock.epsilon.store(900, Ordering::SeqCst);
+    let first = begin(&gateway).id().unwrap();
+    sure.clock.advance(Duration::from_nanos(300));
+    let second = begin(&other).id().unwrap();
+    assert!(first.first_start < second.first_start, "{first} began first, {second} next");
 }
