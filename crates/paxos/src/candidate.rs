@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use meridian_types::{Ballot, NodeId, Slot, Timestamp};
+use meridian_types::{Ballot, Duration, NodeId, Slot, Timestamp};
 
 use crate::core::Core;
 use crate::follower::Follower;
@@ -17,6 +17,9 @@ use crate::leader::Leader;
 use crate::planted::Planted;
 use crate::replica::{Replica, Role};
 use crate::{Command, LeaseGrant, LeaseRequest, LogEntry, Membership, Message, Now, Outputs, PersistToken};
+
+/// A candidate asks again after this part of the retransmission interval, the first time.
+const FIRST_RESEND_PART: u64 = 32;
 
 #[derive(Debug)]
 pub(crate) struct Candidate {
@@ -31,6 +34,9 @@ pub(crate) struct Candidate {
     /// Set by a hand-over: the ballot whose votes are to be released.
     release: Option<Ballot>,
     resend_at: Timestamp,
+    /// Twice as long each time, up to the retransmission interval. Short at first: of a group that a split has made, its
+    /// other members may hear a moment later than this one.
+    resend_after: Duration,
     give_up_at: Timestamp,
 }
 
@@ -52,6 +58,7 @@ enum Verdict {
 impl Candidate {
     fn new(core: &Core, ballot: Ballot, release: Option<Ballot>, own_lease_end: Timestamp, now: Now) -> Self {
         let from_slot = core.log.chosen().next();
+        let resend_after = Duration::from_nanos(core.config.retransmit.as_nanos() / FIRST_RESEND_PART);
         let mut candidate = Candidate {
             ballot,
             from_slot,
@@ -60,7 +67,8 @@ impl Candidate {
             promises: BTreeMap::new(),
             adopted: BTreeMap::new(),
             release,
-            resend_at: now.mono + core.config.retransmit,
+            resend_at: now.mono + resend_after,
+            resend_after,
             give_up_at: now.mono + core.config.campaign,
         };
         for entry in core.log.from(from_slot) {
@@ -144,7 +152,8 @@ impl Candidate {
             return true;
         }
         if now.mono >= self.resend_at {
-            self.resend_at = now.mono + core.config.retransmit;
+            self.resend_after = (self.resend_after + self.resend_after).min(core.config.retransmit);
+            self.resend_at = now.mono + self.resend_after;
             if let Some(lease) = self.vote_for_self(core, now) {
                 self.ask(core, lease, now, out);
             }

@@ -68,6 +68,7 @@ traces!(
     hand_over,
     lagging_follower,
     lease_refusal,
+    lost_prepare,
     membership,
     pipelining,
     recovery_with_holes,
