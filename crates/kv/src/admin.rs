@@ -41,6 +41,9 @@ pub trait NodeAdmin: Send + Sync {
     /// The clock of a node.
     async fn clock(&self, node: NodeId) -> Result<ClockInfo, KvError>;
 
+    /// Whether the node may be given leadership: it can bound its clock, its disk works, and it is not being drained.
+    async fn may_lead(&self, node: NodeId) -> Result<bool, KvError>;
+
     /// Returns when the node plans on no catalog older than `version`.
     async fn publish_catalog(&self, node: NodeId, version: u64) -> Result<(), KvError>;
 }
@@ -132,6 +135,17 @@ impl ClusterAdmin {
     /// The nodes of the cluster.
     pub(crate) async fn member_nodes(&self) -> Result<Vec<NodeId>, KvError> {
         Ok(self.nodes.nodes().await?.into_iter().map(|info| info.node).collect())
+    }
+
+    /// Gives the leadership of a shard to a node's replica, if that may lead.
+    ///
+    /// # Errors
+    /// It may not or does not answer, it has no voter, or the shard's leader is not found.
+    pub async fn lead_from(&self, group: GroupId, node: NodeId) -> Result<(), KvError> {
+        if !self.nodes.may_lead(node).await? {
+            return Err(KvError::Unavailable { detail: format!("node {node} is not fit to lead") });
+        }
+        self.transfer(group.get(), node).await
     }
 
     pub(crate) async fn transfer(&self, group: u64, node: NodeId) -> Result<(), KvError> {

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bootstrap;
+mod leaders;
 mod member;
 mod records;
 mod succession;

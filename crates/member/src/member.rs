@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use meridian_catalog::CatalogCache;
 use meridian_catalog::Licence;
@@ -20,7 +21,7 @@ use meridian_types::{Duration, GroupId, NodeId, TtInterval};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{records, succession};
+use crate::{leaders, records, succession};
 
 /// How long a node plans on a catalog without having verified it; see decision 6.
 const SCHEMA_LEASE: Duration = Duration::from_secs(3);
@@ -70,6 +71,8 @@ pub struct Member {
     shards_per_table: u32,
     sql: Option<SocketAddr>,
     seed: u64,
+    /// Leadership was given away, and is not to come back.
+    drained: AtomicBool,
 }
 
 /// TrueTime of the node, for its gateway.
@@ -133,7 +136,8 @@ impl Member {
         let catalog = CatalogCache::new(Arc::new(gateway.clone()), SCHEMA_LEASE).under(licence);
         let catalog = Arc::new(catalog);
         let (shards_per_table, sql) = (config.shards_per_table, config.sql);
-        Ok(Member { node, gateway, cluster, catalog, me, horizons, shards_per_table, sql, seed })
+        let drained = AtomicBool::new(false);
+        Ok(Member { node, gateway, cluster, catalog, me, horizons, shards_per_table, sql, seed, drained })
     }
 
     /// Creates the replicas that a new cluster begins with, where they are not here yet.
@@ -166,6 +170,8 @@ impl Member {
         let heed =
             records::heed_settings((settings.clone(), roles.clone()), gateway.clone(), self.horizons.clone());
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(heed));
+        let following = leaders::follow_clients(self.node.clone(), cluster.clone(), settings.clone());
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(following));
         let succession = succession::run(gateway.clone(), cluster.clone(), self.me.clone());
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(succession));
         let settings = ServerSettings {
@@ -218,8 +224,20 @@ impl Member {
         self.gateway.set_nodes(known.iter().map(|n| n.node).collect());
     }
 
-    /// Hands every shard that this node leads to another replica of it, and says how many are left.
+    /// True from when it was asked to give leadership away.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
+    }
+
+    /// Whether it may be given leadership.
+    pub fn may_lead(&self) -> bool {
+        !self.is_drained() && !self.node.is_disk_failed() && self.node.clock().now().tt.is_some()
+    }
+
+    /// Hands every shard that this node leads to another replica of it, and says how many are left. Shards do not follow
+    /// their clients to this node any more, until it starts again.
     pub async fn drain(&self) -> u64 {
+        self.drained.store(true, Ordering::Release);
         let all = self.node.descriptors();
         for group in self.node.led_groups() {
             let Some(descriptor) = all.iter().find(|d| d.group == group) else { continue };

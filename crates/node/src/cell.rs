@@ -16,6 +16,7 @@ use meridian_types::{GroupId, NodeId, Slot, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+use crate::demand::Demand;
 use crate::resting::{NEVER_IDLE, Rest};
 
 /// Who waits for an answer.
@@ -59,6 +60,8 @@ pub(crate) struct Core {
     /// The last slot when it was looked at last, and since when (by the oscillator) it is that.
     pub(crate) idle_at: Slot,
     pub(crate) idle_since: Timestamp,
+    /// Where its clients are, while it leads.
+    pub(crate) demand: Demand,
 }
 
 /// A replica of a group on this node.
@@ -92,6 +95,7 @@ impl Cell {
                 rest: Rest::Awake,
                 idle_at: NEVER_IDLE,
                 idle_since: Timestamp::ZERO,
+                demand: Demand::new(Timestamp::ZERO),
             }),
             scheduled: AtomicU64::new(u64::MAX),
             rests: AtomicBool::new(false),

@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 use crate::backlog::persist_bytes;
 use crate::cell::{Cell, Core, Phase, Reading, Reply, Waiter};
 use crate::damage;
+use crate::demand::Demand;
 use crate::inner::Inner;
 use crate::log_writer::LogJob;
 use crate::resting::Rest;
@@ -85,6 +86,17 @@ fn adds_data(request: &Request) -> bool {
     )
 }
 
+/// What a leader does for a client that is waiting, and another node would do for it in its place.
+fn is_for_clients(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Read { mode: ReadMode::Locking { .. } | ReadMode::Strong, .. }
+            | Request::Commit { .. }
+            | Request::Prepare { .. }
+            | Request::Decide { .. }
+    )
+}
+
 impl Inner {
     /// Feeds one input, unless the cell does not serve.
     pub(crate) fn step(self: &Arc<Self>, cell: &Arc<Cell>, input: Input) {
@@ -97,11 +109,12 @@ impl Inner {
         self.unlock_and_finish(cell, core, effects);
     }
 
-    /// Feeds a request. `waiter` is asked for only when the answer does not come at once.
+    /// Feeds a request of a node. `waiter` is asked for only when the answer does not come at once.
     pub(crate) fn request(
         self: &Arc<Self>,
         cell: &Arc<Cell>,
         mut request: Request,
+        from: NodeId,
         waiter: impl FnOnce() -> Waiter,
     ) -> Begun {
         if self.room.is_short() && adds_data(&request) {
@@ -123,6 +136,9 @@ impl Inner {
                 return Begun::Ready(Err(ShardError::NotLeader { group: cell.group, leader: None }));
             }
             Phase::Stopped => return Begun::Ready(Err(ShardError::UnknownGroup { group: cell.group })),
+        }
+        if core.is_leading && is_for_clients(&request) {
+            core.demand.note(from);
         }
         let now = self.clock.now();
         if core.rest == Rest::Leading && !core.replica.holds_lease(now) {
@@ -295,7 +311,7 @@ impl Inner {
         own: Option<RequestId>,
         effects: &mut Effects,
     ) {
-        let Core { replica, outputs: out, waiters, is_leading, .. } = core;
+        let Core { replica, outputs: out, waiters, is_leading, demand, .. } = core;
         for serve in out.serve.drain(..) {
             if Some(serve.id) == own {
                 effects.reads.push((None, serve));
@@ -322,6 +338,7 @@ impl Inner {
         }
         if let Some(leading) = out.leading.take() {
             *is_leading = leading;
+            *demand = Demand::new(self.clock.now().mono);
             self.note_leading(cell, leading);
         }
     }

@@ -29,6 +29,7 @@ mod cell;
 mod clock;
 mod counters;
 mod damage;
+mod demand;
 mod driven;
 mod driver;
 mod garbage;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use meridian_paxos::MemberKind;
 use meridian_rpc::admin::NodeAddress;
 use meridian_rpc::peer::{PeerHandler, Transport};
 use meridian_rpc::{Call, ShardClient};
@@ -234,6 +235,19 @@ impl Node {
     /// Groups that are led from here.
     pub fn led_groups(&self) -> Vec<GroupId> {
         self.inner.leading_cells().iter().map(|cell| cell.group).collect()
+    }
+
+    /// Shards that are led from here although another voter's node asks for nearly all that they do, and that node. To be
+    /// called about once a second.
+    pub fn misplaced(&self) -> Vec<(GroupId, NodeId)> {
+        let me = self.inner.node;
+        let wanted = |cell: Arc<Cell>| {
+            let mut core = cell.core.lock();
+            let to = core.demand.look(me, self.inner.clock.now().mono)?;
+            let is_voter = core.replica.descriptor().replicas.contains(&(to, MemberKind::Voter));
+            is_voter.then_some((cell.group, to))
+        };
+        self.inner.leading_cells().into_iter().filter_map(wanted).collect()
     }
 
     /// Makes the data engine durable and truncates logs now, instead of at the next interval.

@@ -23,7 +23,7 @@ impl Inner {
             return Call::Ready(Some(Err(ShardError::UnknownGroup { group }.into())));
         };
         let mut receiver = None;
-        let begun = self.request(&cell, request, || {
+        let begun = self.request(&cell, request, self.node, || {
             let (sender, answer) = oneshot::channel();
             receiver = Some(answer);
             Waiter::Local(sender)
@@ -78,7 +78,7 @@ impl Inner {
             return self.send(peer, PeerMessage::Answer { id: call, result });
         };
         // Noted before it can be answered by another thread.
-        let begun = self.request(&cell, request, || Waiter::Remote { peer, call });
+        let begun = self.request(&cell, request, peer, || Waiter::Remote { peer, call });
         match begun {
             Begun::Ready(result) => self.send(peer, PeerMessage::Answer { id: call, result }),
             Begun::Waiting(id) => {

@@ -155,6 +155,7 @@ impl Running for RunningMember {
         status.replicas = node.status();
         status.sessions = (self.open_sessions)() as u64;
         status.transactions = gateway.local_transactions(usize::MAX).len() as u64;
+        status.draining = self.store.is_drained();
         status.disk_failed = node.is_disk_failed();
         status.uptime_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         status.counters = node.counters().list();

@@ -88,6 +88,11 @@ impl NodeAdmin for PeerNodes {
         })
     }
 
+    async fn may_lead(&self, node: NodeId) -> Result<bool, KvError> {
+        let status = self.peer(node)?.node_status().await.map_err(unavailable)?;
+        Ok(!status.draining && !status.disk_failed && status.clock.interval.is_some())
+    }
+
     async fn publish_catalog(&self, node: NodeId, version: u64) -> Result<(), KvError> {
         self.peer(node)?.publish_catalog(version).await.map_err(unavailable)
     }

@@ -15,7 +15,7 @@ use meridian_types::Duration;
 use parking_lot::RwLock;
 
 use crate::settings::staleness::parse_duration;
-use crate::settings::value::{Unit, parse_int};
+use crate::settings::value::{Unit, parse_bool, parse_int};
 use crate::system_rows::{self, Change};
 
 /// A setting that there is.
@@ -32,6 +32,8 @@ enum Range {
     Durations(Duration, Duration),
     /// In kilobytes.
     Sizes(i64, i64),
+    /// On or off.
+    Switch,
 }
 
 /// A value of a setting.
@@ -39,9 +41,12 @@ enum Range {
 enum Value {
     Duration(Duration),
     Kilobytes(i64),
+    Switch(bool),
 }
 
 const GC_TTL: &str = "gc.ttl";
+
+const FOLLOW_CLIENTS: &str = "leaders.follow_clients";
 
 const REST: &str = "schema_changes.rest";
 
@@ -54,6 +59,12 @@ const KNOWN: &[Known] = &[
         // Well above the schema lease: plans read the catalog as of its start.
         range: Range::Durations(Duration::from_secs(10), Duration::from_secs(10 * 366 * 86_400)),
         description: "For how long versions that were overwritten or deleted can be read AS OF SYSTEM TIME.",
+    },
+    Known {
+        name: FOLLOW_CLIENTS,
+        default: "on",
+        range: Range::Switch,
+        description: "Whether a shard's leadership goes to the node that asks for nearly all that the shard does.",
     },
     Known {
         name: REST,
@@ -84,12 +95,14 @@ impl Known {
         let parsed = match self.range {
             Range::Durations(..) => parse_duration(value).map(Value::Duration),
             Range::Sizes(..) => parse_int(value, Unit::Kilobytes).map(Value::Kilobytes),
+            Range::Switch => parse_bool(value).map(Value::Switch),
         };
         let parsed = parsed.ok_or_else(|| {
             let message = format!("invalid value for cluster setting \"{}\": \"{value}\"", self.name);
             SqlError::invalid_parameter(message).with_hint(match self.range {
                 Range::Durations(..) => "Use a duration such as 90s, 15m, 25h or 7d.",
                 Range::Sizes(..) => "Use a size such as 65536kB, 256MB or 1GB.",
+                Range::Switch => "Use on or off.",
             })
         })?;
         let range = match (self.range, parsed) {
@@ -137,6 +150,11 @@ impl ClusterSettings {
         self.transaction_bytes_max.load(Ordering::Relaxed)
     }
 
+    /// Whether leadership goes where a shard's clients are.
+    pub fn leaders_follow_clients(&self) -> bool {
+        matches!(self.parsed(FOLLOW_CLIENTS), Value::Switch(true))
+    }
+
     /// How fast schema changes go; follows the setting.
     pub(crate) fn pace(&self) -> Pace {
         self.pace.clone()
@@ -145,7 +163,7 @@ impl ClusterSettings {
     fn duration(&self, name: &str) -> Duration {
         match self.parsed(name) {
             Value::Duration(duration) => duration,
-            Value::Kilobytes(_) => panic!("{name} is no duration"),
+            Value::Kilobytes(_) | Value::Switch(_) => panic!("{name} is no duration"),
         }
     }
 

@@ -104,6 +104,10 @@ impl NodeAdmin for WorldAdmin {
         .await
     }
 
+    async fn may_lead(&self, node: NodeId) -> Result<bool, KvError> {
+        self.ask(node, |member| Box::pin(async move { member.may_lead() })).await
+    }
+
     async fn publish_catalog(&self, node: NodeId, version: u64) -> Result<(), KvError> {
         let published = self
             .ask(node, move |member| Box::pin(async move { member.catalog.publish(version).await }))

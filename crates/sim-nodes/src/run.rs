@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use meridian_history::{History, check};
-use meridian_types::NodeId;
+use meridian_types::{GroupId, NodeId};
 use meridian_workload::{Counts, Options as WorkloadOptions, Place, Recorder, Summary, by_name};
 use parking_lot::Mutex;
 use rand::Rng;
@@ -39,13 +39,22 @@ pub struct Options {
     pub workload: Option<&'static str>,
     /// How many clients.
     pub clients: u64,
+    /// The node that all clients are at; `None` for all nodes.
+    pub at: Option<NodeId>,
     /// Whether anything goes wrong, or is operated on.
     pub faults: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { nodes: None, time: Duration::from_secs(60), workload: None, clients: 5, faults: true }
+        Options {
+            nodes: None,
+            time: Duration::from_secs(60),
+            workload: None,
+            clients: 5,
+            at: None,
+            faults: true,
+        }
     }
 }
 
@@ -68,6 +77,8 @@ pub struct Report {
     pub messages: u64,
     /// Snapshots installed, and those of them that went on after a connection broke.
     pub snapshots: (u64, u64),
+    /// Who led which shard when the clients were done.
+    pub leaders: BTreeMap<GroupId, NodeId>,
     /// The clients' history, as they recorded it.
     pub history: Vec<u8>,
 }
@@ -193,8 +204,11 @@ impl Run {
         let workload = self.until("to set up", setup)?;
         let buffer = Buffer::default();
         let recorder = Recorder::new(Box::new(buffer.clone()));
+        let nodes = self.world.node_ids();
+        let is_used = |node: &NodeId| options.at.is_none_or(|at| at == *node);
+        let used = nodes.iter().zip(&self.places).filter(|(node, _)| is_used(node));
         let workload_options = WorkloadOptions {
-            places: self.places.clone(),
+            places: used.map(|(_, place)| place.clone()).collect(),
             clients: options.clients,
             seed: self.seed,
             limit: LIMIT,
@@ -218,6 +232,7 @@ impl Run {
             }
             self.world.step();
         }
+        let leaders = self.world.leaders();
         faults.heal_all(&mut self.world);
         done.stop.store(true, Ordering::Relaxed);
         if let Some(operator) = operator {
@@ -228,7 +243,8 @@ impl Run {
             self.until("the workload's end", finished)?.map_err(|error| format!("{error}: {error:?}"))?;
         let tables = self.world.clients.spawn(check_tables(self.places.clone()));
         self.until("the check of the tables", tables)??;
-        self.judge(name, summary, &buffer, &faults, &done)
+        let report = self.judge(name, summary, &buffer, &faults, &done)?;
+        Ok(Report { leaders, ..report })
     }
 
     fn judge(
@@ -257,6 +273,7 @@ impl Run {
             operated: (done.statements.load(Ordering::Relaxed), done.failed.load(Ordering::Relaxed)),
             messages: self.world.network.delivered(),
             snapshots: self.world.snapshots(),
+            leaders: BTreeMap::new(),
             history,
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use meridian_member::{number, requests};
 use meridian_rpc::admin::NodeAddress;
 use meridian_truetime::MasterModel;
-use meridian_types::{ClusterId, NodeId};
+use meridian_types::{ClusterId, GroupId, NodeId};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -71,6 +71,16 @@ impl World {
     pub(crate) fn snapshots(&self) -> (u64, u64) {
         let each = self.hosts.values().map(Host::snapshots);
         each.fold((0, 0), |(installed, resumed), (i, r)| (installed + i, resumed + r))
+    }
+
+    /// Who leads which shard.
+    pub(crate) fn leaders(&self) -> BTreeMap<GroupId, NodeId> {
+        let led = |(node, host): (&NodeId, &Host)| {
+            let node = *node;
+            let led = host.replicas().into_iter().filter(|replica| replica.is_leader);
+            led.map(move |replica| (replica.descriptor.group, node)).collect::<Vec<_>>()
+        };
+        self.hosts.iter().flat_map(led).collect()
     }
 
     /// The replicas of all nodes, for whoever wants to know what a run has come to.

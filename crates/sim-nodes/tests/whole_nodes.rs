@@ -3,9 +3,13 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use meridian_sim_nodes::{Options, run};
+use meridian_types::{GroupId, NodeId};
 
 /// How long fresh seeds are run.
 const FRESH: Duration = Duration::from_secs(40);
+
+/// The shard of a new cluster that holds rows.
+const ROWS: GroupId = GroupId::new(2);
 
 /// What nodes say is shown where `RUST_LOG` asks for it.
 fn listen() {
@@ -21,6 +25,20 @@ fn without_faults_everything_succeeds() {
     let report = run(1, &options).unwrap_or_else(|violation| panic!("{violation}"));
     assert!(report.counts.ok > 500, "{report}");
     assert_eq!(report.counts.unknown, 0, "{report}");
+}
+
+/// Wherever the clients are, the shard that holds their rows is led there half a minute later, and nobody notices.
+#[test]
+fn leaders_follow_their_clients() {
+    listen();
+    for node in 1..=3 {
+        let at = Some(NodeId::new(node));
+        let (nodes, time) = (Some(3), Duration::from_secs(30));
+        let options = Options { nodes, at, time, faults: false, workload: Some("register"), ..Options::default() };
+        let report = run(u64::from(node), &options).unwrap_or_else(|violation| panic!("{violation}"));
+        assert_eq!((report.counts.failed, report.counts.unknown), (0, 0), "{report}");
+        assert_eq!(report.leaders.get(&ROWS).copied(), at, "{:?}", report.leaders);
+    }
 }
 
 fn run_seed(seed: u64) {

@@ -86,6 +86,10 @@ impl NodeAdmin for Nodes {
         Ok(ClockInfo { node, interval: None, unsure, parts: None, drift_faults: 0, sources })
     }
 
+    async fn may_lead(&self, node: NodeId) -> Result<bool, KvError> {
+        self.check(node).map(|()| true)
+    }
+
     async fn publish_catalog(&self, node: NodeId, version: u64) -> Result<(), KvError> {
         self.check(node)?;
         self.published.lock().push((node, version));

@@ -161,6 +161,10 @@ impl NodeAdmin for Node {
         Err(KvError::Unavailable { detail: "not asked for here".into() })
     }
 
+    async fn may_lead(&self, _node: NodeId) -> Result<bool, KvError> {
+        Ok(true)
+    }
+
     async fn publish_catalog(&self, _node: NodeId, _version: u64) -> Result<(), KvError> {
         Ok(())
     }
