@@ -51,6 +51,8 @@ pub enum Identity {
 /// value there, and reads as `missing`; where that is not NULL, rows written since have NULLs explicitly. A rewrite of the rows
 /// puts the values into them and leaves nothing missing. Entries of indexes are complete: they are made from rows as they
 /// read.
+///
+/// Invariant: `refuses_null` only where `nullable`; a column that is not nullable refuses NULL anyway.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ColumnDesc {
     /// Its number within the table.
@@ -59,16 +61,27 @@ pub struct ColumnDesc {
     pub name: String,
     /// Its type with modifier.
     pub ty: DataType,
-    /// Whether NULL is allowed.
+    /// Whether some row may have NULL. What reads rows relies on it.
     pub nullable: bool,
+    /// Writers refuse NULL already, while it is being found out whether a row from before has it (`SET NOT NULL`). Nothing that
+    /// reads relies on it.
+    pub refuses_null: bool,
     /// The default as SQL text. Already coerced to the column's type by assignment when it is bound.
     pub default: Option<String>,
     /// An identity column.
     pub identity: Option<Identity>,
     /// What rows have that do not have the column: the default that it was added with. Not NULL.
     pub missing: Option<Datum>,
-    /// Left out of `*` and of the catalog's listings: the row id of a table without primary key.
+    /// Left out of `*` and of the catalog's listings: the row id of a table without primary key, and a column that is about
+    /// to be added together with a constraint on it.
     pub hidden: bool,
+}
+
+impl ColumnDesc {
+    /// Whether a row may be written that has NULL there.
+    pub fn accepts_null(&self) -> bool {
+        self.nullable && !self.refuses_null
+    }
 }
 
 /// Ascending or descending.
@@ -350,6 +363,11 @@ impl TableDesc {
         assert!(
             self.columns.iter().all(|c| c.missing.as_ref().is_none_or(|d| !d.is_null())),
             "table {}: what is missing without a value is NULL anyway",
+            self.name
+        );
+        assert!(
+            self.columns.iter().all(|c| c.nullable || !c.refuses_null),
+            "table {}: a column that is known to have no NULL is not being looked at",
             self.name
         );
         for c in &self.primary.columns {

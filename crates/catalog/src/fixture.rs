@@ -30,6 +30,7 @@ pub(crate) fn column(id: u32, name: &str, ty: DataType, nullable: bool) -> Colum
         name: name.into(),
         ty,
         nullable,
+        refuses_null: false,
         default: None,
         identity: None,
         missing: None,

@@ -39,7 +39,7 @@ pub use functions::{
     reg_output, reg_text,
 };
 pub use ids::{ColumnId, DatabaseId, FIRST_USER_OID, IndexId, SchemaId, TableId};
-pub use job::{Job, JobError, JobPhase, JobSession, JobState, JobWish, JobWork};
+pub use job::{Job, JobError, JobPhase, JobSession, JobState, JobWish, JobWork, Transition};
 pub use memo::Memo;
 pub use pg_catalog::{Rows, virtual_rows};
 pub use snapshot::{CatalogSnapshot, Relation, TableStatistics, VIRTUAL_SCHEMAS};

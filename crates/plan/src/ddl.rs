@@ -316,6 +316,20 @@ impl AlterAction {
     }
 }
 
+/// Whether writers wait while rows are looked at or rewritten. Otherwise they heed new constraints and maintain new indexes
+/// before those are relied on; that needs columns to keep their names.
+pub fn writers_wait(actions: &[AlterAction]) -> bool {
+    let renames = |action: &AlterAction| {
+        matches!(
+            action,
+            AlterAction::RenameTable { .. }
+                | AlterAction::RenameColumn { .. }
+                | AlterAction::RenameConstraint { .. }
+        )
+    };
+    actions.iter().any(|action| action.rewrites() || renames(action))
+}
+
 /// The indexes that the actions make, where that is all they do.
 pub fn only_unique(actions: &[AlterAction]) -> Option<Vec<&NewIndex>> {
     let mut indexes = Vec::with_capacity(actions.len());

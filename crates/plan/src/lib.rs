@@ -41,7 +41,7 @@ pub use logical::Unplanned;
 pub use parse::{ParsedStatement, SQL_BYTES_MAX, parse};
 pub use physical::{Operator, Plan};
 pub use planned::{CommandTag, OutputColumn, PlannedStatement, StatementPlan};
-pub use planner::{plan_expression, plan_statement};
+pub use planner::{plan_check, plan_statement};
 pub use template::{Literal, Template};
 
 /// What planning depends on besides the statement.

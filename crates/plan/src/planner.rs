@@ -73,15 +73,10 @@ fn plan(ctx: &PlanContext<'_>, statement: &ParsedStatement) -> Result<PlannedSta
     }
 }
 
-/// Binds the text of an expression over the columns of a table, for defaults and checks that are kept as text.
-pub fn plan_expression(
-    ctx: &PlanContext<'_>,
-    table: &meridian_catalog::TableRef,
-    text: &str,
-) -> Result<Expr> {
+/// Binds the text of a check over the columns of its table, by their ordinals.
+pub fn plan_check(ctx: &PlanContext<'_>, table: &meridian_catalog::TableRef, text: &str) -> Result<Expr> {
     let ast = crate::parse::parse_expression(text)?;
-    let mut binder = Binder::new(ctx, text);
-    binder.table_expression(table, &ast)
+    Binder::new(ctx, text).table_condition(table, &ast)
 }
 
 fn plan_ast(ctx: &PlanContext<'_>, parsed: &ParsedStatement, s: &Statement) -> Result<PlannedStatement> {

@@ -65,6 +65,7 @@ impl SessionFactory {
         let id = job.id.get();
         let ran = match job.work {
             JobWork::Statement => self.run_statement(&services, job).await,
+            JobWork::Alter => self.run_alter(&services, job).await,
             JobWork::AddIndexes { .. } | JobWork::Rewrite { .. } | JobWork::Clean { .. } => {
                 services.run_job(job).await
             }
@@ -74,14 +75,31 @@ impl SessionFactory {
         }
     }
 
-    /// Plans and runs a statement as whoever has scheduled it.
-    async fn run_statement(&self, services: &DdlServices, job: Job) -> Result<(), SqlError> {
-        let running = Running::new(services, job.clone());
+    /// A session as whoever has made the job.
+    async fn open_for(&self, job: &Job) -> Result<Session, SqlError> {
         let JobSession { user, database, search_path, time_zone, date_style } = job.session.clone();
         let named = [("search_path", search_path), ("timezone", time_zone), ("datestyle", date_style)];
         let settings = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let params = SessionParams { user, database, settings, ..SessionParams::default() };
-        let mut session = match self.open(params).await {
+        self.open(SessionParams { user, database, settings, ..SessionParams::default() }).await
+    }
+
+    /// Goes on with a change whose conditions are read as whoever has made it reads them, where they can be asked still.
+    async fn run_alter(&self, services: &DdlServices, job: Job) -> Result<(), SqlError> {
+        let mut session = match self.open_for(&job).await {
+            Ok(session) => session,
+            Err(e) if is_outage(&e) => return Err(e),
+            Err(_) => return services.run_job(job).await,
+        };
+        let statement_text = job.statement.as_str().into();
+        let ran = DdlServices { statement_text, ..session.ddl_services() }.run_job(job).await;
+        session.terminate().await;
+        ran
+    }
+
+    /// Plans and runs a statement as whoever has scheduled it.
+    async fn run_statement(&self, services: &DdlServices, job: Job) -> Result<(), SqlError> {
+        let running = Running::new(services, job.clone());
+        let mut session = match self.open_for(&job).await {
             Ok(session) => session,
             Err(e) if is_outage(&e) => return Err(e),
             Err(e) => return running.end(Some(&e)).await,

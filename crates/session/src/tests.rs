@@ -5,6 +5,7 @@
 
 mod advisory;
 mod block_ddl;
+mod constrain;
 mod differential;
 mod jobs;
 mod missing_values;

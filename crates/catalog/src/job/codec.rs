@@ -5,8 +5,10 @@ use meridian_keys::JobId;
 use meridian_types::{Key, NodeId, Span, Timestamp};
 use prost::Message;
 
-use super::{Job, JobError, JobPhase, JobSession, JobState, JobWish, JobWork};
+use super::{Job, JobError, JobPhase, JobSession, JobState, JobWish, JobWork, Transition};
+use crate::descriptor::TableDesc;
 use crate::ids::{IndexId, TableId};
+use crate::store::{CodecError, Descriptor};
 
 /// What could not be understood.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -15,11 +17,15 @@ pub(super) enum JobCodecError {
     Protobuf(#[from] prost::DecodeError),
     #[error("{field} has the unknown value {value}")]
     Unknown { field: &'static str, value: u32 },
+    #[error("{0}")]
+    Table(#[from] CodecError),
+    #[error("the transition is not one from table to table")]
+    Transition,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct JobRecord {
-    /// 1 statement, 2 add index, 3 rewrite, 4 clean.
+    /// 1 statement, 2 add index, 3 rewrite, 4 clean, 5 alter.
     #[prost(uint32, tag = "1")]
     work: u32,
     #[prost(uint32, optional, tag = "2")]
@@ -48,7 +54,7 @@ struct JobRecord {
     /// 1 run, 2 pause, 3 cancel.
     #[prost(uint32, tag = "13")]
     wish: u32,
-    /// 1 waiting, 2 backfill, 3 validation, 4 rewrite, 5 removal.
+    /// 1 waiting, 2 backfill, 3 validation, 4 rewrite, 5 removal, 6 constraints.
     #[prost(uint32, tag = "14")]
     phase: u32,
     #[prost(uint64, tag = "15")]
@@ -80,6 +86,11 @@ struct JobRecord {
     /// Indexes from `index` on besides the first one.
     #[prost(uint32, tag = "28")]
     more_indexes: u32,
+    /// Descriptors, as they are stored: both or none.
+    #[prost(bytes = "bytes", optional, tag = "29")]
+    before: Option<Bytes>,
+    #[prost(bytes = "bytes", optional, tag = "30")]
+    after: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -114,6 +125,7 @@ pub(super) fn encode(job: &Job) -> Bytes {
         JobWork::AddIndexes { first, .. } => (2, Some(first.0), 0, 0, false),
         JobWork::Rewrite { old, new, first_index } => (3, Some(first_index.0), old.0, new.0, false),
         JobWork::Clean { storage, index, forget } => (4, index.map(|i| i.0), storage.0, 0, forget),
+        JobWork::Alter => (5, None, 0, 0, false),
     };
     let state = match job.state {
         JobState::Queued => 1,
@@ -134,9 +146,11 @@ pub(super) fn encode(job: &Job) -> Bytes {
         JobPhase::Validation => 3,
         JobPhase::Rewrite => 4,
         JobPhase::Removal => 5,
+        JobPhase::Constraints => 6,
     };
     let bytes = |key: &Key| Bytes::copy_from_slice(key.as_bytes());
     let span = |s: &Span| SpanRecord { start: bytes(&s.start), end: s.end.as_ref().map(bytes) };
+    let table = |t: &TableDesc| Descriptor::Table(Box::new(t.clone())).encode();
     let record = JobRecord {
         work,
         index,
@@ -169,6 +183,8 @@ pub(super) fn encode(job: &Job) -> Bytes {
             JobWork::AddIndexes { count, .. } => count - 1,
             _ => 0,
         },
+        before: job.transition.as_ref().map(|t| table(&t.before)),
+        after: job.transition.as_ref().map(|t| table(&t.after)),
     };
     record.encode_to_vec().into()
 }
@@ -199,6 +215,7 @@ pub(super) fn decode(id: JobId, bytes: &[u8]) -> Result<Job, JobCodecError> {
             first_index: IndexId(r.index.unwrap_or_default()),
         },
         4 => JobWork::Clean { storage: TableId(r.storage), index: r.index.map(IndexId), forget: r.forget },
+        5 => JobWork::Alter,
         value => return Err(JobCodecError::Unknown { field: "work", value }),
     };
     let state = match r.state {
@@ -222,12 +239,14 @@ pub(super) fn decode(id: JobId, bytes: &[u8]) -> Result<Job, JobCodecError> {
         3 => JobPhase::Validation,
         4 => JobPhase::Rewrite,
         5 => JobPhase::Removal,
+        6 => JobPhase::Constraints,
         value => return Err(JobCodecError::Unknown { field: "phase", value }),
     };
     let time = Timestamp::from_nanos;
     Ok(Job {
         id,
         work,
+        transition: transition(r.before, r.after)?,
         table: r.table.map(TableId),
         table_name: r.table_name,
         statement: r.statement,
@@ -253,4 +272,18 @@ pub(super) fn decode(id: JobId, bytes: &[u8]) -> Result<Job, JobCodecError> {
         rest: r.rest.into_iter().map(|s| Span::new(Key::new(s.start), s.end.map(Key::new))).collect(),
         error: r.error.map(error),
     })
+}
+
+fn transition(before: Option<Bytes>, after: Option<Bytes>) -> Result<Option<Box<Transition>>, JobCodecError> {
+    let table = |bytes: Bytes| match Descriptor::decode(&bytes)? {
+        Descriptor::Table(table) => Ok(*table),
+        Descriptor::Database(_) | Descriptor::Schema(_) => Err(JobCodecError::Transition),
+    };
+    match (before, after) {
+        (None, None) => Ok(None),
+        (Some(before), Some(after)) => {
+            Ok(Some(Box::new(Transition { before: table(before)?, after: table(after)? })))
+        }
+        (Some(_), None) | (None, Some(_)) => Err(JobCodecError::Transition),
+    }
 }

@@ -18,6 +18,9 @@
 mod codec;
 #[cfg(test)]
 mod tests;
+mod transition;
+
+pub use transition::Transition;
 
 use meridian_datum::{SqlError, SqlState};
 use meridian_keys::{JobId, SystemKey};
@@ -43,6 +46,9 @@ pub enum JobWork {
         /// How many they are; their numbers follow each other.
         count: u32,
     },
+    /// Looks at rows, and writes the entries of new indexes, while writers heed the new constraints already; then takes the
+    /// job's [`Transition`] to its end.
+    Alter,
     /// Moves rows from one storage to another (or only looks at them, where both are the same) while the table is locked.
     Rewrite {
         /// From where.
@@ -69,6 +75,7 @@ impl JobWork {
         match self {
             JobWork::Statement => "statement",
             JobWork::AddIndexes { .. } => "add index",
+            JobWork::Alter => "alter table",
             JobWork::Rewrite { .. } => "rewrite",
             JobWork::Clean { .. } => "clean",
         }
@@ -123,7 +130,9 @@ pub enum JobPhase {
     Waiting,
     /// Entries of existing rows are written.
     Backfill,
-    /// Existing rows are checked.
+    /// Existing rows are checked against new constraints.
+    Constraints,
+    /// New unique indexes are compared with the rows.
     Validation,
     /// Rows are moved.
     Rewrite,
@@ -137,6 +146,7 @@ impl JobPhase {
         match self {
             JobPhase::Waiting => "waiting",
             JobPhase::Backfill => "backfill",
+            JobPhase::Constraints => "constraints",
             JobPhase::Validation => "validation",
             JobPhase::Rewrite => "rewrite",
             JobPhase::Removal => "removal",
@@ -228,6 +238,8 @@ pub struct Job {
     pub id: JobId,
     /// What it does.
     pub work: JobWork,
+    /// What becomes of the table; exactly while a job of [`JobWork::Alter`] is not over.
+    pub transition: Option<Box<Transition>>,
     /// The table that it works on; changes of one table take turns. Unknown before a statement is planned.
     pub table: Option<TableId>,
     /// The table's name.
@@ -283,7 +295,7 @@ impl Job {
     pub fn can_pause(&self) -> bool {
         match self.work {
             JobWork::Statement => self.state != JobState::Running,
-            JobWork::AddIndexes { .. } | JobWork::Clean { .. } => true,
+            JobWork::AddIndexes { .. } | JobWork::Alter | JobWork::Clean { .. } => true,
             JobWork::Rewrite { .. } => false,
         }
     }
@@ -348,6 +360,7 @@ impl Job {
             Some(_) => JobState::Failed,
         };
         let error = error.map(JobError::from);
-        Job { state, error, rest: Vec::new(), finished: Some(at), ..self.clone() }
+        let rest = Vec::new();
+        Job { state, error, rest, transition: None, finished: Some(at), ..self.clone() }
     }
 }

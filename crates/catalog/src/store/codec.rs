@@ -137,6 +137,8 @@ struct ColumnRecord {
     /// A list of one value, as rows are encoded.
     #[prost(bytes = "vec", optional, tag = "9")]
     missing: Option<Vec<u8>>,
+    #[prost(bool, tag = "10")]
+    refuses_null: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -350,6 +352,7 @@ fn column_record(c: &ColumnDesc) -> ColumnRecord {
         type_oid: c.ty.oid(),
         type_modifier: c.ty.type_modifier(),
         nullable: c.nullable,
+        refuses_null: c.refuses_null,
         default: c.default.clone(),
         identity: match c.identity {
             None => 0,
@@ -462,6 +465,7 @@ fn column_desc(c: ColumnRecord) -> Result<ColumnDesc, CodecError> {
         name: c.name,
         ty,
         nullable: c.nullable,
+        refuses_null: c.refuses_null,
         default: c.default,
         identity,
         missing,

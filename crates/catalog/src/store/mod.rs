@@ -29,7 +29,7 @@ use meridian_keys::{DescriptorId, SystemKey, TableId as KeyTableId};
 use meridian_kv_api::{Cluster, KvError, KvTxn, KvWrite, Locking, ScanRequest};
 use meridian_types::{Key, Span, Timestamp, limits};
 
-use codec::{CodecError, Descriptor};
+pub(crate) use codec::{CodecError, Descriptor};
 pub use error::{CatalogError, ObjectKind};
 
 use crate::descriptor::{DatabaseDesc, SchemaDesc, TableDesc};

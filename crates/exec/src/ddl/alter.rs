@@ -7,10 +7,10 @@ use meridian_catalog::{
     TableRef,
 };
 use meridian_datum::{Batch, Column, Datum, Result, SqlError, SqlState};
-use meridian_plan::ddl::{AlterAction, NewColumn, RenamedText, only_unique};
+use meridian_plan::ddl::{AlterAction, NewColumn, RenamedText, only_unique, writers_wait};
 use meridian_plan::{Expr, PlannedStatement};
 
-use super::{DdlServices, create, index, next_version, rewrite};
+use super::{DdlServices, constrain, create, index, next_version, rewrite};
 use crate::context::{Ctx, Statement};
 
 /// What becomes of a table.
@@ -66,7 +66,7 @@ impl Alteration {
         Ok(changes)
     }
 
-    /// Rows are looked at, or moved.
+    /// Rows are looked at, or moved. In a transaction block that needs their locks.
     pub(super) fn needs_lock(&self) -> bool {
         self.rewrites || !self.checks.is_empty() || !self.not_null.is_empty()
     }
@@ -104,27 +104,36 @@ impl Alteration {
             let column = slots.column(slot);
             if (0..slots.len()).any(|r| column.is_null(r)) {
                 let name = self.slots[slot].column.as_ref().map_or("", |c| c.name.as_str());
-                let message =
-                    format!("column \"{name}\" of relation \"{}\" contains null values", self.table.name);
-                return Err(SqlError::new(SqlState::NOT_NULL_VIOLATION, message)
-                    .with_table(ctx.stmt.catalog.schema_name(&self.table), self.table.name.clone())
-                    .with_column(name));
+                return Err(has_nulls(ctx.stmt, &self.table, name));
             }
         }
         for (name, condition) in &self.checks {
             let result = ctx.scope().column(condition, slots)?;
             if (0..slots.len()).any(|r| result.get(r).as_bool() == Some(false)) {
-                let message = format!(
-                    "check constraint \"{name}\" of relation \"{}\" is violated by some row",
-                    self.table.name
-                );
-                return Err(SqlError::new(SqlState::CHECK_VIOLATION, message)
-                    .with_table(ctx.stmt.catalog.schema_name(&self.table), self.table.name.clone())
-                    .with_constraint(name.as_str()));
+                return Err(is_violated(ctx.stmt, &self.table, name));
             }
         }
         Ok(())
     }
+}
+
+/// 23502 for rows that are there.
+#[cold]
+pub(super) fn has_nulls(stmt: &Statement, table: &TableDesc, column: &str) -> SqlError {
+    let message = format!("column \"{column}\" of relation \"{}\" contains null values", table.name);
+    SqlError::new(SqlState::NOT_NULL_VIOLATION, message)
+        .with_table(stmt.catalog.schema_name(table), table.name.clone())
+        .with_column(column)
+}
+
+/// 23514 for rows that are there.
+#[cold]
+pub(super) fn is_violated(stmt: &Statement, table: &TableDesc, check: &str) -> SqlError {
+    let message =
+        format!("check constraint \"{check}\" of relation \"{}\" is violated by some row", table.name);
+    SqlError::new(SqlState::CHECK_VIOLATION, message)
+        .with_table(stmt.catalog.schema_name(table), table.name.clone())
+        .with_constraint(check)
 }
 
 /// Works out what the actions amount to. Defaults of new columns are evaluated by the statement, once, where they do not
@@ -334,7 +343,10 @@ pub(super) async fn online(
         let changes = alteration.changes(services, table).await?;
         return services.change(changes).await.map(drop);
     }
-    rewrite::online(services, table, alteration, planned).await
+    if writers_wait(actions) {
+        return rewrite::online(services, table, alteration, planned).await;
+    }
+    constrain::online(services, table, alteration, planned).await
 }
 
 /// What ALTER TABLE does to rows, within the statement's transaction.

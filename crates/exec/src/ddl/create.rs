@@ -26,6 +26,7 @@ pub(super) fn column(new: &NewColumn, id: u32) -> ColumnDesc {
         name: new.name.clone(),
         ty: new.ty.clone(),
         nullable: new.nullable,
+        refuses_null: false,
         default: new.default.clone(),
         identity: new.identity,
         missing: None,

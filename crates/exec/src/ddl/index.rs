@@ -194,8 +194,9 @@ impl<'a> Backfill<'a> {
     }
 }
 
-/// Writes the entries of all rows while the table is in use, from where the job stands.
-async fn fill(services: &DdlServices, running: &Running, ids: &[IndexId]) -> Result<Directive> {
+/// Writes the entries of all rows while the table is in use, and compares them where that is called for, from where the
+/// job stands.
+pub(super) async fn fill(services: &DdlServices, running: &Running, ids: &[IndexId]) -> Result<Directive> {
     let planned = Arc::new(super::placeholder());
     if running.job().phase != JobPhase::Validation {
         let statement = services.reading(&planned).await?;

@@ -7,8 +7,9 @@
 //! ```text
 //!   CREATE INDEX     write-only ─ backfill beneath the writers ─ (unique: validation) ─ public
 //!   DROP INDEX       gone ─ entries removed by a job
+//!   SET NOT NULL, CHECK   enforced ─ rows looked at beneath the writers ─ relied on
 //!   rewrite          locked ─ rows copied in batches ─ new storage, unlocked
-//!   (ADD PRIMARY KEY, ALTER TYPE, ADD COLUMN with a volatile default; checks of existing rows lock and do not copy)
+//!   (ADD PRIMARY KEY, ALTER TYPE, ADD COLUMN with a volatile default)
 //! ```
 //! The steps after the first belong to a job (`jobs`), which outlives its node. A locked table refuses writes with 40001, so that single statements wait for the change by trying again. The lock is a
 //! mark among the table's storage parameters: it is on one version of the descriptor and goes with the next.
@@ -23,6 +24,7 @@ mod alter;
 mod analyze;
 mod backfill;
 mod clean;
+mod constrain;
 mod create;
 mod index;
 mod jobs;
@@ -271,7 +273,9 @@ impl DdlServices {
     /// The tables that a change must have for itself.
     async fn tables_of(&self, ddl: &Ddl) -> Result<Vec<TableId>> {
         Ok(match ddl {
-            Ddl::CreateIndex { table, .. } | Ddl::AlterTable { table, .. } => vec![table.id],
+            Ddl::CreateIndex { table, .. }
+            | Ddl::RenameIndex { table, .. }
+            | Ddl::AlterTable { table, .. } => vec![table.id],
             Ddl::DropIndex { indexes } => indexes.iter().map(|(table, _)| table.id).collect(),
             Ddl::DropTable { tables } | Ddl::DropSchema { tables, .. } => {
                 tables.iter().map(|table| table.id).collect()
@@ -289,8 +293,7 @@ impl DdlServices {
             | Ddl::CreateSchema { .. }
             | Ddl::CreateTable(_)
             | Ddl::CreateTableAs { .. }
-            | Ddl::Truncate { .. }
-            | Ddl::RenameIndex { .. } => Vec::new(),
+            | Ddl::Truncate { .. } => Vec::new(),
         })
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Constraints<'a> {
 impl<'a> Constraints<'a> {
     pub(crate) fn new(table: &'a TableDesc, checks: &'a [Check]) -> Self {
         let not_null =
-            table.columns.iter().enumerate().filter(|(_, c)| !c.nullable).map(|(i, _)| i).collect();
+            table.columns.iter().enumerate().filter(|(_, c)| !c.accepts_null()).map(|(i, _)| i).collect();
         Constraints { table, not_null, checks }
     }
 

@@ -175,6 +175,7 @@ impl Binder<'_> {
             name: column.name.clone(),
             ty: column.ty.clone(),
             nullable: true,
+            refuses_null: false,
             default: None,
             identity: None,
             missing: None,

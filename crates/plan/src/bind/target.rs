@@ -129,11 +129,11 @@ impl Binder<'_> {
 }
 
 impl Binder<'_> {
-    /// An expression kept as text, over all columns of its table.
-    pub(crate) fn table_expression(&mut self, table: &TableRef, ast: &ast::Expr) -> Result<Expr> {
+    /// A condition kept as text, over all columns of its table.
+    pub(crate) fn table_condition(&mut self, table: &TableRef, ast: &ast::Expr) -> Result<Expr> {
         let cols = self.new_cols(table.columns.len());
         let scope = Scope { from: self.target_scope(table, None, &cols), ..Scope::default() };
-        let bound = self.typed_expr(ast, &mut Cx::new(&scope, Clause::Check))?;
+        let bound = self.condition(ast, &mut Cx::new(&scope, Clause::Check))?;
         crate::lower::Lowerer::new(self.ctx.snapshot).expr_over(&bound, &cols)
     }
 

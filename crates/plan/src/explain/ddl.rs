@@ -1,12 +1,12 @@
 //! Schema changes: whether descriptors alone change, or rows are looked at, given index entries, or rewritten.
 //!
 //! What is said here is what the executor does with the change outside of a transaction block. Both ask
-//! [`AlterAction::rewrites`]; whoever makes another action wait for rows adds it in both places.
+//! [`AlterAction::rewrites`] and [`writers_wait`]; whoever makes another action wait for rows adds it there.
 
 use meridian_catalog::{CatalogSnapshot, TableDesc};
 
 use super::{Explainer, index_name};
-use crate::ddl::{AlterAction, Ddl, NewIndex, only_unique};
+use crate::ddl::{AlterAction, Ddl, NewIndex, only_unique, writers_wait};
 use crate::optimize::estimate::Estimator;
 
 impl Explainer<'_> {
@@ -115,12 +115,14 @@ impl Explainer<'_> {
         }
         let rewrites = actions.iter().any(AlterAction::rewrites);
         let conditions = conditions(table, actions);
+        let others = match writers_wait(actions) {
+            true => "reads go on, writes wait until it is done",
+            false => "reads and writes go on",
+        };
         if rewrites {
-            let text =
-                "Rewrite: every row and all its index entries; reads go on, writes wait until it is done";
-            self.work(text, Some(table));
+            self.work(&format!("Rewrite: every row and all its index entries; {others}"), Some(table));
         } else if !conditions.is_empty() {
-            self.work("Scan: every row is read; reads go on, writes wait until it is done", Some(table));
+            self.work(&format!("Scan: every row is read; {others}"), Some(table));
         }
         for condition in &conditions {
             self.work(&format!("Validation: {condition}"), None);
@@ -131,10 +133,8 @@ impl Explainer<'_> {
                 AlterAction::AddUnique { index } => {
                     has_indexes = true;
                     if !rewrites {
-                        let text = format!(
-                            "Backfill: an entry in \"{}\" for every row; reads go on, writes wait until it is done",
-                            index.name
-                        );
+                        let text =
+                            format!("Backfill: an entry in \"{}\" for every row; {others}", index.name);
                         self.work(&text, Some(table));
                     }
                     self.unique(index);

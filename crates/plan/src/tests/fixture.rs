@@ -25,6 +25,7 @@ fn column(id: u32, name: &str, ty: DataType, nullable: bool) -> ColumnDesc {
         name: name.into(),
         ty,
         nullable,
+        refuses_null: false,
         default: None,
         identity: None,
         missing: None,

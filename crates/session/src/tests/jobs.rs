@@ -38,7 +38,12 @@ pub(super) async fn settle(world: &World) -> Vec<Job> {
     }
 }
 
-async fn job(world: &World, id: JobId) -> Job {
+/// All jobs.
+pub(super) async fn all(world: &World) -> Vec<Job> {
+    Job::all(&*snapshot(world)).await.unwrap()
+}
+
+pub(super) async fn job(world: &World, id: JobId) -> Job {
     Job::get(&*snapshot(world), id, Locking::SHARED).await.unwrap().expect("the job is there")
 }
 
@@ -65,13 +70,14 @@ pub(super) async fn table(world: &World, name: &str) -> TableDesc {
     TableDesc::clone(found.unwrap_or_else(|| panic!("there is no table {name}")))
 }
 
-const LEFT_BEHIND: JobId = JobId::new(900);
+pub(super) const LEFT_BEHIND: JobId = JobId::new(900);
 
 /// The record of a node that has died.
-fn left_behind(work: JobWork, wish: JobWish, desc: &TableDesc) -> Job {
+pub(super) fn left_behind(work: JobWork, wish: JobWish, desc: &TableDesc) -> Job {
     Job {
         id: LEFT_BEHIND,
         work,
+        transition: None,
         table: Some(desc.id),
         table_name: desc.name.clone(),
         statement: String::new(),
@@ -96,8 +102,13 @@ fn left_behind(work: JobWork, wish: JobWish, desc: &TableDesc) -> Job {
 /// The state in which a node leaves a change that dies after its first step.
 async fn leave_behind(world: &World, work: JobWork, wish: JobWish, desc: TableDesc) {
     let job = left_behind(work, wish, &desc);
+    commit_change(world, [CatalogChange::ReplaceTable(Box::new(desc)), CatalogChange::SetJob(Box::new(job))])
+        .await;
+}
+
+/// Changes descriptors at once.
+pub(super) async fn commit_change(world: &World, changes: [CatalogChange; 2]) {
     let txn = world.kv.begin(ReadWriteOptions::default());
-    let changes = [CatalogChange::ReplaceTable(Box::new(desc)), CatalogChange::SetJob(Box::new(job))];
     CatalogStore::apply(&*txn, changes).await.unwrap();
     txn.commit().await.unwrap();
     catalog(world).refresh().await.unwrap();

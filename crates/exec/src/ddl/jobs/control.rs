@@ -10,7 +10,7 @@ use meridian_types::{Duration, Timestamp};
 use tokio::task::JoinHandle;
 
 use super::{Directive, LEASE, Running};
-use crate::ddl::{ATTEMPTS_MAX, DdlServices, catalog_error, clean, index, outdated_plan, rewrite};
+use crate::ddl::{ATTEMPTS_MAX, DdlServices, catalog_error, clean, constrain, index, outdated_plan, rewrite};
 use crate::kv_error::{is_retry, sql_error};
 
 /// How often the state of a job that somebody waits for is looked at.
@@ -35,6 +35,7 @@ impl DdlServices {
         Ok(Job {
             id: JobId::new(id),
             work,
+            transition: None,
             table,
             table_name: table_name.to_owned(),
             statement: statement.to_owned(),
@@ -219,6 +220,7 @@ impl DdlServices {
                     let ids: Vec<IndexId> = (first.0..first.0 + count).map(IndexId).collect();
                     index::run(self, running, &ids).await
                 }
+                JobWork::Alter => constrain::run(self, running).await,
                 JobWork::Rewrite { old, new, first_index } => {
                     rewrite::undo(self, running, old, new, first_index).await
                 }

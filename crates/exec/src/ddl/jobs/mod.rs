@@ -7,6 +7,7 @@
 //! ```text
 //!   statement    is planned and run again: nothing has come of it yet
 //!   add index    goes on from the last checkpoint
+//!   alter table  likewise
 //!   rewrite      is undone: the table is unlocked as it was, the statement has failed
 //!   clean        begins again: what is removed already costs nothing
 //! ```

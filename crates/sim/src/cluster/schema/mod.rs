@@ -109,6 +109,7 @@ impl Record {
             name: name.into(),
             ty: DataType::Text,
             nullable: false,
+            refuses_null: false,
             default: None,
             identity: None,
             missing: None,
