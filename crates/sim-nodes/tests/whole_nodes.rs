@@ -34,7 +34,8 @@ fn leaders_follow_their_clients() {
     for node in 1..=3 {
         let at = Some(NodeId::new(node));
         let (nodes, time) = (Some(3), Duration::from_secs(30));
-        let options = Options { nodes, at, time, faults: false, workload: Some("register"), ..Options::default() };
+        let options =
+            Options { nodes, at, time, faults: false, workload: Some("register"), ..Options::default() };
         let report = run(u64::from(node), &options).unwrap_or_else(|violation| panic!("{violation}"));
         assert_eq!((report.counts.failed, report.counts.unknown), (0, 0), "{report}");
         assert_eq!(report.leaders.get(&ROWS).copied(), at, "{:?}", report.leaders);
