@@ -101,7 +101,7 @@ fn a_suspended_leader_is_no_second_one() {
 /// one along, or it never has a quorum, and what was to be decided there stays undecided.
 #[test]
 fn a_snapshot_past_a_split_brings_the_right_half_along() {
-    for seed in [10, 64] {
+    for seed in [32, 64] {
         let stats = runs(seed..seed + 1, &without_late_faults());
         assert!(stats[0].heirs > 0, "{stats:?}");
     }
